@@ -1,1 +1,11 @@
-//! Stub.
+//! The contract on disk between runsv and everybody else: names, bytes and pipes.
+
+pub mod command;
+pub mod layout;
+pub mod owner;
+pub mod status;
+pub mod visitor;
+
+pub use command::Command;
+pub use layout::ServiceDir;
+pub use status::{Stamp, State, Status, Want};

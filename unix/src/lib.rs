@@ -1,1 +1,24 @@
-//! Stub.
+//! Unix plumbing and Unix manners, shared by the whole tree: how a process is started, reaped
+//! and signalled, how a program waits, and how a failure is said in runit's words.
+//!
+//! This is the only crate with `unsafe` code; each block says why it is sound.
+
+pub mod clock;
+pub mod failure;
+pub mod manners;
+pub mod phrase;
+pub mod poller;
+pub mod proc;
+pub mod reap;
+pub mod signal;
+pub mod spawn;
+
+pub use clock::Now;
+pub use failure::{Failure, Reporter};
+pub use poller::Poller;
+pub use reap::{Ending, reap_next};
+pub use signal::Signal;
+pub use spawn::Program;
+
+pub use nix::errno::Errno;
+pub use nix::unistd::Pid;

@@ -1,0 +1,96 @@
+//! Where everything of a service directory is (LAY-1, LAY-3).
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// A directory with a `run`, and the names of everything in it.
+///
+/// The log service is one, too: [`ServiceDir::log`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceDir {
+    path: PathBuf,
+}
+
+impl ServiceDir {
+    /// The service directory at `path`. An empty path, or `.`, gives names without a directory in
+    /// front, as they stand in runsv's messages.
+    pub fn at(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self { path: if path.as_os_str() == "." { PathBuf::new() } else { path } }
+    }
+
+    /// The log service's directory.
+    pub fn log(&self) -> Self {
+        Self { path: self.path.join("log") }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        if self.path.as_os_str().is_empty() { Path::new(".") } else { &self.path }
+    }
+
+    /// A file in it.
+    pub fn file(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// `down`: do not start automatically.
+    pub fn down(&self) -> PathBuf {
+        self.file("down")
+    }
+
+    /// `finish`: run after each death of `run`.
+    pub fn finish(&self) -> PathBuf {
+        self.file("finish")
+    }
+
+    /// `check`: whether the service is available, for sv.
+    pub fn check(&self) -> PathBuf {
+        self.file("check")
+    }
+
+    /// `control/BYTE`: a custom control script.
+    pub fn hook(&self, byte: u8) -> PathBuf {
+        self.file(Path::new("control").join(OsStr::new(&char::from(byte).to_string())))
+    }
+
+    /// `supervise`, which may be a link.
+    pub fn supervise(&self) -> PathBuf {
+        self.file("supervise")
+    }
+
+    /// `supervise/control`: the FIFO for commands.
+    pub fn control(&self) -> PathBuf {
+        self.file("supervise/control")
+    }
+
+    /// `supervise/ok`: a FIFO with a reader while runsv lives.
+    pub fn ok(&self) -> PathBuf {
+        self.file("supervise/ok")
+    }
+
+    /// `supervise/lock`: held by runsv.
+    pub fn lock(&self) -> PathBuf {
+        self.file("supervise/lock")
+    }
+
+    /// `supervise/status`: the record of 20 bytes.
+    pub fn status(&self) -> PathBuf {
+        self.file("supervise/status")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_messages() {
+        let here = ServiceDir::at(".");
+        assert_eq!(here.lock(), Path::new("supervise/lock"));
+        assert_eq!(here.log().control(), Path::new("log/supervise/control"));
+        assert_eq!(here.hook(b't'), Path::new("control/t"));
+        assert_eq!(ServiceDir::at("/etc/service/web").log().path(), Path::new("/etc/service/web/log"));
+        assert_eq!(here.path(), Path::new("."));
+    }
+}

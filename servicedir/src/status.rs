@@ -1,0 +1,225 @@
+//! The 20 bytes of `supervise/status` and the text of `supervise/stat` (REC).
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// What a service does; the number is the byte on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum State {
+    /// No process.
+    Down = 0,
+    /// `./run` lives.
+    Run = 1,
+    /// `./finish` lives, or is due.
+    Finish = 2,
+}
+
+/// What runsv was told to make of a service. The record writes `d` for both Down and Exit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Want {
+    /// Keep it running.
+    Up,
+    /// Do not start it again.
+    Down,
+    /// Do not start it again, and end runsv when it is down.
+    Exit,
+}
+
+/// A TAI64N label (GEN-8), as the record holds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Stamp {
+    /// 2^62 + 10 + Unix seconds.
+    pub seconds: u64,
+    /// Below 10^9.
+    pub nanoseconds: u32,
+}
+
+impl Stamp {
+    /// The label of the Unix epoch; runit's ten seconds are constant, there is no leap table.
+    const EPOCH: u64 = (1 << 62) + 10;
+
+    /// The label of a moment, at the original's resolution: the microsecond's middle.
+    pub fn of(time: SystemTime) -> Self {
+        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { seconds: Self::EPOCH + since.as_secs(), nanoseconds: since.subsec_micros() * 1000 + 500 }
+    }
+
+    /// The moment of the label.
+    pub fn time(self) -> SystemTime {
+        let since =
+            Duration::new(self.seconds.saturating_sub(Self::EPOCH), self.nanoseconds.min(999_999_999));
+        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
+    }
+
+    /// Whole seconds of `now` less whole seconds of this label, never below 0 (REC-5).
+    pub fn age_at(self, now: Self) -> u64 {
+        now.seconds.saturating_sub(self.seconds)
+    }
+
+    /// `@` and 24 hexadecimal digits.
+    pub fn label(self) -> String {
+        format!("@{:016x}{:08x}", self.seconds, self.nanoseconds)
+    }
+}
+
+/// What runsv publishes about a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Since when (REC-2): the start of `./run`, also while `./finish` runs, or the time it went
+    /// down.
+    pub since: Stamp,
+    /// The process, 0 for none.
+    pub pid: u32,
+    /// Whether it was told to pause.
+    pub is_paused: bool,
+    /// What it is wanted to be.
+    pub want: Want,
+    /// Whether the living `./run` was sent TERM.
+    pub got_term: bool,
+    /// What it is. `None` stands for a byte no runsv writes, which readers pass over (SV-42).
+    pub state: Option<State>,
+}
+
+/// The record's size; what follows is ignored by readers (REC-4).
+pub const RECORD_SIZE: usize = 20;
+
+impl Status {
+    /// The record (REC-1).
+    pub fn to_bytes(self) -> [u8; RECORD_SIZE] {
+        let mut record = [0; RECORD_SIZE];
+        let [paused, want, term, state] = [
+            u8::from(self.is_paused),
+            if self.want == Want::Up { b'u' } else { b'd' },
+            u8::from(self.got_term),
+            self.state.map_or(u8::MAX, |state| state as u8),
+        ];
+        let fields = self
+            .since
+            .seconds
+            .to_be_bytes()
+            .into_iter()
+            .chain(self.since.nanoseconds.to_be_bytes())
+            .chain(self.pid.to_le_bytes())
+            .chain([paused, want, term, state]);
+        for (place, byte) in record.iter_mut().zip(fields) {
+            *place = byte;
+        }
+        record
+    }
+
+    /// Reads a record; `None` if it is too short. `want` comes back as Down where it was Exit.
+    pub fn from_bytes(record: &[u8]) -> Option<Self> {
+        let (seconds, rest) = record.split_first_chunk::<8>()?;
+        let (nanoseconds, rest) = rest.split_first_chunk::<4>()?;
+        let (pid, rest) = rest.split_first_chunk::<4>()?;
+        let ([paused, want, term, state], _) = rest.split_first_chunk::<4>()?;
+        Some(Self {
+            since: Stamp {
+                seconds: u64::from_be_bytes(*seconds),
+                nanoseconds: u32::from_be_bytes(*nanoseconds),
+            },
+            pid: u32::from_le_bytes(*pid),
+            is_paused: *paused != 0,
+            want: if *want == b'u' { Want::Up } else { Want::Down },
+            got_term: *term != 0,
+            state: match state {
+                0 => Some(State::Down),
+                1 => Some(State::Run),
+                2 => Some(State::Finish),
+                _ => None,
+            },
+        })
+    }
+
+    /// The line of `supervise/stat` (REC-6), with its line end.
+    pub fn to_text(self) -> String {
+        let mut text = String::from(match self.state {
+            Some(State::Run) => "run",
+            Some(State::Finish) => "finish",
+            Some(State::Down) | None => "down",
+        });
+        if self.is_paused {
+            text.push_str(", paused");
+        }
+        if self.got_term {
+            text.push_str(", got TERM");
+        }
+        if self.state != Some(State::Down) {
+            match self.want {
+                Want::Up => {}
+                Want::Down => text.push_str(", want down"),
+                Want::Exit => text.push_str(", want exit"),
+            }
+        }
+        text.push('\n');
+        text
+    }
+
+    /// The text of `supervise/pid`: the process and a line end, or nothing.
+    pub fn pid_text(self) -> String {
+        if self.pid == 0 { String::new() } else { format!("{}\n", self.pid) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHEN: Stamp = Stamp { seconds: 0x4000_0000_6b00_f738, nanoseconds: 0x3856_c484 };
+
+    fn running() -> Status {
+        Status {
+            since: WHEN,
+            pid: 20452,
+            is_paused: false,
+            want: Want::Up,
+            got_term: false,
+            state: Some(State::Run),
+        }
+    }
+
+    fn hex(record: [u8; 20]) -> String {
+        use std::fmt::Write as _;
+        record.iter().fold(String::new(), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    #[test]
+    fn the_worked_examples_come_out_byte_for_byte() {
+        assert_eq!(hex(running().to_bytes()), "400000006b00f7383856c484e44f000000750001");
+        let paused = Status { is_paused: true, got_term: true, want: Want::Down, ..running() };
+        assert_eq!(hex(paused.to_bytes()), "400000006b00f7383856c484e44f000001640101");
+        assert_eq!(paused.to_text(), "run, paused, got TERM, want down\n");
+        let leaving = Status { want: Want::Exit, state: Some(State::Finish), ..running() };
+        assert_eq!(hex(leaving.to_bytes()), "400000006b00f7383856c484e44f000000640002");
+        assert_eq!(leaving.to_text(), "finish, want exit\n");
+        let down =
+            Status { pid: 0, want: Want::Exit, is_paused: true, state: Some(State::Down), ..running() };
+        assert_eq!(down.to_text(), "down, paused\n");
+        assert_eq!((down.pid_text(), running().pid_text()), (String::new(), "20452\n".to_owned()));
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let status = Status { want: Want::Down, got_term: true, ..running() };
+        assert_eq!(Status::from_bytes(&status.to_bytes()), Some(status));
+        assert_eq!(Status::from_bytes(&status.to_bytes()[..19]), None);
+        let longer = [&status.to_bytes()[..], b"more"].concat();
+        assert_eq!(Status::from_bytes(&longer), Some(status));
+    }
+
+    #[test]
+    fn a_stamp_is_runits_label_of_the_time() {
+        let time = UNIX_EPOCH + Duration::new(0x6b00_f738 - 10, 945_210_123);
+        assert_eq!(Stamp::of(time), Stamp { seconds: 0x4000_0000_6b00_f738, nanoseconds: 945_210_500 });
+        assert_eq!(Stamp::of(time).label(), "@400000006b00f7383856c484");
+        assert_eq!(Stamp::of(time).time(), UNIX_EPOCH + Duration::new(0x6b00_f738 - 10, 945_210_500));
+    }
+
+    #[test]
+    fn a_label_from_the_future_is_no_age() {
+        let later = Stamp { seconds: WHEN.seconds + 5, ..WHEN };
+        assert_eq!((WHEN.age_at(later), later.age_at(WHEN)), (5, 0));
+    }
+}

@@ -1,0 +1,200 @@
+//! What went wrong, and how it is said: runit's one line, in one write.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use crate::phrase::{errno_of, phrase};
+use crate::signal::{Signal, SignalSet};
+
+/// Something that could not be done, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    text: OsString,
+    why: Option<Errno>,
+}
+
+impl Failure {
+    /// `TEXT: ERR`, with runit's phrase for the error.
+    pub fn new(text: impl Into<OsString>, why: Errno) -> Self {
+        Self { text: text.into(), why: Some(why) }
+    }
+
+    /// `TEXT`, which says it all.
+    pub fn plain(text: impl Into<OsString>) -> Self {
+        Self { text: text.into(), why: None }
+    }
+
+    /// For `map_err` on a system call: says `text` and the call's reason.
+    pub fn of(text: impl Into<OsString>) -> impl FnOnce(Errno) -> Self {
+        move |why| Self::new(text, why)
+    }
+
+    /// For `map_err` on input and output: says `text` and the reason.
+    pub fn of_io(text: impl Into<OsString>) -> impl FnOnce(io::Error) -> Self {
+        move |why| Self::new(text, errno_of(&why))
+    }
+
+    /// The reason, if there is one.
+    pub fn why(&self) -> Option<Errno> {
+        self.why
+    }
+
+    /// The message, without a line end.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut message = self.text.as_bytes().to_vec();
+        if let Some(why) = self.why {
+            message.extend_from_slice(b": ");
+            message.extend_from_slice(phrase(why).as_bytes());
+        }
+        message
+    }
+}
+
+/// Joins words, file names among them, to a text.
+pub fn words<const N: usize>(parts: [&OsStr; N]) -> OsString {
+    OsString::from_vec(parts.map(OsStr::as_bytes).concat())
+}
+
+/// How long an error that comes again is only counted: one that stays away longer is news.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// How many different errors are remembered.
+const REMEMBERED: usize = 16;
+
+/// Says things on stderr, for one program (and one service).
+///
+/// The same warning, said again and again, is written once and then counted: it is written again
+/// at the 10th, 100th, ... time, with the count.
+#[derive(Debug, Default)]
+pub struct Reporter {
+    who: OsString,
+    said: Vec<Said>,
+}
+
+#[derive(Debug)]
+struct Said {
+    message: Vec<u8>,
+    times: u64,
+    last: Instant,
+}
+
+impl Reporter {
+    /// For messages that begin with `who`, such as `runsv web`.
+    pub fn new(who: impl Into<OsString>) -> Self {
+        Self { who: who.into(), said: Vec::new() }
+    }
+
+    /// `WHO: fatal: MESSAGE`.
+    pub fn fatal(&self, failure: &Failure) {
+        write_line(&self.line("fatal: ", &failure.to_bytes()));
+    }
+
+    /// `WHO: warning: MESSAGE`, unless it was said a moment ago.
+    pub fn warn(&mut self, failure: &Failure) {
+        self.say_again("warning: ", failure.to_bytes());
+    }
+
+    /// `WHO: fatal: MESSAGE` on behalf of a child that could not start, unless it was said a
+    /// moment ago.
+    pub fn fatal_in_child(&mut self, failure: &Failure) {
+        self.say_again("fatal: ", failure.to_bytes());
+    }
+
+    /// `WHO: MESSAGE`.
+    pub fn say(&self, message: &str) {
+        write_line(&self.line("", message.as_bytes()));
+    }
+
+    /// Whatever was said is news again: something has changed.
+    pub fn forget(&mut self) {
+        self.said.clear();
+    }
+
+    fn say_again(&mut self, severity: &str, message: Vec<u8>) {
+        let now = Instant::now();
+        self.said.retain(|said| now.saturating_duration_since(said.last) < MEMORY);
+        let mut line = self.line(severity, &message);
+        if let Some(said) = self.said.iter_mut().find(|said| said.message == message) {
+            said.times += 1;
+            said.last = now;
+            if !is_power_of_ten(said.times) {
+                return;
+            }
+            line.extend_from_slice(format!(" ({} times)", said.times).as_bytes());
+        } else {
+            if self.said.len() == REMEMBERED {
+                self.said.remove(0);
+            }
+            self.said.push(Said { message, times: 1, last: now });
+        }
+        write_line(&line);
+    }
+
+    fn line(&self, severity: &str, message: &[u8]) -> Vec<u8> {
+        [self.who.as_bytes(), b": ", severity.as_bytes(), message].concat()
+    }
+}
+
+/// Writes a line to stderr in one go. A reader that is gone is no reason to die.
+pub fn write_line(line: &[u8]) {
+    write_line_to(std::io::stderr(), line);
+}
+
+/// Writes a line to a descriptor in one go, whether or not anybody reads it.
+pub fn write_line_to(descriptor: impl std::os::fd::AsFd, line: &[u8]) {
+    write_unbroken(descriptor.as_fd(), &[line, b"\n"].concat());
+}
+
+fn write_unbroken(descriptor: BorrowedFd<'_>, mut text: &[u8]) {
+    // A signal that the write itself causes is taken off again before it can be delivered: the
+    // disposition of SIGPIPE belongs to whoever started us.
+    let broken_pipe = SignalSet::of(&[Signal::PIPE]);
+    let before = broken_pipe.block();
+    while !text.is_empty() {
+        match nix::unistd::write(descriptor, text) {
+            Ok(written) => text = text.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EPIPE) => {
+                if !before.contains(Signal::PIPE) {
+                    broken_pipe.take_pending();
+                }
+                break;
+            }
+            Err(_) => break,
+        }
+    }
+    before.set_as_mask();
+}
+
+fn is_power_of_ten(mut number: u64) -> bool {
+    while number >= 10 && number.is_multiple_of(10) {
+        number /= 10;
+    }
+    number == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_in_runits_words() {
+        let failure = Failure::new("unable to lock supervise/lock", Errno::EAGAIN);
+        let reporter = Reporter::new("runsv ./web");
+        assert_eq!(
+            reporter.line("fatal: ", &failure.to_bytes()),
+            b"runsv ./web: fatal: unable to lock supervise/lock: temporary failure"
+        );
+    }
+
+    #[test]
+    fn only_every_power_of_ten_is_said_again() {
+        let said: Vec<u64> = (1..=1000).filter(|times| is_power_of_ten(*times)).collect();
+        assert_eq!(said, [1, 10, 100, 1000]);
+    }
+}

@@ -1,0 +1,36 @@
+//! What a well-behaved C program has by birth and a Rust program must restore: the signal
+//! dispositions it inherited, and a small footprint once start-up is over.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::signal::{self, Signal};
+
+/// Whether SIGPIPE was ignored when the program was started, noted before Rust's runtime ignores it.
+static SIGPIPE_WAS_IGNORED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn note_inherited_sigpipe() {
+    SIGPIPE_WAS_IGNORED.store(signal::is_ignored(Signal::PIPE), Ordering::Relaxed);
+}
+
+// SAFETY: `.init_array` holds pointers to functions that the C runtime calls once before `main`;
+// this one takes no arguments, touches only an atomic, and makes one async-signal-safe call.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static NOTE_INHERITED_SIGPIPE: extern "C" fn() = note_inherited_sigpipe;
+
+/// Undoes what Rust's runtime does to SIGPIPE, so that this program and its children see the
+/// disposition they were started with (GEN-12). To be called first in every program.
+pub fn restore_inherited_dispositions() {
+    if !SIGPIPE_WAS_IGNORED.load(Ordering::Relaxed) {
+        signal::set_default(Signal::PIPE);
+    }
+}
+
+/// Gives memory that only start-up needed back to the system: every service pays for one runsv.
+pub fn release_startup_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim only returns free pages of the heap to the system.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}

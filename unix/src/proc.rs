@@ -1,0 +1,124 @@
+//! What the kernel tells about processes in /proc. Every answer is a hint: the process may be
+//! gone by the time it is read, and without /proc there are no answers.
+
+use std::path::PathBuf;
+
+use nix::unistd::Pid;
+
+/// One line of /proc/PID/stat, as far as it is of use here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stat {
+    /// The program's short name.
+    pub name: String,
+    /// `R`, `S`, `Z`, ...
+    pub state: char,
+    /// The parent.
+    pub parent: Pid,
+    /// The process group.
+    pub group: Pid,
+    /// The session.
+    pub session: Pid,
+}
+
+/// Looks one process up.
+pub fn stat(pid: Pid) -> Option<Stat> {
+    parse_stat(&String::from_utf8_lossy(&fs_err::read(path(pid, "stat")).ok()?))
+}
+
+/// The arguments a process was started with; none for a zombie.
+pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
+    let text = fs_err::read(path(pid, "cmdline")).unwrap_or_default();
+    let text = text.strip_suffix(b"\0").unwrap_or(&text);
+    if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
+}
+
+/// The working directory of a process.
+pub fn current_dir(pid: Pid) -> Option<PathBuf> {
+    fs_err::read_link(path(pid, "cwd")).ok()
+}
+
+/// The children of a process, zombies included; of all its threads.
+pub fn children(pid: Pid) -> Vec<Pid> {
+    let Ok(threads) = fs_err::read_dir(path(pid, "task")) else { return Vec::new() };
+    threads
+        .filter_map(Result::ok)
+        .filter_map(|thread| fs_err::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<i32>>())
+        .map(Pid::from_raw)
+        .collect()
+}
+
+/// The children of this process.
+pub fn own_children() -> Vec<Pid> {
+    children(nix::unistd::getpid())
+}
+
+/// Every process there is.
+pub fn all() -> Vec<Pid> {
+    let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
+    entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .map(Pid::from_raw)
+        .collect()
+}
+
+/// The processes, other than this one, that have the pipe with this inode number open.
+pub fn holders_of_pipe(inode: u64) -> Vec<Pid> {
+    let target = PathBuf::from(format!("pipe:[{inode}]"));
+    let own = nix::unistd::getpid();
+    all()
+        .into_iter()
+        .filter(|pid| *pid != own)
+        .filter(|pid| {
+            fs_err::read_dir(path(*pid, "fd")).is_ok_and(|descriptors| {
+                descriptors
+                    .filter_map(Result::ok)
+                    .any(|descriptor| fs_err::read_link(descriptor.path()).is_ok_and(|link| link == target))
+            })
+        })
+        .collect()
+}
+
+/// `sleep (pid 7)`, for a message.
+pub fn describe(pid: Pid) -> String {
+    match stat(pid) {
+        Some(stat) => format!("{} (pid {pid})", stat.name),
+        None => format!("pid {pid}"),
+    }
+}
+
+fn path(pid: Pid, file: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{pid}/{file}"))
+}
+
+fn parse_stat(line: &str) -> Option<Stat> {
+    // The name stands in parentheses and may contain some itself.
+    let (before, after) = line.rsplit_once(')')?;
+    let (_, name) = before.split_once('(')?;
+    let mut fields = after.split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    let mut number = || fields.next()?.parse().ok().map(Pid::from_raw);
+    Some(Stat { name: name.to_owned(), state, parent: number()?, group: number()?, session: number()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_parentheses_and_spaces_does_not_confuse() {
+        let stat = parse_stat("12 (a) b) S 1 2 3 0 -1 4194560").expect("a line");
+        assert_eq!((stat.name.as_str(), stat.state), ("a) b", 'S'));
+        assert_eq!([stat.parent, stat.group, stat.session].map(Pid::as_raw), [1, 2, 3]);
+        assert_eq!(parse_stat(""), None);
+    }
+
+    #[test]
+    fn this_process_is_found() {
+        let own = nix::unistd::getpid();
+        assert_eq!(stat(own).map(|stat| stat.parent), Some(nix::unistd::getppid()));
+        assert!(all().contains(&own));
+        assert!(!arguments(own).is_empty());
+    }
+}

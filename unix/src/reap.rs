@@ -1,0 +1,116 @@
+//! How a process ended, and the collecting of those that did.
+
+use nix::errno::Errno;
+use nix::unistd::Pid;
+
+use crate::signal::Signal;
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It exited with this code.
+    Exited(u8),
+    /// A signal killed it.
+    Killed {
+        /// Which one.
+        signal: Signal,
+        /// Whether it left a core dump.
+        core: bool,
+    },
+}
+
+impl Ending {
+    /// Whether this is an exit with code 0; a death by signal never is (DEV-4).
+    pub fn is_success(self) -> bool {
+        self == Self::Exited(0)
+    }
+
+    /// The two arguments of `./finish` (RSV-40): the exit code or -1, and the low byte of the wait
+    /// status, which is the signal's number, with 128 added for a core dump.
+    pub fn finish_arguments(self) -> [String; 2] {
+        match self {
+            Self::Exited(code) => [code.to_string(), "0".to_owned()],
+            Self::Killed { signal, core } => {
+                let core = if core { 128 } else { 0 };
+                ["-1".to_owned(), (signal.0 + core).to_string()]
+            }
+        }
+    }
+
+    /// The exit code of a shell whose command ended like this: its own, or 128 and the signal's number.
+    pub fn shell_code(self) -> u8 {
+        match self {
+            Self::Exited(code) => code,
+            Self::Killed { signal, .. } => u8::try_from(128 + signal.0).unwrap_or(u8::MAX),
+        }
+    }
+
+    fn of_wait_status(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            Self::Killed { signal: Signal(libc::WTERMSIG(status)), core: libc::WCOREDUMP(status) }
+        } else {
+            // The wait status holds the code in one byte.
+            Self::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+        }
+    }
+}
+
+impl std::fmt::Display for Ending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exited(code) => write!(f, "exit {code}"),
+            Self::Killed { signal, core: false } => write!(f, "{signal}"),
+            Self::Killed { signal, core: true } => write!(f, "{signal} (core dumped)"),
+        }
+    }
+}
+
+/// Collects one dead child, if there is one, without waiting.
+///
+/// nix's `waitpid` is not used: it fails, and so loses the death, for a real-time signal.
+pub fn reap_next() -> Option<(Pid, Ending)> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is valid for the call.
+        match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) }) {
+            Ok(pid) if pid > 0 => return Some((Pid::from_raw(pid), Ending::of_wait_status(status))),
+            Err(Errno::EINTR) => {}
+            Ok(_) | Err(_) => return None,
+        }
+    }
+}
+
+/// Collects one given child, waiting for its end; `None` when there is no such child.
+pub fn reap_waiting(child: Pid) -> Option<Ending> {
+    loop {
+        let mut status = 0;
+        // SAFETY: `status` is valid for the call.
+        match Errno::result(unsafe { libc::waitpid(child.as_raw(), &raw mut status, 0) }) {
+            Ok(_) => return Some(Ending::of_wait_status(status)),
+            Err(Errno::EINTR) => {}
+            Err(_) => return None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finish_is_told_the_code_or_the_signal() {
+        let text = |ending: Ending| ending.finish_arguments().join(" ");
+        assert_eq!(text(Ending::Exited(0)), "0 0");
+        assert_eq!(text(Ending::Exited(255)), "255 0");
+        assert_eq!(text(Ending::Killed { signal: Signal::KILL, core: false }), "-1 9");
+        assert_eq!(text(Ending::Killed { signal: Signal::SEGV, core: true }), "-1 139");
+        assert_eq!(text(Ending::Killed { signal: Signal(64), core: false }), "-1 64");
+    }
+
+    #[test]
+    fn a_death_by_signal_is_no_success() {
+        assert!(Ending::Exited(0).is_success());
+        assert!(!Ending::Exited(1).is_success());
+        assert!(!Ending::Killed { signal: Signal::TERM, core: false }.is_success());
+    }
+}
