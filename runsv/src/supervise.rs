@@ -1,0 +1,56 @@
+//! Loop: connects the inbox, the machine and the hands.
+
+use std::time::{Duration, Instant};
+
+use unix::Now;
+
+use crate::hands::Hands;
+use crate::inbox::{Inbox, Mail};
+use crate::machine::{Event, Supervisor};
+
+/// How soon a status file that could not be written is tried again.
+const CATCH_UP: Duration = Duration::from_secs(1);
+
+/// Supervises until the service was told to exit and is gone.
+pub fn supervise(machine: &mut Supervisor, hands: &mut Hands, inbox: &mut Inbox) {
+    handle(machine, hands, Event::Tick);
+    while !machine.is_finished() {
+        let catch_up = hands.is_behind().then(|| Instant::now() + CATCH_UP);
+        inbox.sleep_until([machine.next_deadline(), catch_up].into_iter().flatten().min());
+        if hands.is_behind() {
+            hands.catch_up();
+        }
+        while !machine.is_finished()
+            && let Some(mail) = inbox.next(machine)
+        {
+            let event = open(mail, hands);
+            handle(machine, hands, event);
+        }
+        handle(machine, hands, Event::Tick);
+    }
+}
+
+/// Adds to what came in what the machine needs to know with it.
+fn open(mail: Mail, hands: &mut Hands) -> Event {
+    match mail {
+        Mail::Death(pid, ending) => {
+            hands.child_ended(pid, ending);
+            Event::Exited { pid, ending, has_finish: hands.has_finish() }
+        }
+        Mail::Command(role, command) => {
+            hands.refresh_messages();
+            Event::Command(role, command)
+        }
+        Mail::Term => Event::Term,
+    }
+}
+
+/// Lets the machine decide and does what it says; outcomes go back before anything else.
+fn handle(machine: &mut Supervisor, hands: &mut Hands, event: Event) {
+    machine.handle(event, Now::read());
+    while let Some(action) = machine.next_action() {
+        if let Some(outcome) = hands.perform(action) {
+            machine.handle(outcome, Now::read());
+        }
+    }
+}
