@@ -262,7 +262,9 @@ impl Supervisor {
                 }
             }
             Event::Tick => {
-                self.main.tick(now, actions);
+                if self.leaving.is_none() {
+                    self.main.tick(now, actions);
+                }
                 if let Some(log) = &mut self.log {
                     log.tick(now, actions);
                 }

@@ -189,7 +189,7 @@ impl Service {
         if self.role == Role::Log && command == Command::Exit {
             return;
         }
-        self.note_want(command);
+        self.note_want(command, now);
         if let Phase::Run(Target { pid, .. }) | Phase::Group { leader: pid, .. } = self.phase {
             if matches!(command, Command::Up | Command::Down | Command::Once | Command::Exit) {
                 self.publish(actions);
@@ -342,7 +342,7 @@ impl Service {
         }
     }
 
-    fn note_want(&mut self, command: Command) {
+    fn note_want(&mut self, command: Command, now: Now) {
         let (want, is_start_due) = match command {
             Command::Up => (Want::Up, false),
             Command::Down => (Want::Down, false),
@@ -357,6 +357,8 @@ impl Service {
             self.stray_look_at = None;
             // Whoever wants it back does not want its end hurried.
             self.forced_at = None;
+        } else if self.phase == Phase::Down {
+            self.look_for_strays(now);
         }
     }
 
@@ -411,10 +413,17 @@ impl Service {
         let was_short =
             self.run_started.is_some_and(|started| now.monotonic.saturating_duration_since(started) < REST);
         self.not_before = was_short.then(|| now.monotonic + REST);
-        if self.role == Role::Main && !self.wants_start() {
-            self.stray_look_at = Some(now.monotonic + STRAY_PATIENCE);
+        if !self.wants_start() {
+            self.look_for_strays(now);
         }
         self.publish(actions);
+    }
+
+    /// What a service leaves behind has a moment to end before it is named.
+    fn look_for_strays(&mut self, now: Now) {
+        if self.role == Role::Main {
+            self.stray_look_at = Some(now.monotonic + STRAY_PATIENCE);
+        }
     }
 
     /// The leader is gone; the others of its group follow it.
@@ -468,7 +477,9 @@ impl Service {
                 Step::Hook(byte) => {
                     self.plan.hook = HookState::Asked;
                     self.plan.was_hooked = false;
-                    let pid = self.plan.meant_for.filter(|_| is_meant);
+                    // The leader of what is left of a group is gone itself.
+                    let is_alive = is_meant && matches!(self.phase, Phase::Run(_));
+                    let pid = self.plan.meant_for.filter(|_| is_alive);
                     actions.push_back(Action::RunHook(Hook::ForCommand(byte), pid));
                 }
                 Step::StopUnlessHooked if is_meant && !self.plan.was_hooked => {
