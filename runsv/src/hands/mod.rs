@@ -1,5 +1,6 @@
 //! Hands: what runsv does to the world. No decision beyond how to say that something failed.
 
+mod history;
 mod logpipe;
 mod orders;
 
@@ -7,14 +8,16 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use nix::sys::stat::Mode;
+use servicedir::history::History;
 use servicedir::owner::Publisher;
 use servicedir::{ServiceDir, Status};
 use unix::failure::words;
 use unix::spawn::{CANNOT_START, FailurePipe, StartFailure, Step};
 use unix::{Ending, Errno, Failure, Pid, Program, Reporter, Signal, signal};
 
-use crate::machine::{Action, Event, Hook, Role, Script, Started};
+use crate::machine::{Action, Event, Hook, Note, Role, Script, Started};
 
+use history::describe;
 pub use logpipe::LogPipe;
 
 /// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
@@ -29,6 +32,7 @@ pub struct Hands {
     log_pipe: Option<LogPipe>,
     children: Vec<(Pid, Part)>,
     named_strays: Vec<Pid>,
+    histories: Vec<(Role, History)>,
 }
 
 /// What a child was started as.
@@ -49,6 +53,7 @@ impl Hands {
         log_pipe: Option<LogPipe>,
     ) -> Self {
         let main = ServiceDir::at(".");
+        let histories = vec![(Role::Main, History::new(&main)), (Role::Log, History::new(&main.log()))];
         Self {
             main,
             reporter,
@@ -57,6 +62,7 @@ impl Hands {
             log_pipe,
             children: Vec::new(),
             named_strays: Vec::new(),
+            histories,
         }
     }
 
@@ -64,6 +70,7 @@ impl Hands {
     pub fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
             Action::Publish(role, status) => self.publish(role, status),
+            Action::Remember(role, note) => self.remember(role, note),
             Action::Start(role, script) => return Some(self.start(role, script)),
             Action::RunHook(hook, pid) => return Some(self.run_hook(hook, pid)),
             Action::ReadOrders(role) => return Some(self.read_orders(role)),
@@ -126,6 +133,14 @@ impl Hands {
             if let Err(failure) = publisher.publish(status) {
                 self.reporter.warn(&failure);
             }
+        }
+    }
+
+    fn remember(&mut self, role: Role, note: Note) {
+        for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
+            // A history that cannot be written is no reason to say anything: the status files,
+            // which stand beside it, have said it.
+            let _ = history.add(&describe(note));
         }
     }
 
@@ -225,7 +240,12 @@ impl Hands {
                 format!("unable to setup stdout for control/{}", char::from(*byte))
             }
         };
-        self.reporter.fatal_in_child(&Failure::new(text, failure.why));
+        let (role, text) =
+            (if *part == Part::LogRun { Role::Log } else { Role::Main }, Failure::new(text, failure.why));
+        self.reporter.fatal_in_child(&text);
+        for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
+            let _ = history.add(&String::from_utf8_lossy(&text.to_bytes()));
+        }
     }
 
     /// The children of this process that nobody here started: what a service forked and abandoned.

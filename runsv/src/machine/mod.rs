@@ -125,11 +125,40 @@ impl Hook {
     }
 }
 
+/// What is worth remembering about a service, for who asks why it is as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Note {
+    /// It was told something.
+    Told(Command),
+    /// runsv itself was sent TERM.
+    ToldToLeave,
+    /// `./run` was started.
+    Started(Pid),
+    /// `./run` ended, after this time.
+    Ended(Ending, Duration),
+    /// `./finish` was started.
+    Finishing(Pid),
+    /// `./finish` ended.
+    Finished(Ending),
+    /// It is to be started again, but rests first.
+    Rests(Duration),
+    /// A control script runs.
+    Asks(Hook, Pid),
+    /// A signal was sent on behalf of a command, a limit, or the end of a group.
+    Sent(Signal, Pid),
+    /// `./run` is gone, others of its group are not.
+    GroupLives(Pid),
+    /// The log service gets the end of its input, and is waited for.
+    InputEnds,
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     /// Write the status files of a service.
     Publish(Role, Status),
+    /// Add to the history of a service.
+    Remember(Role, Note),
     /// Start a script; the outcome is [`Event::Started`] or [`Event::NotStarted`].
     Start(Role, Script),
     /// Start a control script, telling it the service's process; the outcome is
@@ -245,13 +274,20 @@ impl Supervisor {
         match event {
             // Once its pipe is closed the service cannot be started any more (DEV-20).
             Event::Command(Role::Main, _) | Event::Term if self.leaving.is_some() => {}
-            Event::Command(Role::Main, command) => self.main.command(command, now, actions),
-            Event::Term => self.main.command(Command::Exit, now, actions),
+            Event::Command(Role::Main, command) => {
+                actions.push_back(Action::Remember(Role::Main, Note::Told(command)));
+                self.main.command(command, now, actions);
+            }
+            Event::Term => {
+                actions.push_back(Action::Remember(Role::Main, Note::ToldToLeave));
+                self.main.command(Command::Exit, now, actions);
+            }
             Event::Command(Role::Log, command) => {
                 let is_leaving = self.leaving.is_some();
                 if let Some(log) = &mut self.log
                     && !(is_leaving && matches!(command, Command::Up | Command::Down | Command::Once))
                 {
+                    actions.push_back(Action::Remember(Role::Log, Note::Told(command)));
                     log.command(command, now, actions);
                 }
             }
@@ -301,6 +337,7 @@ impl Supervisor {
         self.actions.push_back(Action::NameStrays);
         if self.log.is_some() {
             self.actions.push_back(Action::CloseLogPipe);
+            self.actions.push_back(Action::Remember(Role::Log, Note::InputEnds));
         }
     }
 

@@ -7,7 +7,9 @@ use servicedir::{Command, Stamp, State, Status, Want};
 use unix::{Ending, Now, Pid, Signal};
 
 use super::plan::{Step, plan};
-use super::{Action, Event, Hook, KILL_PATIENCE, Orders, Role, STRAY_PATIENCE, Script, Started, Target};
+use super::{
+    Action, Event, Hook, KILL_PATIENCE, Note, Orders, Role, STRAY_PATIENCE, Script, Started, Target,
+};
 
 /// A service that lived shorter than this rests for as long before its next start (RSV-44).
 pub const REST: Duration = Duration::from_secs(1);
@@ -234,11 +236,18 @@ impl Service {
             Phase::Preparing(Some(hook)) if hook == pid => self.start_run(actions),
             Phase::Run(target) if target.pid == pid && target.is_group => {
                 self.phase = Phase::Group { leader: pid, ending, has_finish, look_at: now.monotonic };
+                self.note_end(ending, now, actions);
                 actions.push_back(Action::ProbeGroup(self.role, pid));
             }
-            Phase::Run(target) if target.pid == pid => self.run_ended(ending, has_finish, now, actions),
+            Phase::Run(target) if target.pid == pid => {
+                self.note_end(ending, now, actions);
+                self.run_ended(ending, has_finish, now, actions);
+            }
             Phase::Group { leader, .. } => actions.push_back(Action::ProbeGroup(self.role, leader)),
-            Phase::Finish { target, .. } if target.pid == pid => self.rest(now, actions),
+            Phase::Finish { target, .. } if target.pid == pid => {
+                self.remember(Note::Finished(ending), actions);
+                self.rest(now, actions);
+            }
             // A process that the service left behind, or the other service's.
             _ => {}
         }
@@ -266,6 +275,7 @@ impl Service {
             Phase::Finish { target, kill_at } if is_due(*kill_at) => {
                 *kill_at = None;
                 actions.push_back(Action::Signal(*target, Signal::KILL));
+                actions.push_back(Action::Remember(self.role, Note::Sent(Signal::KILL, target.pid)));
             }
             Phase::Group { leader, look_at, .. } if *look_at <= now.monotonic => {
                 *look_at = now.monotonic + GROUP_LOOK;
@@ -280,6 +290,7 @@ impl Service {
         match (self.phase, event) {
             (Phase::Preparing(None), Event::HookStarted(Hook::BeforeStart, pid)) => {
                 self.phase = Phase::Preparing(Some(pid));
+                self.remember(Note::Asks(Hook::BeforeStart, pid), actions);
             }
             (Phase::Preparing(None), Event::NoHook(Hook::BeforeStart)) => self.start_run(actions),
             (Phase::Starting, Event::Started(_, Script::Run, started)) => {
@@ -297,6 +308,7 @@ impl Service {
                     kill_at: started.limit.map(|limit| now.monotonic + limit),
                 };
                 self.publish(actions);
+                self.remember(Note::Finishing(started.pid), actions);
             }
             (Phase::FinishDue(_), Event::NotStarted(_, Script::Finish(_))) => {
                 self.not_before = Some(now.monotonic + FORK_REST);
@@ -304,7 +316,10 @@ impl Service {
             (Phase::Group { .. }, Event::GroupProbed(_, is_alive)) => {
                 self.group_probed(is_alive, now, actions);
             }
-            (_, Event::HookStarted(Hook::ForCommand(_), pid)) => self.plan.hook = HookState::Runs(pid),
+            (_, Event::HookStarted(hook @ Hook::ForCommand(_), pid)) => {
+                self.plan.hook = HookState::Runs(pid);
+                self.remember(Note::Asks(hook, pid), actions);
+            }
             (_, Event::NoHook(Hook::ForCommand(_))) => {
                 self.plan.hook = HookState::None;
                 self.plan.was_hooked = false;
@@ -336,9 +351,14 @@ impl Service {
         actions.push_back(Action::Publish(self.role, self.status()));
     }
 
+    fn remember(&self, note: Note, actions: &mut VecDeque<Action>) {
+        actions.push_back(Action::Remember(self.role, note));
+    }
+
     fn signal(&self, signal: Signal, actions: &mut VecDeque<Action>) {
         if let Some(target) = self.target() {
             actions.push_back(Action::Signal(target, signal));
+            self.remember(Note::Sent(signal, target.pid), actions);
         }
     }
 
@@ -388,6 +408,12 @@ impl Service {
         self.run_started = Some(now.monotonic);
         self.since = Stamp::of(now.wall);
         self.publish(actions);
+        self.remember(Note::Started(started.pid), actions);
+    }
+
+    fn note_end(&self, ending: Ending, now: Now, actions: &mut VecDeque<Action>) {
+        let lived = self.run_started.map(|started| now.monotonic.saturating_duration_since(started));
+        self.remember(Note::Ended(ending, lived.unwrap_or_default()), actions);
     }
 
     /// RSV-42: `./finish` follows at once, if there is one.
@@ -417,6 +443,9 @@ impl Service {
             self.look_for_strays(now);
         }
         self.publish(actions);
+        if was_short && self.wants_start() {
+            self.remember(Note::Rests(REST), actions);
+        }
     }
 
     /// What a service leaves behind has a moment to end before it is named.
@@ -441,6 +470,7 @@ impl Service {
         if self.got_term {
             self.kill_at = self.kill_at.or(Some(now.monotonic + GROUP_PATIENCE));
         } else if self.plan.is_done() {
+            self.remember(Note::GroupLives(leader), actions);
             // Nobody has asked the others to stop, yet.
             self.plan = Plan {
                 steps: [Step::ReadOrders, Step::StopUnlessHooked, Step::Continue].into(),

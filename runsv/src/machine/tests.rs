@@ -133,6 +133,7 @@ impl Bench {
             Action::Signal(Target { pid, is_group }, signal) => {
                 self.done.push(format!("{signal} {}{pid}", if is_group { "-" } else { "" }));
             }
+            Action::Remember(..) => {}
             Action::ProbeGroup(role, _) => return Some(Event::GroupProbed(role, self.is_group_alive)),
             Action::NameStrays => self.done.push("name strays".to_owned()),
             Action::EndStrays => self.done.push("end strays".to_owned()),
