@@ -12,6 +12,7 @@ pub mod proc;
 pub mod reap;
 pub mod signal;
 pub mod spawn;
+pub mod title;
 
 pub use clock::Now;
 pub use failure::{Failure, Reporter};
