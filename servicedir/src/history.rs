@@ -1,5 +1,7 @@
-//! `supervise/history`: what happened to a service lately, in a file that does not grow without
+//! `supervise/.history`: what happened to a service lately, in a file that does not grow without
 //! bounds. runsv writes it, `sv why` reads it; nothing else depends on it.
+//!
+//! The name begins with a dot because whoever lists `supervise/` expects runit's files there.
 //!
 //! Each line is `@` and the 24 hexadecimal digits of a TAI64N label, a space, and a few words.
 
@@ -25,7 +27,7 @@ pub struct History {
 impl History {
     /// For the service at `dir`; nothing is opened before there is something to write.
     pub fn new(dir: &ServiceDir) -> Self {
-        Self { path: dir.file("supervise/history"), file: None }
+        Self { path: dir.file("supervise/.history"), file: None }
     }
 
     /// Adds a line.
@@ -64,7 +66,7 @@ impl History {
         let middle = text.get(text.len() / 2..).unwrap_or_default();
         let start = middle.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         let rest = middle.get(start..).unwrap_or_default();
-        let fresh = self.path.with_extension("new");
+        let fresh = self.path.with_file_name(".history.new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh)?;
         file.write_all(rest)?;
         fs_err::rename(&fresh, &self.path)?;
@@ -84,7 +86,7 @@ pub struct Entry {
 /// What is remembered of the service at `dir`, oldest first; lines nobody could have written are
 /// left out.
 pub fn read(dir: &ServiceDir) -> io::Result<Vec<Entry>> {
-    let text = fs_err::read(dir.file("supervise/history"))?;
+    let text = fs_err::read(dir.file("supervise/.history"))?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 
@@ -111,7 +113,7 @@ mod tests {
         for number in 0..2000 {
             history.add(&format!("event {number}")).expect("a line");
         }
-        let size = fs_err::metadata(dir.join("supervise/history")).expect("a file").len();
+        let size = fs_err::metadata(dir.join("supervise/.history")).expect("a file").len();
         let entries = read(&service).expect("a history");
         fs_err::remove_dir_all(&dir).expect("cleaned up");
         assert!(size <= LIMIT + 100, "{size} bytes");

@@ -168,17 +168,19 @@ impl Publisher {
     }
 
     /// Writes `pid` if it changed, then `stat`, then `status`, each beside its place and renamed
-    /// into it. What fails is kept for [`Publisher::retry`].
+    /// into it. One that cannot be written does not keep the others from being true; it is kept
+    /// for [`Publisher::retry`], and the first failure is returned.
     pub fn publish(&mut self, status: Status) -> Result<(), Failure> {
-        self.unpublished = Some(status);
-        if self.pid != Some(status.pid) {
-            self.write("pid", status.pid_text().as_bytes())?;
-            self.pid = Some(status.pid);
-        }
-        self.write("stat", status.to_text().as_bytes())?;
-        self.write("status", &status.to_bytes())?;
-        self.unpublished = None;
-        Result::Ok(())
+        let pid = if self.pid == Some(status.pid) {
+            Result::Ok(())
+        } else {
+            self.write("pid", status.pid_text().as_bytes()).map(|()| self.pid = Some(status.pid))
+        };
+        let stat = self.write("stat", status.to_text().as_bytes());
+        let record = self.write("status", &status.to_bytes());
+        let result = pid.and(stat).and(record);
+        self.unpublished = result.is_err().then_some(status);
+        result
     }
 
     /// Tries again to write what could not be written.

@@ -82,6 +82,7 @@ impl Hands {
             Action::ProbeGroup(role, leader) => {
                 return Some(Event::GroupProbed(role, signal::group_exists(leader)));
             }
+            Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
             Action::NameStrays => self.name_strays(),
             Action::EndStrays => self.end_strays(),
             Action::CloseLogPipe => {

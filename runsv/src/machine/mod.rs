@@ -170,6 +170,8 @@ pub enum Action {
     Signal(Target, Signal),
     /// Find out whether a group has members; the outcome is [`Event::GroupProbed`].
     ProbeGroup(Role, Pid),
+    /// A process is the service's no longer, although it lives.
+    Abandon(Pid),
     /// Say which processes the service has left behind.
     NameStrays,
     /// End the processes the service has left behind outside its group.

@@ -209,7 +209,7 @@ impl Service {
         }
         match command {
             Command::Pause | Command::Cont => self.is_paused = command == Command::Pause,
-            Command::Kill => return self.kill_finish_on_the_way_out(now, actions),
+            Command::Kill => return self.abandon_finish_on_the_way_out(now, actions),
             Command::Up | Command::Down | Command::Once | Command::Exit => {}
             // Nothing is ever sent to ./finish (RSV-33).
             _ => return,
@@ -256,8 +256,11 @@ impl Service {
     /// Time has passed.
     pub fn tick(&mut self, now: Now, actions: &mut VecDeque<Action>) {
         let is_due = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now.monotonic);
-        if is_due(self.forced_at) && self.target().is_some() {
+        if is_due(self.forced_at)
+            && let Some(target) = self.target()
+        {
             // It cannot even be killed; runsv was told to leave all the same (DEV-5).
+            actions.push_back(Action::Abandon(target.pid));
             self.rest(now, actions);
         }
         if self.is_running() && is_due(self.kill_at) {
@@ -481,12 +484,18 @@ impl Service {
         }
     }
 
-    /// QRK-4: after `x`, a `k` gets runsv out of a `./finish` that hangs; else `./finish` is left alone.
-    fn kill_finish_on_the_way_out(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+    /// QRK-4: after `x`, a `k` gets runsv out of a `./finish` that hangs, and leaves it running,
+    /// unless it belongs to a group that ends with the service; else `./finish` is left alone.
+    fn abandon_finish_on_the_way_out(&mut self, now: Now, actions: &mut VecDeque<Action>) {
         match self.phase {
-            Phase::Finish { .. } if self.want == Want::Exit => {
-                self.signal(Signal::KILL, actions);
-                self.forced_at = Some(now.monotonic + KILL_PATIENCE);
+            Phase::Finish { target, .. } if self.want == Want::Exit => {
+                if target.is_group {
+                    self.signal(Signal::KILL, actions);
+                    self.forced_at = Some(now.monotonic + KILL_PATIENCE);
+                } else {
+                    actions.push_back(Action::Abandon(target.pid));
+                    self.rest(now, actions);
+                }
             }
             Phase::FinishDue(_) if self.want == Want::Exit => self.rest(now, actions),
             _ => {}

@@ -135,6 +135,7 @@ impl Bench {
             }
             Action::Remember(..) => {}
             Action::ProbeGroup(role, _) => return Some(Event::GroupProbed(role, self.is_group_alive)),
+            Action::Abandon(pid) => self.done.push(format!("abandon {pid}")),
             Action::NameStrays => self.done.push("name strays".to_owned()),
             Action::EndStrays => self.done.push("end strays".to_owned()),
             Action::CloseLogPipe => {
@@ -311,14 +312,24 @@ fn exit_and_kill_leave_at_once_without_finish() {
 }
 
 #[test]
-fn exit_and_kill_end_a_finish_that_hangs() {
+fn exit_and_kill_leave_a_finish_that_hangs() {
     let mut web = Bench::up().finish().begin();
     web.exits(101, Ending::Exited(0));
     web.command(Command::Exit);
     web.command(Command::Kill);
-    web.did(&["run 101", "finish 102 0 0", "SIGKILL 102"]);
+    web.did(&["run 101", "finish 102 0 0", "abandon 102", "name strays"]);
+    assert!(web.machine.is_finished());
+}
+
+#[test]
+fn exit_and_kill_leave_even_what_cannot_be_killed() {
+    let mut web = Bench::up().begin();
+    web.command(Command::Exit);
+    web.command(Command::Kill);
+    web.done.clear();
     web.after(KILL_PATIENCE).tick();
-    assert!(web.machine.is_finished(), "it cannot even be killed, but was told to leave");
+    web.did(&["abandon 101", "name strays"]);
+    assert!(web.machine.is_finished());
 }
 
 #[test]

@@ -135,6 +135,7 @@ impl World {
                 self.pipe_closed = true;
                 return Some(Event::LogPipeClosed { has_unread: self.dice.one_in(2) });
             }
+            Action::Abandon(pid) => self.alive.retain(|(alive, _)| *alive != pid),
             Action::Remember(..) | Action::NameStrays | Action::EndStrays | Action::NameLogHolders => {}
         }
         None
