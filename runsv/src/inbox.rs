@@ -40,13 +40,20 @@ pub enum Mail {
 impl Inbox {
     /// Begins to listen to these FIFOs.
     pub fn new(poller: Poller, controls: Vec<(Role, Control)>) -> io::Result<Self> {
-        let mut fifos = Vec::new();
-        for (token, (role, control)) in controls.into_iter().enumerate() {
-            poller.watch(&control, token)?;
-            fifos.push(Fifo { role, control, is_readable: true });
-        }
         // Whatever happened before the first wait is looked for, too.
-        Ok(Self { poller, fifos, has_dead: true, is_told_to_leave: false })
+        let mut inbox = Self { poller, fifos: Vec::new(), has_dead: true, is_told_to_leave: false };
+        inbox.listen_to(controls)?;
+        Ok(inbox)
+    }
+
+    /// Listens to these FIFOs instead of the old ones.
+    pub fn listen_to(&mut self, controls: Vec<(Role, Control)>) -> io::Result<()> {
+        self.fifos.clear();
+        for (token, (role, control)) in controls.into_iter().enumerate() {
+            self.poller.watch(&control, token)?;
+            self.fifos.push(Fifo { role, control, is_readable: true });
+        }
+        Ok(())
     }
 
     /// Sleeps until something may have come in, at most until `deadline`.

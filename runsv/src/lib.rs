@@ -39,7 +39,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match open::open(&dir) {
         Ok(open::Opened::Ready(mut parts)) => {
             unix::manners::release_startup_memory();
-            supervise::supervise(&mut parts.machine, &mut parts.hands, &mut parts.inbox);
+            supervise::supervise(&mut parts);
             ExitCode::SUCCESS
         }
         Ok(open::Opened::ToldToLeave) => ExitCode::SUCCESS,

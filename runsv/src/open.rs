@@ -1,6 +1,8 @@
 //! Hands: opens a service directory, in the order others rely on (LAY-7).
 
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Publisher, make_supervise};
@@ -33,7 +35,44 @@ pub struct Parts {
     pub hands: Hands,
     /// What comes in.
     pub inbox: Inbox,
-    _held: (Vec<Lock>, Vec<OkFifo>),
+    /// What is held open for others to see.
+    pub site: Site,
+}
+
+/// The place of a service on disk, and what shows others that a runsv lives there.
+pub struct Site {
+    /// Where it is, for the case that the directory is removed and made anew.
+    path: Option<PathBuf>,
+    has_log: bool,
+    /// Held, not used.
+    locks: Vec<Lock>,
+    /// Held, not used.
+    oks: Vec<OkFifo>,
+}
+
+impl Site {
+    /// If `supervise/` was removed, or the whole directory and is there again (a package upgrade):
+    /// makes it anew and returns the new FIFOs. `None` when nothing is lost, or not yet back.
+    pub fn reopen_if_lost(&mut self) -> Option<Vec<(Role, Control)>> {
+        let main = ServiceDir::at(".");
+        if is_there(main.control()) {
+            return None;
+        }
+        if fs_err::metadata(".").is_ok_and(|about| about.nlink() == 0) {
+            nix::unistd::chdir(self.path.as_ref()?).ok()?;
+        }
+        let dirs = [Some((Role::Main, main.clone())), self.has_log.then(|| (Role::Log, main.log()))];
+        let (mut locks, mut controls, mut oks) = (Vec::new(), Vec::new(), Vec::new());
+        for (role, dir) in dirs.into_iter().flatten() {
+            make_supervise(&dir).ok()?;
+            locks.push(LockFile::open(&dir).ok()?.try_take().ok()?);
+            controls.push((role, Control::open(&dir).ok()?));
+            oks.push(OkFifo::open(&dir).ok()?);
+        }
+        self.locks = locks;
+        self.oks = oks;
+        Some(controls)
+    }
 }
 
 /// Opens the service directory `dir`.
@@ -83,7 +122,8 @@ pub fn open(dir: &OsStr) -> Opening<Opened> {
 
     let inbox = Inbox::new(poller, controls).map_err(Failure::of_io("unable to open supervise/control"))?;
     let hands = Hands::new(reporter, failures, publishers, log_pipe);
-    Ok(Opened::Ready(Box::new(Parts { machine, hands, inbox, _held: (locks, oks) })))
+    let site = Site { path: nix::unistd::getcwd().ok(), has_log, locks, oks };
+    Ok(Opened::Ready(Box::new(Parts { machine, hands, inbox, site })))
 }
 
 /// LAY-11: `log` counts if it is a directory, links followed.

@@ -7,18 +7,19 @@ use unix::Now;
 use crate::hands::Hands;
 use crate::inbox::{Inbox, Mail};
 use crate::machine::{Event, Supervisor};
+use crate::open::{Parts, Site};
 
 /// How soon a status file that could not be written is tried again.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// Supervises until the service was told to exit and is gone.
-pub fn supervise(machine: &mut Supervisor, hands: &mut Hands, inbox: &mut Inbox) {
+pub fn supervise(Parts { machine, hands, inbox, site }: &mut Parts) {
     handle(machine, hands, Event::Tick);
     while !machine.is_finished() {
-        let catch_up = hands.is_behind().then(|| Instant::now() + CATCH_UP);
-        inbox.sleep_until([machine.next_deadline(), catch_up].into_iter().flatten().min());
+        let again = hands.is_behind().then(|| Instant::now() + CATCH_UP);
+        inbox.sleep_until([machine.next_deadline(), again].into_iter().flatten().min());
         if hands.is_behind() {
-            hands.catch_up();
+            catch_up(hands, inbox, site);
         }
         while !machine.is_finished()
             && let Some(mail) = inbox.next(machine)
@@ -28,6 +29,16 @@ pub fn supervise(machine: &mut Supervisor, hands: &mut Hands, inbox: &mut Inbox)
         }
         handle(machine, hands, Event::Tick);
     }
+}
+
+/// What could not be written is tried again; in a new place, if the old one was removed.
+fn catch_up(hands: &mut Hands, inbox: &mut Inbox, site: &mut Site) {
+    if let Some(controls) = site.reopen_if_lost() {
+        // Without its FIFOs in the poll runsv still heeds TERM, and this is tried again.
+        let _ = inbox.listen_to(controls);
+        hands.publish_all_again();
+    }
+    hands.catch_up();
 }
 
 /// Adds to what came in what the machine needs to know with it.

@@ -30,6 +30,11 @@ impl History {
         Self { path: dir.file("supervise/.history"), file: None }
     }
 
+    /// The file is in a new place: opens it again with the next line.
+    pub fn start_anew(&mut self) {
+        self.file = None;
+    }
+
     /// Adds a line.
     pub fn add(&mut self, words: &str) -> io::Result<()> {
         let line = format!("{} {words}\n", Stamp::of(SystemTime::now()).label());

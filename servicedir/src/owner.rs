@@ -152,19 +152,21 @@ pub struct Publisher {
     dir: ServiceDir,
     /// What `pid` says, once it was written.
     pid: Option<u32>,
-    /// What could not be written, yet.
-    unpublished: Option<Status>,
+    /// What was last to be written.
+    last: Option<Status>,
+    /// Whether some of it could not be.
+    is_behind: bool,
 }
 
 impl Publisher {
     /// For the service at `dir`, which has published nothing.
     pub fn new(dir: ServiceDir) -> Self {
-        Self { dir, pid: None, unpublished: None }
+        Self { dir, pid: None, last: None, is_behind: false }
     }
 
     /// For a service whose `pid` is not written before its first start (LAY-8).
     pub fn without_first_pid(dir: ServiceDir) -> Self {
-        Self { dir, pid: Some(0), unpublished: None }
+        Self { dir, pid: Some(0), last: None, is_behind: false }
     }
 
     /// Writes `pid` if it changed, then `stat`, then `status`, each beside its place and renamed
@@ -179,18 +181,28 @@ impl Publisher {
         let stat = self.write("stat", status.to_text().as_bytes());
         let record = self.write("status", &status.to_bytes());
         let result = pid.and(stat).and(record);
-        self.unpublished = result.is_err().then_some(status);
+        self.last = Some(status);
+        self.is_behind = result.is_err();
         result
     }
 
     /// Tries again to write what could not be written.
     pub fn retry(&mut self) -> Result<(), Failure> {
-        self.unpublished.map_or(Result::Ok(()), |status| self.publish(status))
+        match self.last {
+            Some(status) if self.is_behind => self.publish(status),
+            _ => Result::Ok(()),
+        }
+    }
+
+    /// The files are in a new place: all of them are to be written again.
+    pub fn start_anew(&mut self) {
+        self.pid = None;
+        self.is_behind = true;
     }
 
     /// Whether something could not be written.
     pub fn is_behind(&self) -> bool {
-        self.unpublished.is_some()
+        self.is_behind
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<(), Failure> {

@@ -124,6 +124,16 @@ impl Hands {
         }
     }
 
+    /// The status files are in a new place, and nothing is there yet.
+    pub fn publish_all_again(&mut self) {
+        for (_, publisher) in &mut self.publishers {
+            publisher.start_anew();
+        }
+        for (_, history) in &mut self.histories {
+            history.start_anew();
+        }
+    }
+
     /// Somebody gave a command: what was said before is news again.
     pub fn refresh_messages(&mut self) {
         self.reporter.forget();
