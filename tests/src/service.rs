@@ -392,6 +392,35 @@ impl Service {
         )
     }
 
+    /// Waits until the three files say exactly this: the text of `stat`, the process (0 for none) in
+    /// `pid` and `status`, and the last four bytes. Returns the status.
+    #[track_caller]
+    pub fn eventually_exactly(&self, stat: &str, pid: u32, flags: [u8; 4]) -> Status {
+        let pid_text = if pid == 0 {
+            String::new()
+        } else {
+            format!("{pid}\n")
+        };
+        eventually_some(
+            &format!("{}: stat {stat:?}, pid {pid}, flags {flags:?}", self.name()),
+            || {
+                let status = self.status();
+                let agrees = self.read("supervise/stat") == format!("{stat}\n")
+                    && self.read("supervise/pid") == pid_text
+                    && (status.pid, status.flags()) == (pid, flags);
+                agrees.then_some(status)
+            },
+        )
+    }
+
+    /// Waits until the process of this id is gone.
+    #[track_caller]
+    pub fn eventually_gone(&self, pid: u32) {
+        self.eventually(&format!("process {pid} is gone"), |_| {
+            !process::is_alive(pid)
+        });
+    }
+
     /// The status once `status` says the same as `stat` and `pid`.
     #[track_caller]
     fn settled(&self) -> Status {
@@ -404,6 +433,7 @@ impl Service {
                 let agrees = stat.split(',').next() == Some(word)
                     && stat.contains(", paused") == (status.paused == 1)
                     && stat.contains(", got TERM") == (status.got_term == 1)
+                    && (status.state == DOWN || stat.contains(", want ") == (status.want == b'd'))
                     && self.pid().unwrap_or(0) == status.pid;
                 agrees.then_some(status)
             },
@@ -417,36 +447,6 @@ pub struct Supervised {
     service: Service,
     /// Its runsv.
     pub runsv: Program,
-}
-
-impl Supervised {
-    /// Asserts that the status has exactly this process and these last four bytes, and that `stat`
-    /// and `pid` say the same.
-    #[track_caller]
-    pub fn eventually_exactly(&self, stat: &str, pid: u32, flags: [u8; 4]) -> Status {
-        let status = self.eventually_stat(stat);
-        assert_eq!(
-            (status.pid, status.flags()),
-            (pid, flags),
-            "the record while stat is {stat:?}"
-        );
-        assert_eq!(self.read("supervise/stat"), format!("{stat}\n"));
-        let text = if pid == 0 {
-            String::new()
-        } else {
-            format!("{pid}\n")
-        };
-        assert_eq!(self.read("supervise/pid"), text);
-        status
-    }
-
-    /// Waits until the process of this id is gone.
-    #[track_caller]
-    pub fn eventually_gone(&self, pid: u32) {
-        self.eventually(&format!("process {pid} is gone"), |_| {
-            !process::is_alive(pid)
-        });
-    }
 }
 
 impl Deref for Supervised {
