@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tests::process::{Process, is_alive};
-use tests::{Command, Service, Suite, both_suites, eventually_some};
+use tests::{Command, Service, Suite, Tree, both_suites, eventually_some};
 
 both_suites! {
     run_is_called_by_its_name_in_its_directory,
@@ -154,7 +154,8 @@ fn group_and_session_are_those_of_runsv(suite: &Suite) {
     }
 }
 
-fn numbers(process: &Process) -> Vec<u32> {
+/// The numbers of its descriptors.
+pub fn numbers(process: &Process) -> Vec<u32> {
     process
         .descriptors()
         .into_iter()
@@ -163,8 +164,8 @@ fn numbers(process: &Process) -> Vec<u32> {
 }
 
 /// What a program of this tree has open that opens nothing itself.
-fn inherited(service: &Service, through: impl FnOnce(Command) -> Command) -> Vec<u32> {
-    let sleep = through(service.tree().command("sleep").arg("999")).start();
+pub fn inherited(tree: &Tree, through: impl FnOnce(Command) -> Command) -> Vec<u32> {
+    let sleep = through(tree.command("sleep").arg("999")).start();
     numbers(&asleep(sleep.pid()))
 }
 
@@ -177,7 +178,7 @@ fn no_descriptor_leaks(suite: &Suite) {
         .log("exec sleep 1000")
         .control('h', "exec sleep 1000")
         .running();
-    let wanted = inherited(&web, |sleep| sleep);
+    let wanted = inherited(web.tree(), |sleep| sleep);
     assert_eq!(numbers(&asleep(web.status().pid)), wanted);
     assert_eq!(numbers(&asleep(web.log().eventually_runs().pid)), wanted);
     let script = web.status().pid;
@@ -201,7 +202,7 @@ fn an_inherited_descriptor_reaches_every_child(suite: &Suite) {
         .run("exec sleep 1000")
         .log("exec sleep 1000")
         .made();
-    let wanted = inherited(&web, |sleep| sleep.redirected("7</dev/zero"));
+    let wanted = inherited(web.tree(), |sleep| sleep.redirected("7</dev/zero"));
     assert!(wanted.contains(&7));
     let runsv = web.runsv().redirected("7</dev/zero");
     let web = web.supervised_by(runsv);

@@ -10,6 +10,7 @@ mod hooks;
 mod layout;
 mod logging;
 mod record;
+mod runsvdir;
 
 /// A `./run` that ignores TERM and says when it does.
 const IGNORES_TERM: &str = "trap '' TERM; echo >ready; exec sleep 1000";
