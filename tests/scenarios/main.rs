@@ -11,6 +11,10 @@ mod layout;
 mod logging;
 mod record;
 mod runsvdir;
+mod sv_lines;
+mod sv_lsb;
+mod sv_waiting;
+mod sv_words;
 
 /// A `./run` that ignores TERM and says when it does.
 const IGNORES_TERM: &str = "trap '' TERM; echo >ready; exec sleep 1000";
