@@ -1,6 +1,12 @@
 //! Machine: when a word is fulfilled (SV-35, as DEV-6 and field note B48 want it).
 
+use std::time::Duration;
+
 use servicedir::{State, Status, Want};
+
+/// What a new process has to survive to count: long enough for a script that cannot be executed,
+/// or gives up at once, to be found out. The original looks 420 ms later and so rarely sees one.
+const FIRST_STEPS: Duration = Duration::from_millis(2);
 
 /// Something that shows that a command has been carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +36,8 @@ pub enum Verdict {
     Reached,
     /// There, if `./check` says so.
     IfCheckAgrees,
+    /// A process lives, but it has to do so a little longer.
+    Soon(Duration),
     /// Not there.
     NotYet,
 }
@@ -47,9 +55,9 @@ impl Goal {
         Self { signs, before }
     }
 
-    /// Judges the status of a service whose runsv lives.
-    pub fn verdict(&self, now: &Status) -> Verdict {
-        self.signs.iter().map(|sign| self.shows(*sign, now)).max().unwrap_or(Verdict::Reached)
+    /// Judges the status of a service whose runsv lives, so long after the time that stands in it.
+    pub fn verdict(&self, now: &Status, age: Duration) -> Verdict {
+        self.signs.iter().map(|sign| self.shows(*sign, now, age)).max().unwrap_or(Verdict::Reached)
     }
 
     /// Whether the end of runsv is what is waited for.
@@ -57,14 +65,14 @@ impl Goal {
         self.signs.contains(&Sign::Gone)
     }
 
-    fn shows(&self, sign: Sign, now: &Status) -> Verdict {
+    fn shows(&self, sign: Sign, now: &Status, age: Duration) -> Verdict {
         let has_process = now.pid != 0;
         let is_running = has_process && now.state == Some(State::Run);
         let is_down = !has_process && now.state == Some(State::Down);
         // The whole stamp: a service that was started in this very second is still the old one.
         let is_another = now.since != self.before.since;
         match sign {
-            Sign::Up => when_checked(is_running && now.want == Want::Up),
+            Sign::Up => when_settled(is_running && now.want == Want::Up, age),
             Sign::Down => when(is_down && now.want != Want::Up),
             Sign::Once if has_process => when(now.want != Want::Up),
             Sign::Once => when(is_another),
@@ -72,8 +80,8 @@ impl Goal {
             Sign::Paused => when(!has_process || now.is_paused),
             Sign::Continued => when(!has_process || !now.is_paused),
             Sign::Renewed if !has_process && now.want != Want::Up => Verdict::Reached,
-            Sign::Renewed => when_checked(has_process && is_another && !now.got_term),
-            Sign::AsRequested if now.want == Want::Up => when_checked(is_running),
+            Sign::Renewed => when_settled(has_process && is_another && !now.got_term, age),
+            Sign::AsRequested if now.want == Want::Up => when_settled(is_running, age),
             Sign::AsRequested => when(is_down),
         }
     }
@@ -83,8 +91,12 @@ fn when(fact: bool) -> Verdict {
     if fact { Verdict::Reached } else { Verdict::NotYet }
 }
 
-fn when_checked(fact: bool) -> Verdict {
-    if fact { Verdict::IfCheckAgrees } else { Verdict::NotYet }
+fn when_settled(fact: bool, age: Duration) -> Verdict {
+    match FIRST_STEPS.saturating_sub(age) {
+        _ if !fact => Verdict::NotYet,
+        Duration::ZERO => Verdict::IfCheckAgrees,
+        rest => Verdict::Soon(rest),
+    }
 }
 
 #[cfg(test)]
@@ -114,7 +126,7 @@ mod tests {
     }
 
     fn verdict(sign: &'static [Sign], before: Status, now: Status) -> Verdict {
-        Goal::new(sign, before).verdict(&now)
+        Goal::new(sign, before).verdict(&now, FIRST_STEPS)
     }
 
     #[test]
@@ -124,6 +136,15 @@ mod tests {
         assert_eq!(judge(running(2, Want::Down)), NotYet);
         assert_eq!(judge(finishing(2, Want::Up)), NotYet);
         assert_eq!(judge(down(2, Want::Up)), NotYet);
+    }
+
+    #[test]
+    fn a_new_process_has_to_survive_its_first_steps() {
+        let goal = Goal::new(&[Sign::Up], down(1, Want::Down));
+        let after = |age| goal.verdict(&running(2, Want::Up), age);
+        assert_eq!(after(FIRST_STEPS / 4), Verdict::Soon(FIRST_STEPS / 4 * 3));
+        assert_eq!(after(FIRST_STEPS * 9), IfCheckAgrees);
+        assert_eq!(goal.verdict(&down(3, Want::Up), Duration::ZERO), NotYet);
     }
 
     #[test]

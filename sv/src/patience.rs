@@ -3,7 +3,7 @@
 //! To miss nothing, a service is watched first, read second, told third; then sv sleeps. After
 //! each wake-up the disk is read again: wake-ups are hints, the disk is the truth.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fs_err::File;
 use nix::errno::Errno;
@@ -161,7 +161,7 @@ impl<'a> Patience<'a> {
             let may_check = running < CHECKS_AT_ONCE && !is_over;
             if waiting.look(&mut self.checks, may_check, report) {
                 running += 1;
-            } else if waiting.is_waiting() && !waiting.is_watched {
+            } else if waiting.is_waiting() && !waiting.is_watched && waiting.look_at.is_none() {
                 waiting.look_again(LONGEST_PAUSE_BLIND);
             }
         }
@@ -290,10 +290,16 @@ impl<'a> Waiting<'a> {
                 return false;
             }
         };
-        match goal.verdict(&status) {
+        // The label of a moment to come is the work of a clock that was set: that is no young process.
+        let age = SystemTime::now().duration_since(status.since.time()).unwrap_or(Duration::MAX);
+        match goal.verdict(&status, age) {
             Verdict::NotYet => return false,
+            Verdict::Soon(rest) => {
+                self.look_at = Some(Instant::now() + rest);
+                return false;
+            }
             Verdict::IfCheckAgrees if !self.is_agreed(&status, report) => {
-                return may_check && self.ask(checks, &status, report);
+                return self.ask(checks, may_check, &status, report);
             }
             Verdict::IfCheckAgrees | Verdict::Reached => {}
         }
@@ -320,8 +326,18 @@ impl<'a> Waiting<'a> {
     }
 
     /// Asks the check, unless it is still busy.
-    fn ask(&mut self, checks: &mut Option<Checks>, status: &Status, report: &mut Report) -> bool {
+    fn ask(
+        &mut self,
+        checks: &mut Option<Checks>,
+        may_check: bool,
+        status: &Status,
+        report: &mut Report,
+    ) -> bool {
         if self.is_being_checked() || self.look_at.is_some() {
+            return false;
+        }
+        if !may_check {
+            self.look_again(LONGEST_PAUSE);
             return false;
         }
         let Ok(visitor) = self.service.visitor() else { return false };

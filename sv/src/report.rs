@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use nix::errno::Errno;
 use servicedir::visitor::{Refusal, Visitor};
-use servicedir::{ServiceDir, Stamp, State, Status};
+use servicedir::{ServiceDir, Stamp, Status};
 use unix::Failure;
 use unix::failure::write_line;
 
@@ -69,9 +69,9 @@ impl Report {
         let is_complete = self.write_service(&mut line, &service.name, visitor.dir(), &service.name, &status);
         self.write_log(&mut line, &service.name, visitor, &status);
         self.say(&line);
-        match status.state {
+        match status.pid {
             _ if !is_complete => Answer::Unknown,
-            Some(State::Down) => Answer::Down,
+            0 => Answer::Down,
             _ => Answer::Running,
         }
     }
