@@ -91,7 +91,7 @@ pub enum Action {
 }
 
 /// How much of a service there is in its directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Completeness {
     /// `run` can be executed.
     pub has_run: bool,
@@ -216,7 +216,6 @@ impl Roster {
                 State::Running { runsv, since: now }
             }
             Attempt::NoProcess => {
-                // Nobody else would fare better.
                 self.no_process_before = Some(now + THROTTLE);
                 State::Ready
             }
@@ -224,6 +223,9 @@ impl Roster {
                 State::Occupied { ask_again: (!is_watched).then(|| now + THROTTLE) }
             }
         };
+        if how == Attempt::NoProcess {
+            self.take_back_starts();
+        }
     }
 
     /// Takes in that the runsv which was not ours has gone.
@@ -383,6 +385,16 @@ impl Roster {
                 State::New { .. } | State::Ready | State::Starting => false,
             }
         });
+    }
+
+    /// Nobody else would fare better now.
+    fn take_back_starts(&mut self) {
+        self.actions.retain(|action| !matches!(action, Action::Start(..)));
+        for service in self.services.values_mut() {
+            if service.state == State::Starting {
+                service.state = State::Ready;
+            }
+        }
     }
 
     fn reconsider_occupied(&mut self) {
@@ -788,9 +800,14 @@ mod tests {
     fn without_processes_everybody_waits_a_second() {
         let mut scene = Scene::new();
         scene.sees([directory("a", WEB), directory("b", NEWER_WEB)]);
-        assert_eq!(scene.asks_as_complete().len(), 2);
+        scene.roster.settle(scene.now);
+        while let Some(Action::Inspect(identity, _)) = scene.roster.next_action() {
+            scene.roster.inspected(identity, COMPLETE, scene.now);
+        }
+        scene.roster.settle(scene.now);
+        assert_eq!(scene.roster.next_action(), Some(start("a", WEB)));
         scene.attempted(WEB, Attempt::NoProcess);
-        scene.attempted(NEWER_WEB, Attempt::NoProcess);
+        assert!(!scene.roster.has_actions());
         scene.is_quiet_for(Duration::from_secs(1));
         assert_eq!(scene.asks_as_complete(), [start("a", WEB), start("b", NEWER_WEB)]);
     }

@@ -11,7 +11,7 @@ use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
 
 use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
-use crate::roster::{Action, Attempt, Roster};
+use crate::roster::{Action, Attempt, Completeness, Roster};
 use crate::scan::{Directory, completeness};
 use crate::start::{CAUGHT, Starter, could_not_start};
 use crate::watch::Watch;
@@ -198,13 +198,14 @@ impl Supervision {
     fn perform(&mut self, action: Action) {
         match action {
             Action::Inspect(identity, name) => {
-                self.enter();
-                self.roster.inspected(identity, completeness(&name), Instant::now());
+                let found = if self.enter() { completeness(&name) } else { Completeness::default() };
+                self.roster.inspected(identity, found, Instant::now());
             }
             Action::Attend(identity, name) => {
-                self.enter();
-                self.watch.making(identity, &name);
-                self.roster.inspected(identity, completeness(&name), Instant::now());
+                if self.enter() {
+                    self.watch.making(identity, &name);
+                    self.roster.inspected(identity, completeness(&name), Instant::now());
+                }
             }
             Action::Start(identity, name) => {
                 let attempt = if self.enter() {
