@@ -16,7 +16,7 @@ pub mod spawn;
 pub use clock::Now;
 pub use failure::{Failure, Reporter};
 pub use poller::Poller;
-pub use reap::{Ending, reap_next};
+pub use reap::{Ending, has_children, reap_next};
 pub use signal::Signal;
 pub use spawn::Program;
 
