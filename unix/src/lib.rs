@@ -17,7 +17,7 @@ pub mod title;
 pub use clock::Now;
 pub use failure::{Failure, Reporter};
 pub use poller::Poller;
-pub use reap::{Ending, reap_next};
+pub use reap::{Ending, has_children, reap_next};
 pub use signal::Signal;
 pub use spawn::Program;
 

@@ -1,0 +1,60 @@
+//! Hands: who descends from whom, at one moment, as far as /proc tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use unix::{Pid, proc};
+
+/// Every process that could be seen.
+pub struct Tree {
+    processes: BTreeMap<Pid, proc::Stat>,
+    children: BTreeMap<Pid, Vec<Pid>>,
+}
+
+impl Tree {
+    /// Looks at all of them.
+    pub fn read() -> Self {
+        let processes: BTreeMap<Pid, proc::Stat> =
+            proc::all().into_iter().filter_map(|pid| Some((pid, proc::stat(pid)?))).collect();
+        let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+        for (pid, stat) in &processes {
+            children.entry(stat.parent).or_default().push(*pid);
+        }
+        Self { processes, children }
+    }
+
+    /// The children of a process.
+    pub fn children(&self, pid: Pid) -> &[Pid] {
+        self.children.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    /// A process and all that descend from it, but for `spared` ones and theirs.
+    pub fn family(&self, pid: Pid, spared: &BTreeSet<Pid>) -> Vec<Pid> {
+        let mut family = Vec::new();
+        let mut open = vec![pid];
+        while let Some(pid) = open.pop() {
+            if !spared.contains(&pid) {
+                family.push(pid);
+                open.extend_from_slice(self.children(pid));
+            }
+        }
+        family
+    }
+
+    /// The group of a process.
+    pub fn group(&self, pid: Pid) -> Option<Pid> {
+        self.processes.get(&pid).map(|stat| stat.group)
+    }
+
+    /// Whether it has not died yet.
+    pub fn is_alive(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// `sleep (pid 7)`.
+    pub fn describe(&self, pid: Pid) -> String {
+        match self.processes.get(&pid) {
+            Some(stat) => format!("{} (pid {pid})", stat.name),
+            None => format!("pid {pid}"),
+        }
+    }
+}
