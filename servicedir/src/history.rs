@@ -5,6 +5,7 @@
 //!
 //! Each line is `@` and the 24 hexadecimal digits of a TAI64N label, a space, and a few words.
 
+use std::collections::VecDeque;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -18,16 +19,20 @@ use crate::status::Stamp;
 /// When the file has this many bytes, the older half of it goes.
 pub const LIMIT: u64 = 8192;
 
+/// How many lines wait for news at the most.
+const WAITING: usize = 8;
+
 /// The writer's end.
 pub struct History {
     path: PathBuf,
     file: Option<(File, u64)>,
+    waiting: VecDeque<String>,
 }
 
 impl History {
     /// For the service at `dir`; nothing is opened before there is something to write.
     pub fn new(dir: &ServiceDir) -> Self {
-        Self { path: dir.file("supervise/.history"), file: None }
+        Self { path: dir.file("supervise/.history"), file: None, waiting: VecDeque::new() }
     }
 
     /// The file is in a new place: opens it again with the next line.
@@ -35,10 +40,25 @@ impl History {
         self.file = None;
     }
 
-    /// Adds a line.
+    /// Adds a line, if there is a file; else it waits for news.
     pub fn add(&mut self, words: &str) -> io::Result<()> {
-        let line = format!("{} {words}\n", Stamp::of(SystemTime::now()).label());
-        let result = self.write(line.as_bytes());
+        if self.waiting.len() == WAITING {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(format!("{} {words}\n", Stamp::of(SystemTime::now()).label()));
+        if self.file.is_some() { self.flush() } else { Ok(()) }
+    }
+
+    /// Adds a line that makes what waits worth a file: of a service that just runs there is
+    /// nothing to tell that its status does not.
+    pub fn add_news(&mut self, words: &str) -> io::Result<()> {
+        self.add(words)?;
+        self.flush()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let lines: String = self.waiting.drain(..).collect();
+        let result = self.write(lines.as_bytes());
         if result.is_err() {
             self.file = None;
         }
@@ -116,7 +136,7 @@ mod tests {
         let service = ServiceDir::at(&dir);
         let mut history = History::new(&service);
         for number in 0..2000 {
-            history.add(&format!("event {number}")).expect("a line");
+            history.add_news(&format!("event {number}")).expect("a line");
         }
         let size = fs_err::metadata(dir.join("supervise/.history")).expect("a file").len();
         let entries = read(&service).expect("a history");
@@ -125,6 +145,24 @@ mod tests {
         assert!(entries.len() > 50);
         assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("event 1999"));
         assert!(entries.is_sorted_by_key(|entry| entry.when));
+    }
+
+    #[test]
+    fn there_is_no_file_before_there_is_news() {
+        let dir = std::env::temp_dir().join(format!("history-quiet-{}", std::process::id()));
+        fs_err::create_dir_all(dir.join("supervise")).expect("a directory");
+        let service = ServiceDir::at(&dir);
+        let mut history = History::new(&service);
+        for number in 0..20 {
+            history.add(&format!("event {number}")).expect("a line");
+        }
+        assert!(read(&service).is_err());
+        history.add_news("news").expect("a line");
+        let entries = read(&service).expect("a history");
+        fs_err::remove_dir_all(&dir).expect("cleaned up");
+        let words: Vec<&str> = entries.iter().map(|entry| entry.what.as_str()).collect();
+        assert_eq!(words.len(), WAITING);
+        assert_eq!((words[0], words[WAITING - 1]), ("event 13", "news"));
     }
 
     #[test]

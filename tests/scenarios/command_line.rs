@@ -31,17 +31,9 @@ both_suites! {
 /// RSV-1, RSV-3, GEN-1, GEN-2: none or two are a usage error.
 fn runsv_wants_exactly_one_argument(suite: &Suite) {
     let tree = suite.tree();
-    tree.command("runsv")
-        .output()
-        .is("", "usage: runsv dir\n\n", 1);
-    tree.command("runsv")
-        .args(["a", "b"])
-        .output()
-        .is("", "usage: runsv dir\n\n", 1);
-    tree.command("runsv")
-        .args(["-V", "b"])
-        .output()
-        .is("", "usage: runsv dir\n\n", 1);
+    tree.command("runsv").output().is("", "usage: runsv dir\n\n", 1);
+    tree.command("runsv").args(["a", "b"]).output().is("", "usage: runsv dir\n\n", 1);
+    tree.command("runsv").args(["-V", "b"]).output().is("", "usage: runsv dir\n\n", 1);
 }
 
 /// GEN-5: the usage text has argv[0], path included.
@@ -55,8 +47,7 @@ fn runsv_names_itself_as_it_was_called(suite: &Suite) {
 fn runsv_has_no_options(suite: &Suite) {
     let tree = suite.tree();
     for name in ["--", "-V", "-h", "--help", "--version", "-"] {
-        let text =
-            format!("runsv {name}: fatal: unable to change to directory: file does not exist\n");
+        let text = format!("runsv {name}: fatal: unable to change to directory: file does not exist\n");
         tree.command("runsv").arg(name).output().is("", &text, 111);
     }
 }
@@ -88,22 +79,10 @@ fn runsv_refuses_a_directory_that_it_may_not_enter(suite: &Suite) {
 
 /// RSV-2: messages have the directory as typed.
 fn runsv_names_the_directory_as_typed(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .dir("supervise")
-        .file("supervise/control", "")
-        .made();
-    for name in [
-        "./web",
-        "../service//web/",
-        &web.dir().display().to_string(),
-    ] {
+    let web = suite.service("web").dir("supervise").file("supervise/control", "").made();
+    for name in ["./web", "../service//web/", &web.dir().display().to_string()] {
         let text = format!("runsv {name}: fatal: supervise/control exists but is not a fifo\n");
-        web.tree()
-            .command("runsv")
-            .arg(name)
-            .output()
-            .is("", &text, 111);
+        web.tree().command("runsv").arg(name).output().is("", &text, 111);
     }
 }
 
@@ -121,10 +100,7 @@ fn a_second_runsv_is_refused_and_the_first_not_disturbed(suite: &Suite) {
 
 /// RSV-65, LAY-12: the lock goes with its holder, and no service holds it.
 fn a_dead_runsv_leaves_no_lock(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("echo $$ >>pids; exec sleep 1000")
-        .running();
+    let web = suite.service("web").run("echo $$ >>pids; exec sleep 1000").running();
     web.eventually_lines("pids", 1);
     web.runsv.signal(Signal::SIGKILL);
     web.runsv.finished();
@@ -141,11 +117,7 @@ fn a_directory_that_is_not_writable_is_refused(suite: &Suite) {
 
 /// RSV-6.
 fn a_supervise_that_may_not_be_entered_is_refused(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .dir("supervise")
-        .made();
+    let web = suite.service("web").run("exec sleep 1000").dir("supervise").made();
     set_mode(&web.path("supervise"), 0o700);
     let text = "runsv web: fatal: unable to open supervise/lock: access denied\n";
     web.runsv().as_nobody().output().is("", text, 111);
@@ -167,31 +139,21 @@ fn a_supervise_that_is_a_link_loop_is_refused(suite: &Suite) {
 
 /// LAY-9: only the last part of a link's target is made.
 fn a_supervise_link_to_nowhere_is_refused(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .link("supervise", "/nonexistent/web")
-        .made();
+    let web = suite.service("web").link("supervise", "/nonexistent/web").made();
     let text = "runsv web: fatal: unable to open supervise/lock: file does not exist\n";
     web.runsv().output().is("", text, 111);
 }
 
 /// LAY-9, RSV-5.
 fn a_log_supervise_link_to_nowhere_is_refused(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .log("exec cat")
-        .link("log/supervise", "/nonexistent/web")
-        .made();
+    let web = suite.service("web").log("exec cat").link("log/supervise", "/nonexistent/web").made();
     let text = "runsv web: fatal: unable to open log/supervise/lock: file does not exist\n";
     web.runsv().output().is("", text, 111);
 }
 
 /// LAY-14: and what was there stays.
 fn a_control_that_is_no_fifo_is_refused(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .file("supervise/control", "precious")
-        .made();
+    let web = suite.service("web").file("supervise/control", "precious").made();
     let text = "runsv web: fatal: supervise/control exists but is not a fifo\n";
     web.runsv().output().is("", text, 111);
     assert_eq!(web.read("supervise/control"), "precious");
@@ -202,10 +164,7 @@ fn a_control_that_is_no_fifo_is_refused(suite: &Suite) {
 fn runsvdir_wants_a_directory(suite: &Suite) {
     let tree = suite.tree();
     for args in [&[][..], &["-P"], &["--"], &["-Pxyz"]] {
-        tree.command("runsvdir")
-            .args(args)
-            .output()
-            .is("", "usage: runsvdir [-P] dir\n\n", 1);
+        tree.command("runsvdir").args(args).output().is("", "usage: runsvdir [-P] dir\n\n", 1);
     }
 }
 

@@ -48,11 +48,7 @@ fn term_stops_the_service_and_ends_runsv(suite: &Suite) {
 
 /// RSV-61.
 fn finish_is_run_before_the_end(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .finish("sleep .2; echo $* >told")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").finish("sleep .2; echo $* >told").running();
     web.runsv.signal(Signal::SIGTERM);
     assert_eq!(web.runsv.finished().code(), Some(0));
     assert_eq!(web.read("told"), "-1 15\n");
@@ -60,11 +56,7 @@ fn finish_is_run_before_the_end(suite: &Suite) {
 
 /// RSV-62.
 fn repeated_terms_are_harmless(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .finish("sleep .5; echo >>finished")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").finish("sleep .5; echo >>finished").running();
     for _ in 0..20 {
         send(web.runsv.pid(), Signal::SIGTERM);
     }
@@ -90,12 +82,9 @@ fn each_term_repeats_the_stop_procedure(suite: &Suite) {
 
 /// RSV-60.
 fn the_log_service_is_not_signalled_but_sees_the_end_of_its_input(suite: &Suite) {
-    let log = "trap 'echo TERM >>ended' TERM; trap 'echo CONT >>ended' CONT; cat >/dev/null; echo end >>ended";
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log(log)
-        .running();
+    let log =
+        "trap 'echo TERM >>ended' TERM; trap 'echo CONT >>ended' CONT; cat >/dev/null; echo end >>ended";
+    let web = suite.service("web").run("exec sleep 1000").log(log).running();
     web.log().eventually_runs();
     web.control("x");
     assert_eq!(web.runsv.finished().code(), Some(0));
@@ -106,11 +95,7 @@ fn the_log_service_is_not_signalled_but_sees_the_end_of_its_input(suite: &Suite)
 
 /// RSV-61.
 fn a_log_service_that_ignores_the_end_of_its_input_is_waited_for(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec sleep 1000")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").running();
     let log = web.log().eventually_runs().pid;
     web.control("x");
     web.log().eventually_stat("run, want exit");
@@ -133,51 +118,35 @@ fn a_stray_holder_of_the_pipe_is_waited_for(suite: &Suite) {
     web.log().eventually_runs();
     web.control("x");
     web.log().eventually_stat("run, want exit");
-    nothing_happens_for(Duration::from_millis(500), "runsv waits", || {
-        web.runsv.is_alive()
-    });
+    nothing_happens_for(Duration::from_millis(500), "runsv waits", || web.runsv.is_alive());
     send(stray, Signal::SIGKILL);
     assert_eq!(web.runsv.finished().code(), Some(0));
 }
 
 /// RSV-61.
 fn a_log_service_that_is_down_is_not_waited_for(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec sleep 1000")
-        .file("log/down", "")
-        .running();
+    let web =
+        suite.service("web").run("exec sleep 1000").log("exec sleep 1000").file("log/down", "").running();
     web.control("x");
     assert_eq!(web.runsv.finished().code(), Some(0));
 }
 
 /// RSV-60: what finish prints last is read, too.
 fn nothing_is_lost_at_the_end(suite: &Suite) {
-    let run = "i=0; while test $i -lt 2000; do i=$((i+1)); echo line $i; done; echo >written; exec sleep 1000";
-    let web = suite
-        .service("web")
-        .run(run)
-        .finish("echo the end")
-        .log("sleep .3; exec cat >lines")
-        .supervised();
+    let run =
+        "i=0; while test $i -lt 2000; do i=$((i+1)); echo line $i; done; echo >written; exec sleep 1000";
+    let web =
+        suite.service("web").run(run).finish("echo the end").log("sleep .3; exec cat >lines").supervised();
     web.eventually_has("written");
     web.runsv.signal(Signal::SIGTERM);
     assert_eq!(web.runsv.finished().code(), Some(0));
     let lines = web.lines("log/lines");
-    assert_eq!(
-        (lines.len(), lines.last().map(String::as_str)),
-        (2001, Some("the end"))
-    );
+    assert_eq!((lines.len(), lines.last().map(String::as_str)), (2001, Some("the end")));
 }
 
 /// QRK-4: what becomes of the record is another matter.
 fn x_then_k_ends_runsv_without_finish(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(IGNORES_TERM)
-        .finish("echo >wrong")
-        .running();
+    let web = suite.service("web").run(IGNORES_TERM).finish("echo >wrong").running();
     web.eventually_has("ready");
     let pid = web.status().pid;
     web.control("x");
@@ -190,17 +159,11 @@ fn x_then_k_ends_runsv_without_finish(suite: &Suite) {
 
 /// RSV-33, QRK-4: finish is left running.
 fn x_then_k_gets_runsv_out_of_a_hanging_finish(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exit 0")
-        .finish("exec sleep 1000")
-        .supervised();
+    let web = suite.service("web").run("exit 0").finish("exec sleep 1000").supervised();
     let finish = web.eventually_finishes().pid;
     web.control("x");
     web.eventually_stat("finish, want exit");
-    nothing_happens_for(Duration::from_millis(300), "runsv waits for finish", || {
-        web.runsv.is_alive()
-    });
+    nothing_happens_for(Duration::from_millis(300), "runsv waits for finish", || web.runsv.is_alive());
     web.control("k");
     assert_eq!(web.runsv.finished().code(), Some(0));
     assert!(is_alive(finish));
@@ -208,11 +171,7 @@ fn x_then_k_gets_runsv_out_of_a_hanging_finish(suite: &Suite) {
 
 /// RSV-65, QRK-14.
 fn a_killed_runsv_leaves_its_services_and_a_new_one_starts_a_second_copy(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec sleep 1000")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").running();
     let old = [web.status().pid, web.log().eventually_runs().pid];
     web.runsv.signal(Signal::SIGKILL);
     web.runsv.finished();
@@ -240,9 +199,7 @@ fn the_exit_waits_for_a_service_that_ignores_term(suite: &Suite) {
     let pid = web.status().pid;
     web.runsv.signal(Signal::SIGTERM);
     web.eventually_stat("run, got TERM, want exit");
-    nothing_happens_for(Duration::from_millis(500), "both live", || {
-        is_alive(pid) && web.runsv.is_alive()
-    });
+    nothing_happens_for(Duration::from_millis(500), "both live", || is_alive(pid) && web.runsv.is_alive());
     send(pid, Signal::SIGKILL);
     assert_eq!(web.runsv.finished().code(), Some(0));
 }

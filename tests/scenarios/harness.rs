@@ -7,10 +7,8 @@ use tests::{Suite, eventually, status};
 /// Nothing is left when a tree is dropped, be it orphaned or in a session of its own.
 #[test]
 fn a_dropped_tree_leaves_no_process() {
-    let web = Suite::theirs()
-        .service("web")
-        .run("setsid sleep 1001 & sleep 1002 & exec sleep 1003")
-        .running();
+    let web =
+        Suite::theirs().service("web").run("setsid sleep 1001 & sleep 1002 & exec sleep 1003").running();
     eventually("three sleeping processes", || {
         web.tree()
             .processes()
@@ -33,9 +31,7 @@ fn a_dropped_tree_leaves_no_process() {
 fn a_program_starts_with_a_clean_slate() {
     let tree = Suite::theirs().tree();
     let sleep = tree.command("sleep").arg("1001").start();
-    eventually("sleep has been executed", || {
-        sleep.process().command_line() == "sleep 1001"
-    });
+    eventually("sleep has been executed", || sleep.process().command_line() == "sleep 1001");
     let sleep = sleep.process();
     for set in ["SigBlk", "SigIgn", "SigCgt"] {
         assert_eq!(sleep.signals(set), [0; 0], "{set}");
@@ -49,14 +45,8 @@ fn a_program_starts_with_a_clean_slate() {
 fn a_record_is_read_in_its_parts() {
     let bytes = b"\x40\0\0\0\x6b\0\xf7\x38\x38\x56\xc4\x84\xe4\x4f\0\0\x01\x75\x01\x01";
     let status = status::Status::read(bytes).expect("a record");
-    assert_eq!(
-        (status.unix_seconds(), status.nanos),
-        (1_795_225_390, 945_210_500)
-    );
-    assert_eq!(
-        (status.pid, status.flags()),
-        (20452, [1, b'u', 1, status::RUN])
-    );
+    assert_eq!((status.unix_seconds(), status.nanos), (1_795_225_390, 945_210_500));
+    assert_eq!((status.pid, status.flags()), (20452, [1, b'u', 1, status::RUN]));
     assert!(status::Status::read(&bytes[..19]).is_none());
 }
 
@@ -69,13 +59,8 @@ fn a_program_can_be_process_1() {
     eventually("process 1 prints its pid", || namespace.stdout() == "1\n");
     eventually("a child of process 1", || namespace.processes().len() == 2);
     let inmates = namespace.processes();
-    assert_eq!(
-        (inmates[0].pid_inside, inmates[0].outside.pid),
-        (1, namespace.pid())
-    );
+    assert_eq!((inmates[0].pid_inside, inmates[0].outside.pid), (1, namespace.pid()));
     namespace.signal(Signal::SIGTERM);
     assert_eq!(namespace.finished().code(), Some(7));
-    eventually("the namespace is empty", || {
-        !is_alive(inmates[1].outside.pid)
-    });
+    eventually("the namespace is empty", || !is_alive(inmates[1].outside.pid));
 }

@@ -43,10 +43,8 @@ both_suites! {
 fn listing(service: &Service) -> Vec<String> {
     let dir = service.path("supervise");
     let mode = |name: &str| fs::symlink_metadata(dir.join(name)).unwrap();
-    let mut names: Vec<_> = fs::read_dir(&dir)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let mut names: Vec<_> =
+        fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names.push(".".to_owned());
     let kind = |name: &str| match mode(name).file_type() {
@@ -70,26 +68,17 @@ struct Kept(File, Service, &'static str);
 
 impl Kept {
     fn new(service: &Service, name: &'static str) -> Self {
-        Self(
-            fs::File::open(service.path(name)).unwrap().into(),
-            service.clone(),
-            name,
-        )
+        Self(fs::File::open(service.path(name)).unwrap().into(), service.clone(), name)
     }
 
     fn was_replaced(&self) -> bool {
-        fs::metadata(self.1.path(self.2)).map(|now| now.ino()).ok()
-            != Some(self.0.metadata().unwrap().ino())
+        fs::metadata(self.1.path(self.2)).map(|now| now.ino()).ok() != Some(self.0.metadata().unwrap().ino())
     }
 }
 
 /// LAY-3: for the service and its log alike.
 fn supervise_has_its_files_and_modes(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     let wanted = [
         "control fifo 600",
@@ -102,19 +91,13 @@ fn supervise_has_its_files_and_modes(suite: &Suite) {
     ];
     // A file may still be about to be renamed.
     web.eventually("supervise has its files", |web| listing(web) == wanted);
-    web.eventually("log/supervise has its files", |web| {
-        listing(&web.log()) == wanted
-    });
+    web.eventually("log/supervise has its files", |web| listing(&web.log()) == wanted);
     assert_eq!(web.read("supervise/lock"), "");
 }
 
 /// LAY-3, TST-7.
 fn modes_follow_the_umask(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec cat")
-        .made();
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").made();
     let runsv = web.runsv().umask(0o077);
     let web = web.supervised_by(runsv);
     web.eventually_runs();
@@ -129,30 +112,22 @@ fn modes_follow_the_umask(suite: &Suite) {
         ". dir 700",
     ];
     web.eventually("supervise has its files", |web| listing(web) == wanted);
-    web.eventually("log/supervise has its files", |web| {
-        listing(&web.log()) == wanted
-    });
+    web.eventually("log/supervise has its files", |web| listing(&web.log()) == wanted);
 }
 
 /// LAY-4: a reader that has one open keeps a whole, old one.
 fn the_status_files_are_replaced(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     web.eventually_stat("run");
-    let files =
-        ["supervise/pid", "supervise/stat", "supervise/status"].map(|name| Kept::new(&web, name));
+    let files = ["supervise/pid", "supervise/stat", "supervise/status"].map(|name| Kept::new(&web, name));
     // Another mode does not last, either.
     set_mode(&web.path("supervise/status"), 0o600);
     web.control("d");
     web.eventually_stat("down");
     assert!(files.iter().all(Kept::was_replaced));
-    assert_eq!(
-        fs::metadata(web.path("supervise/status")).unwrap().mode() & 0o777,
-        0o644
-    );
+    assert_eq!(fs::metadata(web.path("supervise/status")).unwrap().mode() & 0o777, 0o644);
     assert!(
-        !web.has("supervise/status.new")
-            && !web.has("supervise/stat.new")
-            && !web.has("supervise/pid.new")
+        !web.has("supervise/status.new") && !web.has("supervise/stat.new") && !web.has("supervise/pid.new")
     );
 }
 
@@ -163,14 +138,10 @@ fn the_pid_file_is_replaced_only_when_the_process_changed(suite: &Suite) {
     let [pid, stat, status] =
         ["supervise/pid", "supervise/stat", "supervise/status"].map(|name| Kept::new(&web, name));
     web.control("u");
-    eventually("u rewrites", || {
-        stat.was_replaced() && status.was_replaced()
-    });
+    eventually("u rewrites", || stat.was_replaced() && status.was_replaced());
     let [stat, status] = ["supervise/stat", "supervise/status"].map(|name| Kept::new(&web, name));
     web.control("p");
-    eventually("p rewrites", || {
-        stat.was_replaced() && status.was_replaced()
-    });
+    eventually("p rewrites", || stat.was_replaced() && status.was_replaced());
     assert!(!pid.was_replaced());
 }
 
@@ -178,19 +149,12 @@ fn the_pid_file_is_replaced_only_when_the_process_changed(suite: &Suite) {
 fn signals_alone_do_not_touch_the_record(suite: &Suite) {
     let run = "for s in HUP ALRM INT QUIT USR1; do trap \"echo $s >>got\" $s; done
         trap 'echo last >>got' USR2; echo >ready; sleep 1000 & while :; do wait; done";
-    let web = suite
-        .service("web")
-        .run(run)
-        .control('t', "echo t >>got")
-        .running();
+    let web = suite.service("web").run(run).control('t', "echo t >>got").running();
     web.eventually_has("ready");
     web.eventually_stat("run");
-    let files =
-        ["supervise/pid", "supervise/stat", "supervise/status"].map(|name| Kept::new(&web, name));
+    let files = ["supervise/pid", "supervise/stat", "supervise/status"].map(|name| Kept::new(&web, name));
     web.control("hZ\na0i!qtU12");
-    web.eventually("the last signal has arrived", |web| {
-        web.read("got").contains("last")
-    });
+    web.eventually("the last signal has arrived", |web| web.read("got").contains("last"));
     web.eventually("the script was run", |web| web.read("got").contains('t'));
     assert!(!files.iter().any(Kept::was_replaced));
 }
@@ -198,17 +162,10 @@ fn signals_alone_do_not_touch_the_record(suite: &Suite) {
 /// LAY-4: modes given to lock, control and ok survive everything, a new runsv included.
 fn lock_and_fifos_keep_what_an_administrator_made_of_them(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
-    let names = [
-        "supervise/lock",
-        "supervise/control",
-        "supervise/ok",
-        "supervise",
-    ];
+    let names = ["supervise/lock", "supervise/control", "supervise/ok", "supervise"];
     let look = || {
         names.map(|name| {
-            fs::metadata(web.path(name))
-                .map(|data| (data.ino(), data.mode(), data.gid()))
-                .unwrap()
+            fs::metadata(web.path(name)).map(|data| (data.ino(), data.mode(), data.gid())).unwrap()
         })
     };
     for name in names {
@@ -226,55 +183,34 @@ fn lock_and_fifos_keep_what_an_administrator_made_of_them(suite: &Suite) {
 
 /// LAY-7: whoever sees the service run can read everything.
 fn run_finds_every_file_in_place(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("ls supervise log/supervise >&2; exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web =
+        suite.service("web").run("ls supervise log/supervise >&2; exec sleep 1000").log("exec cat").running();
     let files = "control\nlock\nok\npid\nstat\nstatus\n";
-    web.eventually("run has listed", |_| {
-        web.runsv.stderr().matches("status\n").count() >= 2
-    });
+    web.eventually("run has listed", |_| web.runsv.stderr().matches("status\n").count() >= 2);
     let listed = web.runsv.stderr();
     // A file may be in the middle of its replacement.
-    let listed: Vec<_> = listed
-        .lines()
-        .filter(|line| !line.contains(".new"))
-        .collect();
+    let listed: Vec<_> = listed.lines().filter(|line| !line.contains(".new")).collect();
     let wanted = format!("log/supervise:\n{files}\nsupervise:\n{files}");
     assert_eq!(listed, wanted.lines().collect::<Vec<_>>());
 }
 
 /// LAY-8.
 fn a_log_service_never_started_has_no_pid_file(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .log("exec cat")
-        .file("log/down", "")
-        .supervised();
+    let web =
+        suite.service("web").run("exec sleep 1000").down().log("exec cat").file("log/down", "").supervised();
     assert_eq!(web.read("supervise/pid"), "");
     assert!(web.has("supervise/pid") && !web.has("log/supervise/pid"));
-    assert_eq!(
-        (web.stat(), web.log().stat()),
-        ("down".to_owned(), "down".to_owned())
-    );
+    assert_eq!((web.stat(), web.log().stat()), ("down".to_owned(), "down".to_owned()));
     web.log().control("u");
     web.log().eventually_runs();
-    web.log()
-        .eventually("pid is written", |log| log.pid() == Some(log.status().pid));
+    web.log().eventually("pid is written", |log| log.pid() == Some(log.status().pid));
 }
 
 /// LAY-9: the target is made, nothing beyond.
 fn supervise_may_be_a_link(suite: &Suite) {
     let tree = suite.tree();
     let target = tree.root().join("elsewhere");
-    let web = tree
-        .service("web")
-        .run("exec sleep 1000")
-        .link("supervise", &target)
-        .running();
+    let web = tree.service("web").run("exec sleep 1000").link("supervise", &target).running();
     assert!(target.join("status").exists());
     assert_eq!(fs::metadata(&target).unwrap().mode() & 0o777, 0o700);
     web.sv("status").says("run: web: (pid N) Ns\n", 0);
@@ -282,11 +218,7 @@ fn supervise_may_be_a_link(suite: &Suite) {
 
 /// LAY-9: relative to the directory that holds the link.
 fn supervise_may_be_a_relative_link(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .link("supervise", "../../elsewhere")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").link("supervise", "../../elsewhere").running();
     assert!(web.tree().root().join("elsewhere/status").exists());
 }
 
@@ -317,10 +249,7 @@ fn long_target(root: &std::path::Path, length: usize) -> String {
 fn a_supervise_link_of_255_bytes_is_accepted(suite: &Suite) {
     let tree = suite.tree();
     let target = long_target(tree.root(), 255);
-    tree.service("web")
-        .run("exec sleep 1000")
-        .link("supervise", &target)
-        .running();
+    tree.service("web").run("exec sleep 1000").link("supervise", &target).running();
 }
 
 /// LAY-10.
@@ -328,95 +257,51 @@ fn a_supervise_link_of_256_bytes_is_refused(suite: &Suite) {
     let tree = suite.tree();
     let target = long_target(tree.root(), 256);
     let web = tree.service("web").link("supervise", &target).made();
-    web.runsv().output().is(
-        "",
-        "runsv web: fatal: unable to readlink ./supervise: name too long\n",
-        111,
-    );
+    web.runsv().output().is("", "runsv web: fatal: unable to readlink ./supervise: name too long\n", 111);
 }
 
 /// LAY-10.
 fn a_log_supervise_link_of_256_bytes_is_refused(suite: &Suite) {
     let tree = suite.tree();
     let target = long_target(tree.root(), 256);
-    let web = tree
-        .service("web")
-        .log("exec cat")
-        .link("log/supervise", &target)
-        .made();
-    web.runsv().output().is(
-        "",
-        "runsv web: fatal: unable to readlink ./log/supervise: name too long\n",
-        111,
-    );
+    let web = tree.service("web").log("exec cat").link("log/supervise", &target).made();
+    web.runsv().output().is("", "runsv web: fatal: unable to readlink ./log/supervise: name too long\n", 111);
 }
 
 /// LAY-11: the log service works in the real directory.
 fn log_may_be_a_link_to_a_directory(suite: &Suite) {
     let tree = suite.tree();
     let log = tree.service("common").run("pwd -P >here; exec cat").made();
-    let web = tree
-        .service("web")
-        .run("exec sleep 1000")
-        .link("log", "../common")
-        .running();
+    let web = tree.service("web").run("exec sleep 1000").link("log", "../common").running();
     log.eventually_reads("here", &format!("{}\n", log.dir().display()));
     assert!(log.has("supervise/status"));
-    web.sv("status")
-        .says("run: web: (pid N) Ns; run: log: (pid N) Ns\n", 0);
+    web.sv("status").says("run: web: (pid N) Ns; run: log: (pid N) Ns\n", 0);
 }
 
 /// LAY-11.
 fn a_dangling_log_is_no_log(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .link("log", "nowhere")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").link("log", "nowhere").running();
     assert_eq!(web.runsv.stderr(), "");
 }
 
 /// LAY-11.
 fn a_log_that_is_a_file_is_warned_about(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .file("log", "")
-        .running();
-    assert_eq!(
-        web.runsv.stderr(),
-        "runsv web: warning: ./log: not a directory.\n"
-    );
+    let web = suite.service("web").run("exec sleep 1000").file("log", "").running();
+    assert_eq!(web.runsv.stderr(), "runsv web: warning: ./log: not a directory.\n");
 }
 
 /// LAY-11: with the doubled colon.
 fn a_log_that_cannot_be_looked_at_is_warned_about(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .link("log", "log")
-        .running();
-    assert_eq!(
-        web.runsv.stderr(),
-        "runsv web: warning: unable to stat() ./log: : symbolic link loop\n"
-    );
+    let web = suite.service("web").run("exec sleep 1000").link("log", "log").running();
+    assert_eq!(web.runsv.stderr(), "runsv web: warning: unable to stat() ./log: : symbolic link loop\n");
 }
 
 /// LAY-12: a flock, as long as runsv lives, whatever its services do.
 fn the_lock_is_held_by_runsv_alone(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec sleep 1000")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").running();
     web.log().eventually_runs();
     let is_free = |name: &str| {
-        let free = web
-            .tree()
-            .command("flock")
-            .args(["-n", name, "true"])
-            .dir(web.dir())
-            .output();
+        let free = web.tree().command("flock").args(["-n", name, "true"]).dir(web.dir()).output();
         free.code() == Some(0)
     };
     assert!(!is_free("supervise/lock") && !is_free("log/supervise/lock"));
@@ -451,9 +336,7 @@ fn a_deleted_service_is_still_supervised(suite: &Suite) {
     let pid = web.status().pid;
     fs::remove_dir_all(web.dir()).unwrap();
     web.runsv.signal(Signal::SIGTERM);
-    web.runsv.eventually_says(
-        "runsv web: warning: unable to open supervise/stat.new: file does not exist\n",
-    );
+    web.runsv.eventually_says("runsv web: warning: unable to open supervise/stat.new: file does not exist\n");
     assert!(web.runsv.is_alive());
     tests::process::send(pid, Signal::SIGKILL);
     assert_eq!(web.runsv.finished().code(), Some(0));
@@ -465,18 +348,15 @@ fn a_full_supervise_does_not_end_runsv(suite: &Suite) {
     web.eventually_stat("run");
     fs::create_dir(web.path("supervise/status.new")).unwrap();
     web.control("p");
-    web.runsv.eventually_says(
-        "runsv web: warning: unable to open supervise/status.new: is a directory\n",
-    );
+    web.runsv.eventually_says("runsv web: warning: unable to open supervise/status.new: is a directory\n");
     fs::remove_dir(web.path("supervise/status.new")).unwrap();
     web.control("c");
     web.eventually_stat("run");
     fs::remove_file(web.path("supervise/stat")).unwrap();
     fs::create_dir(web.path("supervise/stat")).unwrap();
     web.control("p");
-    web.runsv.eventually_says(
-        "runsv web: warning: unable to rename stat.new to supervise/stat: is a directory\n",
-    );
+    web.runsv
+        .eventually_says("runsv web: warning: unable to rename stat.new to supervise/stat: is a directory\n");
     web.control("d");
     web.eventually_down();
 }
@@ -489,26 +369,18 @@ fn down_may_be_anything(suite: &Suite) {
         tree.service("dir").dir("down"),
         tree.service("link").link("down", "/"),
     ];
-    let services =
-        services.map(|service| service.run("echo >started; exec sleep 1000").supervised());
+    let services = services.map(|service| service.run("echo >started; exec sleep 1000").supervised());
     nothing_happens_for(Duration::from_millis(500), "they are down", || {
         services.iter().all(|service| !service.has("started"))
     });
     for service in services {
-        assert_eq!(
-            (service.stat().as_str(), service.status().flags()),
-            ("down", [0, b'd', 0, 0])
-        );
+        assert_eq!((service.stat().as_str(), service.status().flags()), ("down", [0, b'd', 0, 0]));
     }
 }
 
 /// LAY-1.
 fn a_dangling_down_does_not_count(suite: &Suite) {
-    suite
-        .service("web")
-        .run("exec sleep 1000")
-        .link("down", "nowhere")
-        .running();
+    suite.service("web").run("exec sleep 1000").link("down", "nowhere").running();
 }
 
 /// LAY-1: `down` made later changes nothing for runsv.
@@ -528,9 +400,7 @@ fn a_log_may_be_down(suite: &Suite) {
         .log("echo >started; exec cat")
         .file("log/down", "")
         .running();
-    nothing_happens_for(Duration::from_millis(300), "the log is down", || {
-        !web.has("log/started")
-    });
+    nothing_happens_for(Duration::from_millis(300), "the log is down", || !web.has("log/started"));
     assert_eq!(web.log().status().flags(), [0, b'd', 0, 0]);
 }
 

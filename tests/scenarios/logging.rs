@@ -50,10 +50,7 @@ fn restarting_the_log_loses_nothing(suite: &Suite) {
     let written: usize = web.eventually_lines("written", 1)[0].parse().unwrap();
     let lines = web.log().eventually_lines("lines", written);
     assert!(
-        lines
-            .iter()
-            .enumerate()
-            .all(|(index, line)| *line == (index + 1).to_string()),
+        lines.iter().enumerate().all(|(index, line)| *line == (index + 1).to_string()),
         "lines are missing"
     );
 }
@@ -67,8 +64,7 @@ fn restarting_the_service_loses_nothing(suite: &Suite) {
         .log("exec cat >lines")
         .running();
     for round in 1..=3 {
-        web.log()
-            .eventually_reads("lines", &("start\nend\n".repeat(round - 1) + "start\n"));
+        web.log().eventually_reads("lines", &("start\nend\n".repeat(round - 1) + "start\n"));
         let pid = web.eventually_runs().pid;
         web.control("t");
         web.eventually_runs_anew(pid);
@@ -78,16 +74,9 @@ fn restarting_the_service_loses_nothing(suite: &Suite) {
 /// RSV-18, RSV-35.
 fn a_service_blocks_on_a_full_pipe_and_sees_no_broken_one(suite: &Suite) {
     let run = "head -c 200000 /dev/zero; echo $? >written; exec sleep 1000";
-    let web = suite
-        .service("web")
-        .run(run)
-        .log("exec wc -c >count")
-        .file("log/down", "")
-        .running();
+    let web = suite.service("web").run(run).log("exec wc -c >count").file("log/down", "").running();
     let pid = web.status().pid;
-    nothing_happens_for(Duration::from_millis(500), "it is blocked", || {
-        !web.has("written") && is_alive(pid)
-    });
+    nothing_happens_for(Duration::from_millis(500), "it is blocked", || !web.has("written") && is_alive(pid));
     web.log().control("u");
     web.eventually_reads("written", "0\n");
     web.control("x");
@@ -97,11 +86,8 @@ fn a_service_blocks_on_a_full_pipe_and_sees_no_broken_one(suite: &Suite) {
 
 /// LAY-7.
 fn the_log_starts_before_the_service(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("cat log/supervise/stat >seen; exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web =
+        suite.service("web").run("cat log/supervise/stat >seen; exec sleep 1000").log("exec cat").running();
     web.eventually_reads("seen", "run\n");
 }
 
@@ -121,11 +107,7 @@ fn a_log_that_dies_is_restarted(suite: &Suite) {
 /// RSV-18, RSV-35.
 fn a_killed_log_does_not_disturb_the_service(suite: &Suite) {
     let run = "while :; do echo line || echo >wrong; sleep .01; done";
-    let web = suite
-        .service("web")
-        .run(run)
-        .log("exec cat >>lines")
-        .running();
+    let web = suite.service("web").run(run).log("exec cat >>lines").running();
     let before = web.status();
     web.log().eventually_lines("lines", 3);
     let log = web.log().status().pid;

@@ -31,19 +31,12 @@ const U: u8 = b'u';
 const D: u8 = b'd';
 
 fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 /// REC-7: down, wanted down.
 fn a_service_that_is_down_wants_down(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
     web.eventually_exactly("down", 0, [0, D, 0, DOWN]);
 }
 
@@ -57,10 +50,7 @@ fn a_service_that_rests_wants_up(suite: &Suite) {
 
 /// REC-1, REC-7: run, and the process is the one that runs.
 fn a_running_service_has_its_pid(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("echo $$ >mine; exec sleep 1000")
-        .running();
+    let web = suite.service("web").run("echo $$ >mine; exec sleep 1000").running();
     let pid = web.eventually_lines("mine", 1)[0].parse().unwrap();
     let status = web.eventually_exactly("run", pid, [0, U, 0, RUN]);
     assert!(status.nanos < 1_000_000_000);
@@ -108,11 +98,7 @@ fn a_service_that_ignores_term_shows_every_flag(suite: &Suite) {
 
 /// REC-7: run started by `o`.
 fn a_service_run_once_wants_down(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
     web.control("o");
     let pid = web.eventually_runs().pid;
     web.eventually_exactly("run, want down", pid, [0, D, 0, RUN]);
@@ -127,11 +113,7 @@ fn a_service_told_to_exit_shows_it_in_the_text_only(suite: &Suite) {
 
 /// REC-7: finish, then `d`, `p`, `c`, `u`, `x`.
 fn a_finishing_service_shows_its_want(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exit 0")
-        .finish("exec sleep 1000")
-        .supervised();
+    let web = suite.service("web").run("exit 0").finish("exec sleep 1000").supervised();
     let pid = web.eventually_finishes().pid;
     web.eventually_exactly("finish", pid, [0, U, 0, FINISH]);
     web.control("d");
@@ -148,11 +130,7 @@ fn a_finishing_service_shows_its_want(suite: &Suite) {
 
 /// REC-3, REC-7, QRK-6.
 fn a_service_that_is_down_can_be_paused(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
     web.control("p");
     web.eventually_exactly("down, paused", 0, [1, D, 0, DOWN]);
     web.control("c");
@@ -166,12 +144,7 @@ fn a_service_that_is_down_can_be_paused(suite: &Suite) {
 
 /// REC-7, RSV-60: a log service that does not heed the end of its input.
 fn a_log_service_told_to_end_shows_it(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .log("exec sleep 1000")
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().log("exec sleep 1000").supervised();
     let pid = web.log().eventually_runs().pid;
     web.control("x");
     let status = web.log().eventually_stat("run, want exit");
@@ -216,19 +189,13 @@ fn got_term_ends_with_the_process(suite: &Suite) {
 /// REC-2: nothing but a start or an end changes it; finish has the time of run.
 fn the_time_is_the_start_of_run(suite: &Suite) {
     let before = now();
-    let web = suite
-        .service("web")
-        .run(IGNORES_TERM)
-        .finish("exec sleep 1000")
-        .running();
+    let web = suite.service("web").run(IGNORES_TERM).finish("exec sleep 1000").running();
     web.eventually_has("ready");
     let started = web.eventually_stat("run").time();
     assert!((before..=now()).contains(&web.status().unix_seconds()));
-    for (byte, stat) in [
-        ("t", "run, got TERM"),
-        ("p", "run, paused, got TERM"),
-        ("d", "run, paused, got TERM, want down"),
-    ] {
+    for (byte, stat) in
+        [("t", "run, got TERM"), ("p", "run, paused, got TERM"), ("d", "run, paused, got TERM, want down")]
+    {
         web.control(byte);
         assert_eq!(web.eventually_stat(stat).time(), started);
     }
@@ -238,11 +205,8 @@ fn the_time_is_the_start_of_run(suite: &Suite) {
 
 /// REC-2: the end of finish.
 fn the_time_of_a_service_that_is_down_is_its_end(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .finish("until test -e go; do sleep .02; done")
-        .running();
+    let web =
+        suite.service("web").run("exec sleep 1000").finish("until test -e go; do sleep .02; done").running();
     let started = web.status().time();
     web.control("d");
     web.eventually_finishes();
@@ -257,11 +221,7 @@ fn the_time_of_a_service_that_is_down_is_its_end(suite: &Suite) {
 /// REC-2.
 fn the_first_record_has_the_start_of_runsv(suite: &Suite) {
     let before = now();
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
     assert!((before..=now()).contains(&web.status().unix_seconds()));
 }
 

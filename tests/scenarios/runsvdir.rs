@@ -7,9 +7,7 @@ use std::time::{Duration, SystemTime};
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::process::{Process, is_alive};
-use tests::{
-    Program, Service, Suite, Tree, both_suites, eventually, eventually_some, nothing_happens_for,
-};
+use tests::{Program, Service, Suite, Tree, both_suites, eventually, eventually_some, nothing_happens_for};
 
 use crate::environment::{inherited, numbers};
 
@@ -48,10 +46,7 @@ both_suites! {
 
 /// runsvdir on the tree, with this in front of the directory.
 fn watched(tree: &Tree, words: &[&str]) -> Program {
-    tree.command("runsvdir")
-        .args(words)
-        .arg(tree.services())
-        .start()
+    tree.command("runsvdir").args(words).arg(tree.services()).start()
 }
 
 const SLEEPS: &str = "exec sleep 1000";
@@ -96,11 +91,7 @@ fn what_is_no_directory_or_hidden_is_ignored(suite: &Suite) {
     let web = tree.service("web").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
     eventually_up(&web);
-    nothing_happens_for(
-        Duration::from_millis(300),
-        "nothing else is started",
-        || !hidden.has("supervise"),
-    );
+    nothing_happens_for(Duration::from_millis(300), "nothing else is started", || !hidden.has("supervise"));
     assert_eq!(runsvdir.stderr(), "");
 }
 
@@ -111,10 +102,7 @@ fn a_dangling_link_is_warned_about(suite: &Suite) {
     let web = tree.service("web").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
     let text = "unable to stat dangling: file does not exist\n";
-    runsvdir.eventually_says(&format!(
-        "runsvdir {}: warning: {text}",
-        tree.services().display()
-    ));
+    runsvdir.eventually_says(&format!("runsvdir {}: warning: {text}", tree.services().display()));
     eventually_up(&web);
 }
 
@@ -139,15 +127,8 @@ fn several_links_to_a_directory_are_one_service(suite: &Suite) {
     }
     let runsvdir = watched(&tree, &[]);
     eventually_up(&tree.at("one"));
-    let count = || {
-        Process::all()
-            .iter()
-            .filter(|process| process.parent == runsvdir.pid())
-            .count()
-    };
-    nothing_happens_for(Duration::from_millis(300), "there is one runsv", || {
-        count() == 1
-    });
+    let count = || Process::all().iter().filter(|process| process.parent == runsvdir.pid()).count();
+    nothing_happens_for(Duration::from_millis(300), "there is one runsv", || count() == 1);
     assert_eq!(runsvdir.stderr(), "");
 }
 
@@ -157,11 +138,7 @@ fn a_missing_directory_is_awaited(suite: &Suite) {
     let web = tree.service("web").run(SLEEPS).made();
     let away = tree.root().join("away");
     fs::rename(tree.services(), &away).unwrap();
-    let runsvdir = tree
-        .command("runsvdir")
-        .arg(tree.services())
-        .dir(tree.root())
-        .start();
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).dir(tree.root()).start();
     let warning = format!(
         "runsvdir {0}: warning: unable to stat {0}: file does not exist\n",
         tree.services().display()
@@ -175,11 +152,7 @@ fn a_missing_directory_is_awaited(suite: &Suite) {
 fn a_directory_that_vanished_leaves_its_services(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
-    let runsvdir = tree
-        .command("runsvdir")
-        .arg(tree.services())
-        .dir(tree.root())
-        .start();
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).dir(tree.root()).start();
     let pid = eventually_up(&web);
     let away = tree.root().join("away");
     fs::rename(tree.services(), &away).unwrap();
@@ -214,21 +187,14 @@ fn a_new_directory_is_started(suite: &Suite) {
 /// RSD-9: it still works in its moved directory, and is not restarted.
 fn a_removed_directory_is_stopped(suite: &Suite) {
     let tree = suite.tree();
-    let [web, other] = ["web", "other"].map(|name| {
-        tree.service(name)
-            .run(SLEEPS)
-            .finish("echo $* >told")
-            .made()
-    });
+    let [web, other] =
+        ["web", "other"].map(|name| tree.service(name).run(SLEEPS).finish("echo $* >told").made());
     let runsvdir = watched(&tree, &[]);
     let [web_pid, other_pid] = [&web, &other].map(eventually_up);
     fs::rename(web.dir(), tree.root().join("away")).unwrap();
     eventually("the service is gone", || !is_alive(web_pid));
     eventually("its runsv is gone", || runsv_of(&runsvdir, "web").is_none());
-    assert_eq!(
-        fs::read_to_string(tree.root().join("away/told")).unwrap(),
-        "-1 15\n"
-    );
+    assert_eq!(fs::read_to_string(tree.root().join("away/told")).unwrap(), "-1 15\n");
     assert_eq!(other.status().pid, other_pid);
 }
 
@@ -241,9 +207,7 @@ fn every_removed_directory_is_stopped(suite: &Suite) {
     for service in &services[..5] {
         fs::rename(service.dir(), tree.root().join(service.name())).unwrap();
     }
-    eventually("five are gone", || {
-        !pids[..5].iter().any(|pid| is_alive(*pid))
-    });
+    eventually("five are gone", || !pids[..5].iter().any(|pid| is_alive(*pid)));
     assert!(is_alive(pids[5]) && runsvdir.is_alive());
 }
 
@@ -281,11 +245,7 @@ fn a_switched_link_changes_all_services(suite: &Suite) {
     fs::create_dir_all(two.join("web")).unwrap();
     tree.write_script(&two.join("web/run"), SLEEPS);
     symlink("one", tree.services()).unwrap();
-    let _runsvdir = tree
-        .command("runsvdir")
-        .arg(tree.services())
-        .dir(tree.root())
-        .start();
+    let _runsvdir = tree.command("runsvdir").arg(tree.services()).dir(tree.root()).start();
     let pid = eventually_up(&old);
     symlink("two", tree.root().join("switch")).unwrap();
     fs::rename(tree.root().join("switch"), tree.services()).unwrap();
@@ -315,9 +275,7 @@ fn a_runsv_that_cannot_start_is_tried_again(suite: &Suite) {
     let web = tree.service("web").run(SLEEPS).file("supervise", "").made();
     let runsvdir = watched(&tree, &[]);
     let text = "runsv web: fatal: unable to open supervise/lock: not a directory\n";
-    eventually("a second try", || {
-        runsvdir.stderr().matches(text).count() >= 2
-    });
+    eventually("a second try", || runsvdir.stderr().matches(text).count() >= 2);
     web.remove("supervise");
     eventually_up(&web);
 }
@@ -349,20 +307,14 @@ fn term_leaves_everything_running(suite: &Suite) {
     let runsv = eventually_runsv_of(&runsvdir, "web");
     runsvdir.signal(Signal::SIGTERM);
     assert_eq!(runsvdir.finished().code(), Some(0));
-    nothing_happens_for(Duration::from_millis(300), "both run", || {
-        is_alive(pid) && is_alive(runsv)
-    });
+    nothing_happens_for(Duration::from_millis(300), "both run", || is_alive(pid) && is_alive(runsv));
 }
 
 /// RSD-13: one that is slow is not waited for.
 fn hup_stops_every_runsv(suite: &Suite) {
     let tree = suite.tree();
     let slow = tree.service("slow").run(crate::IGNORES_TERM).made();
-    let quick = tree
-        .service("quick")
-        .run(SLEEPS)
-        .finish("echo $* >told")
-        .made();
+    let quick = tree.service("quick").run(SLEEPS).finish("echo $* >told").made();
     let runsvdir = watched(&tree, &[]);
     eventually_up(&quick);
     let pid = eventually_up(&slow);
@@ -416,10 +368,7 @@ fn without_option_p_everything_shares_a_group(suite: &Suite) {
     let runsvdir = watched(&tree, &[]);
     let pid = eventually_up(&web);
     let (process, wanted) = (Process::find(pid).unwrap(), runsvdir.process());
-    assert_eq!(
-        (process.group, process.session),
-        (wanted.group, wanted.session)
-    );
+    assert_eq!((process.group, process.session), (wanted.group, wanted.session));
 }
 
 /// RSD-6, RSD-19, RSV-15: signals, descriptors, environment and directory.
@@ -453,11 +402,8 @@ fn an_option_may_be_two_dashes(suite: &Suite) {
 fn arguments_after_the_log_are_ignored(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
-    let _runsvdir = tree
-        .command("runsvdir")
-        .arg(tree.services())
-        .args(["log: ....", "more", "words"])
-        .start();
+    let _runsvdir =
+        tree.command("runsvdir").arg(tree.services()).args(["log: ....", "more", "words"]).start();
     eventually_up(&web);
 }
 
@@ -465,11 +411,7 @@ fn arguments_after_the_log_are_ignored(suite: &Suite) {
 fn a_short_log_is_refused(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
-    let runsvdir = tree
-        .command("runsvdir")
-        .arg(tree.services())
-        .arg("log: .")
-        .start();
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).arg("log: .").start();
     eventually_up(&web);
     let dir = tree.services().display().to_string();
     let wanted = format!(
@@ -481,31 +423,18 @@ fn a_short_log_is_refused(suite: &Suite) {
 /// RSD-17: in place, so that the length stays.
 fn the_log_shows_the_last_of_what_is_said(suite: &Suite) {
     let tree = suite.tree();
-    let web = tree
-        .service("web")
-        .run("echo 'something went wrong' >&2; exec sleep 1000")
-        .made();
+    let web = tree.service("web").run("echo 'something went wrong' >&2; exec sleep 1000").made();
     let room = ".".repeat(40);
     let log = format!("log: {room}");
-    let runsvdir = tree
-        .command("runsvdir")
-        .arg(tree.services())
-        .arg(&log)
-        .start();
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).arg(&log).start();
     eventually_up(&web);
     let title = || fs::read(format!("/proc/{}/cmdline", runsvdir.pid())).unwrap_or_default();
     let end = b"something went wrong\n\0";
-    eventually("the title ends with what was said", || {
-        title().ends_with(end)
-    });
+    eventually("the title ends with what was said", || title().ends_with(end));
     let shown = title();
     let words: Vec<_> = shown.split(|&byte| byte == 0).collect();
     assert_eq!(words[2].len(), log.len());
-    assert!(
-        words[2].starts_with(b"log: ...."),
-        "{:?}",
-        String::from_utf8_lossy(words[2])
-    );
+    assert!(words[2].starts_with(b"log: ...."), "{:?}", String::from_utf8_lossy(words[2]));
     assert_eq!(runsvdir.stderr(), "");
 }
 
@@ -521,14 +450,9 @@ fn a_forced_scan_leaves_its_time(suite: &Suite) {
         let text = fs::read_to_string(&file).ok()?;
         (text.len() == 25).then_some(text)
     });
+    assert!(text.starts_with("@400000006") || text.starts_with("@40000000"), "{text:?}");
     assert!(
-        text.starts_with("@400000006") || text.starts_with("@40000000"),
-        "{text:?}"
-    );
-    assert!(
-        text[1..]
-            .chars()
-            .all(|digit| digit.is_ascii_hexdigit() && !digit.is_ascii_uppercase()),
+        text[1..].chars().all(|digit| digit.is_ascii_hexdigit() && !digit.is_ascii_uppercase()),
         "{text:?}"
     );
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o644);
@@ -544,22 +468,17 @@ fn a_forced_scan_that_cannot_leave_its_time_warns(suite: &Suite) {
     eventually_up(&web);
     runsvdir.signal(Signal::SIGALRM);
     let dir = tree.services().display().to_string();
-    runsvdir.eventually_says(&format!(
-        "runsvdir {dir}: warning: failed to open./.forced-rescan@4"
-    ));
+    runsvdir.eventually_says(&format!("runsvdir {dir}: warning: failed to open./.forced-rescan@4"));
 }
 
 /// RSD-8 from below, and RSD-10: a directory that nobody touched lately is scanned at once.
 fn dozens_of_services_are_started(suite: &Suite) {
     let tree = suite.tree();
-    let services: Vec<_> = (0..60)
-        .map(|number| tree.service(&number.to_string()).run(SLEEPS).made())
-        .collect();
+    let services: Vec<_> =
+        (0..60).map(|number| tree.service(&number.to_string()).run(SLEEPS).made()).collect();
     let old = SystemTime::now() - Duration::from_secs(100);
     let dir = fs::File::open(tree.services()).unwrap();
-    std::fs::File::from(dir)
-        .set_times(FileTimes::new().set_modified(old))
-        .unwrap();
+    std::fs::File::from(dir).set_times(FileTimes::new().set_modified(old)).unwrap();
     let runsvdir = watched(&tree, &[]);
     for service in &services {
         eventually_up(service);

@@ -43,8 +43,7 @@ fn usage_is_told(suite: &Suite) {
 fn an_unknown_option_is_told(suite: &Suite) {
     let tree = suite.tree();
     for words in ["-x status a", "-vx status a", "-xv status a"] {
-        tree.sv(words)
-            .is("", &format!("sv: illegal option -- x\n{USAGE}"), 100);
+        tree.sv(words).is("", &format!("sv: illegal option -- x\n{USAGE}"), 100);
     }
 }
 
@@ -52,11 +51,7 @@ fn an_unknown_option_is_told(suite: &Suite) {
 fn a_missing_option_argument_is_told(suite: &Suite) {
     let tree = suite.tree();
     for words in ["-w", "-vw"] {
-        tree.sv(words).is(
-            "",
-            &format!("sv: option requires an argument -- w\n{USAGE}"),
-            100,
-        );
+        tree.sv(words).is("", &format!("sv: option requires an argument -- w\n{USAGE}"), 100);
     }
 }
 
@@ -82,11 +77,7 @@ fn an_unknown_command_is_usage(suite: &Suite) {
     ] {
         web.sv(word).is("", USAGE, 100);
     }
-    web.tree()
-        .command("sv")
-        .args(["", "web"])
-        .output()
-        .is("", USAGE, 100);
+    web.tree().command("sv").args(["", "web"]).output().is("", USAGE, 100);
 }
 
 /// GEN-6.
@@ -109,8 +100,7 @@ fn options_end_at_the_command(suite: &Suite) {
 fn options_may_be_joined(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     for options in ["-v", "-w3", "-w 3", "-vw3", "-vw 3", "-v -w 3", "-vv"] {
-        web.sv(&format!("{options} up"))
-            .says("ok: run: web: (pid N) Ns\n", 0);
+        web.sv(&format!("{options} up")).says("ok: run: web: (pid N) Ns\n", 0);
     }
 }
 
@@ -147,15 +137,9 @@ impl Fake {
         let web = self.0.at("web");
         std::fs::write(web.path("supervise/status"), record).unwrap();
         // cat takes what is in the fifo, and ends when sv has gone with the only other end.
-        let script =
-            "exec 3<>supervise/ok 4<>supervise/control; sv -w 0 \"$0\" web 3>&- 4>&- >>said
+        let script = "exec 3<>supervise/ok 4<>supervise/control; sv -w 0 \"$0\" web 3>&- 4>&- >>said
             timeout .1 cat <&4 | tr -d '\\n'";
-        let output = self
-            .0
-            .command("sh")
-            .args(["-c", script, word])
-            .dir(web.dir())
-            .output();
+        let output = self.0.command("sh").args(["-c", script, word]).dir(web.dir()).output();
         (output.stdout.clone(), output)
     }
 }
@@ -227,17 +211,7 @@ fn every_word_sends_its_bytes(suite: &Suite) {
 /// SV-4, first row: even `sx`, even with -v.
 fn words_that_start_with_s_are_status(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
-    for word in [
-        "s",
-        "st",
-        "stat",
-        "status",
-        "starting",
-        "sx",
-        "stopp",
-        "-v status",
-        "-w 1 status",
-    ] {
+    for word in ["s", "st", "stat", "status", "starting", "sx", "stopp", "-v status", "-w 1 status"] {
         web.sv(word).says("run: web: (pid N) Ns\n", 0);
     }
 }
@@ -252,100 +226,51 @@ fn two(suite: &Suite) -> (Tree, [Supervised; 2]) {
 fn a_name_is_looked_up_below_svdir(suite: &Suite) {
     let (tree, _services) = two(suite);
     let sv = tree.command("sv").args(["status", "a", "b"]).dir("/");
-    sv.output()
-        .says("run: a: (pid N) Ns\nrun: b: (pid N) Ns\n", 0);
-    let sv = tree
-        .command("sv")
-        .args(["status", "a"])
-        .env("SVDIR", "/nonexistent");
-    sv.output().says(
-        "fail: a: unable to change to service directory: file does not exist\n",
-        1,
-    );
+    sv.output().says("run: a: (pid N) Ns\nrun: b: (pid N) Ns\n", 0);
+    let sv = tree.command("sv").args(["status", "a"]).env("SVDIR", "/nonexistent");
+    sv.output().says("fail: a: unable to change to service directory: file does not exist\n", 1);
 }
 
 /// SV-10.
 fn a_name_with_a_dot_or_a_slash_is_a_path(suite: &Suite) {
     let (tree, [a, _b]) = two(suite);
     let dir = a.dir().display();
-    for name in [
-        "./a",
-        "../service/a",
-        "a/",
-        &dir.to_string(),
-        &format!("{dir}/"),
-    ] {
-        let sv = tree
-            .command("sv")
-            .args(["status", name])
-            .env("SVDIR", "/nonexistent");
+    for name in ["./a", "../service/a", "a/", &dir.to_string(), &format!("{dir}/")] {
+        let sv = tree.command("sv").args(["status", name]).env("SVDIR", "/nonexistent");
         sv.output().says(&format!("run: {name}: (pid N) Ns\n"), 0);
     }
-    tree.command("sv")
-        .args(["status", "."])
-        .dir("a")
-        .output()
-        .says("run: .: (pid N) Ns\n", 0);
+    tree.command("sv").args(["status", "."]).dir("a").output().says("run: .: (pid N) Ns\n", 0);
     let text = "fail: : unable to change to service directory: file does not exist\n";
-    tree.command("sv")
-        .args(["status", ""])
-        .dir("a")
-        .output()
-        .says(text, 1);
+    tree.command("sv").args(["status", ""]).dir("a").output().says(text, 1);
 }
 
 /// SV-10.
 fn a_relative_svdir_starts_at_the_current_directory(suite: &Suite) {
     let (tree, _services) = two(suite);
-    let sv = tree
-        .command("sv")
-        .args(["status", "a", "b"])
-        .env("SVDIR", "service")
-        .dir(tree.root());
-    sv.output()
-        .says("run: a: (pid N) Ns\nrun: b: (pid N) Ns\n", 0);
+    let sv = tree.command("sv").args(["status", "a", "b"]).env("SVDIR", "service").dir(tree.root());
+    sv.output().says("run: a: (pid N) Ns\nrun: b: (pid N) Ns\n", 0);
 }
 
 /// SV-10.
 fn an_empty_svdir_fails(suite: &Suite) {
     let (tree, _services) = two(suite);
-    let output = tree
-        .command("sv")
-        .args(["status", "a"])
-        .env("SVDIR", "")
-        .output();
-    output.says(
-        "fail: a: unable to change to service directory: file does not exist\n",
-        1,
-    );
+    let output = tree.command("sv").args(["status", "a"]).env("SVDIR", "").output();
+    output.says("fail: a: unable to change to service directory: file does not exist\n", 1);
 }
 
 /// SV-12.
 fn names_are_printed_as_typed(suite: &Suite) {
     let (tree, _services) = two(suite);
-    tree.sv("status ./a//. ../service/b").says(
-        "run: ./a//.: (pid N) Ns\nrun: ../service/b: (pid N) Ns\n",
-        0,
-    );
+    tree.sv("status ./a//. ../service/b").says("run: ./a//.: (pid N) Ns\nrun: ../service/b: (pid N) Ns\n", 0);
 }
 
 /// SV-13.
 fn a_log_can_be_addressed(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
-    web.tree()
-        .sv("status web/log")
-        .says("run: web/log: (pid N) Ns\n", 0);
-    web.tree()
-        .sv("stop web/log")
-        .says("ok: down: web/log: Ns, normally up\n", 0);
-    web.tree()
-        .sv("status web")
-        .says("run: web: (pid N) Ns; down: log: Ns, normally up\n", 0);
+    web.tree().sv("status web/log").says("run: web/log: (pid N) Ns\n", 0);
+    web.tree().sv("stop web/log").says("ok: down: web/log: Ns, normally up\n", 0);
+    web.tree().sv("status web").says("run: web: (pid N) Ns; down: log: Ns, normally up\n", 0);
 }
 
 /// SV-10.
@@ -363,16 +288,8 @@ fn svwait_and_w_may_be_no_numbers(suite: &Suite) {
     web.eventually_has("ready");
     let text = "timeout: run: web: (pid N) Ns, want down, got TERM\n";
     for limit in ["x", "0", "0x", "-1", ""] {
-        web.tree()
-            .command("sv")
-            .args(["-w", limit, "down", "web"])
-            .output()
-            .says(text, 1);
-        let sv = web
-            .tree()
-            .command("sv")
-            .args(["-v", "down", "web"])
-            .env("SVWAIT", limit);
+        web.tree().command("sv").args(["-w", limit, "down", "web"]).output().says(text, 1);
+        let sv = web.tree().command("sv").args(["-v", "down", "web"]).env("SVWAIT", limit);
         sv.output().says(text, 1);
     }
 }

@@ -34,10 +34,7 @@ pub struct Command {
 
 impl Command {
     pub(crate) fn new(tree: &Tree, program: &OsStr) -> Self {
-        let path = format!(
-            "{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
-            tree.bin().display()
-        );
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", tree.bin().display());
         let env = [
             (MARKER.into(), tree.root().into()),
             ("PATH".into(), path.into()),
@@ -66,8 +63,7 @@ impl Command {
     /// Adds arguments.
     #[must_use]
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -123,35 +119,20 @@ impl Command {
     /// Runs it with the rights of a user who owns nothing; the test must run as root.
     #[must_use]
     pub fn as_nobody(self) -> Self {
-        self.through(&[
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-        ])
+        self.through(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
     }
 
     /// Starts it.
     #[track_caller]
     pub fn start(self) -> Program {
-        let Self {
-            tree,
-            program,
-            args,
-            through,
-            env,
-            dir,
-            umask,
-            stdin,
-            redirection,
-        } = self;
+        let Self { tree, program, args, through, env, dir, umask, stdin, redirection } = self;
         let (stdout, stderr) = tree.capture(&program);
         // A shell for the umask and the redirection, and env for everything else a parent hands on:
         // a shell started in the background ignores INT and QUIT, for one.
         let mut command = std::process::Command::new("/bin/sh");
-        command.arg("-c").arg(format!(
-            "umask {umask:03o} && exec /usr/bin/env -i --default-signal \"$@\" {redirection}"
-        ));
+        command
+            .arg("-c")
+            .arg(format!("umask {umask:03o} && exec /usr/bin/env -i --default-signal \"$@\" {redirection}"));
         command.arg("sh");
         for (name, value) in env {
             let mut variable = name;
@@ -159,26 +140,14 @@ impl Command {
             variable.push(value);
             command.arg(variable);
         }
-        command
-            .args(through)
-            .arg(&program)
-            .args(args)
-            .current_dir(dir)
-            .env_clear();
+        command.args(through).arg(&program).args(args).current_dir(dir).env_clear();
         command.stdin(stdin.map_or_else(Stdio::null, |file| open(&file).into()));
         command.stdout(create(&stdout)).stderr(create(&stderr));
         let start = Instant::now();
         let child = process::spawn(&mut command).expect("a shell starts");
         let pid = child.id();
         tree.adopt(child);
-        Program {
-            tree,
-            name: program.to_string_lossy().into_owned(),
-            pid,
-            start,
-            stdout,
-            stderr,
-        }
+        Program { tree, name: program.to_string_lossy().into_owned(), pid, start, stdout, stderr }
     }
 
     /// Runs it to its end.
@@ -240,21 +209,14 @@ impl Program {
     /// Waits until this appears on its standard error.
     #[track_caller]
     pub fn eventually_says(&self, text: &str) {
-        eventually(&format!("{} says {text:?}", self.name), || {
-            self.stderr().contains(text)
-        });
+        eventually(&format!("{} says {text:?}", self.name), || self.stderr().contains(text));
     }
 
     /// Waits for its end.
     #[track_caller]
     pub fn finished(&self) -> Output {
         let ended = eventually_some(&format!("{} ends", self.name), || self.ended());
-        Output {
-            took: self.start.elapsed(),
-            ended,
-            stdout: self.stdout(),
-            stderr: self.stderr(),
-        }
+        Output { took: self.start.elapsed(), ended, stdout: self.stdout(), stderr: self.stderr() }
     }
 }
 
@@ -286,10 +248,7 @@ impl Output {
     /// error, and its exit code.
     #[track_caller]
     pub fn is(&self, stdout: &str, stderr: &str, code: i32) {
-        assert_eq!(
-            (self.normal().as_str(), self.stderr.as_str(), self.code()),
-            (stdout, stderr, Some(code))
-        );
+        assert_eq!((self.normal().as_str(), self.stderr.as_str(), self.code()), (stdout, stderr, Some(code)));
     }
 
     /// Asserts a program that only says this on its standard output, and its exit code.
@@ -304,17 +263,10 @@ fn read(file: &Path) -> String {
 }
 
 fn open(file: &Path) -> File {
-    fs::File::open(file)
-        .expect("the input can be opened")
-        .into()
+    fs::File::open(file).expect("the input can be opened").into()
 }
 
 /// Appending keeps two writers of one file from overwriting each other.
 fn create(file: &Path) -> File {
-    fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(file)
-        .expect("a file for the output")
-        .into()
+    fs::OpenOptions::new().create(true).append(true).open(file).expect("a file for the output").into()
 }

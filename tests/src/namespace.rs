@@ -43,20 +43,13 @@ impl Command {
         }
         let unshare = self.through(&words).start();
         let first = eventually_some("a process 1", || {
-            assert!(
-                unshare.is_alive(),
-                "no namespace, or its process 1 ended at once: {}",
-                unshare.stderr()
-            );
+            assert!(unshare.is_alive(), "no namespace, or its process 1 ended at once: {}", unshare.stderr());
             // Until it executes the program, the child is still unshare.
             Process::all().into_iter().find(|process| {
                 process.parent == unshare.pid() && !process.command_line().starts_with("unshare ")
             })
         });
-        Namespace {
-            unshare,
-            first: first.pid,
-        }
+        Namespace { unshare, first: first.pid }
     }
 }
 
@@ -121,11 +114,7 @@ impl Namespace {
         let all = Process::all();
         let mut inmates: Vec<Inmate> = Vec::new();
         let mut parents = vec![self.first];
-        inmates.extend(
-            all.iter()
-                .find(|process| process.pid == self.first)
-                .and_then(inmate),
-        );
+        inmates.extend(all.iter().find(|process| process.pid == self.first).and_then(inmate));
         // Whoever loses its parent becomes a child of process 1, so all are its descendants.
         while let Some(parent) = parents.pop() {
             for process in all.iter().filter(|process| process.parent == parent) {
@@ -148,9 +137,5 @@ fn inmate(process: &Process) -> Option<Inmate> {
     let pids = fs::read_to_string(format!("/proc/{}/status", process.pid)).ok()?;
     let pids = pids.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
     let pid_inside = pids.split_whitespace().last()?.parse().ok()?;
-    Some(Inmate {
-        outside: process.clone(),
-        pid_inside,
-        command_line: process.command_line(),
-    })
+    Some(Inmate { outside: process.clone(), pid_inside, command_line: process.command_line() })
 }

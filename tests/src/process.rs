@@ -52,13 +52,7 @@ impl Process {
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
         let mut number = || fields.next()?.parse().ok();
-        Some(Self {
-            pid,
-            state,
-            parent: number()?,
-            group: number()?,
-            session: number()?,
-        })
+        Some(Self { pid, state, parent: number()?, group: number()?, session: number()? })
     }
 
     /// All processes there are.
@@ -81,17 +75,13 @@ impl Process {
     /// Its command line, blanks between the words.
     pub fn command_line(&self) -> String {
         let words = fs::read(format!("/proc/{}/cmdline", self.pid)).unwrap_or_default();
-        String::from_utf8_lossy(&words)
-            .trim_end_matches('\0')
-            .replace('\0', " ")
+        String::from_utf8_lossy(&words).trim_end_matches('\0').replace('\0', " ")
     }
 
     /// A line of `/proc/PID/status`, without its name.
     pub fn fact(&self, name: &str) -> Option<String> {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid)).ok()?;
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
         Some(line.trim().to_owned())
     }
 
@@ -100,13 +90,9 @@ impl Process {
     /// Without 32 and 33, which are the C library's own: its fast way of starting a process leaves
     /// them ignored, and no program can change that.
     pub fn signals(&self, set: &str) -> Vec<u32> {
-        let bits = self
-            .fact(set)
-            .and_then(|bits| u64::from_str_radix(&bits, 16).ok())
-            .expect("a set of signals");
-        (1..=64)
-            .filter(|signal| bits >> (signal - 1) & 1 == 1 && ![32, 33].contains(signal))
-            .collect()
+        let bits =
+            self.fact(set).and_then(|bits| u64::from_str_radix(&bits, 16).ok()).expect("a set of signals");
+        (1..=64).filter(|signal| bits >> (signal - 1) & 1 == 1 && ![32, 33].contains(signal)).collect()
     }
 
     /// The numbers of its open descriptors, with what each one refers to.
@@ -118,10 +104,7 @@ impl Process {
             .flatten()
             .filter_map(|entry| {
                 let target = fs::read_link(entry.path()).ok()?;
-                Some((
-                    entry.file_name().to_str()?.parse().ok()?,
-                    target.to_string_lossy().into_owned(),
-                ))
+                Some((entry.file_name().to_str()?.parse().ok()?, target.to_string_lossy().into_owned()))
             })
             .collect();
         descriptors.sort();
@@ -131,22 +114,16 @@ impl Process {
     /// Its environment, a `NAME=value` each.
     pub fn environment(&self) -> Vec<String> {
         let environment = fs::read(format!("/proc/{}/environ", self.pid)).unwrap_or_default();
-        String::from_utf8_lossy(&environment)
-            .split_terminator('\0')
-            .map(str::to_owned)
-            .collect()
+        String::from_utf8_lossy(&environment).split_terminator('\0').map(str::to_owned).collect()
     }
 
     /// Whether it belongs to the tree: it has the marker, or works inside the tree (daemons write
     /// their title over the marker).
     fn belongs_to(&self, root: &Path) -> bool {
         let marker = [MARKER.as_bytes(), b"=", root.as_os_str().as_bytes()].concat();
-        fs::read(format!("/proc/{}/environ", self.pid)).is_ok_and(|environment| {
-            environment
-                .split(|&byte| byte == 0)
-                .any(|variable| variable == marker)
-        }) || fs::read_link(format!("/proc/{}/cwd", self.pid))
-            .is_ok_and(|dir| dir.starts_with(root))
+        fs::read(format!("/proc/{}/environ", self.pid))
+            .is_ok_and(|environment| environment.split(|&byte| byte == 0).any(|variable| variable == marker))
+            || fs::read_link(format!("/proc/{}/cwd", self.pid)).is_ok_and(|dir| dir.starts_with(root))
     }
 }
 
@@ -167,10 +144,7 @@ pub fn send_number(pid: u32, number: i32) {
     assert_ne!(pid, 0, "no process to send signal {number} to");
     let mut kill = Command::new("/bin/sh");
     kill.args(["-c", "kill -$0 $1", &number.to_string(), &pid.to_string()]);
-    assert!(
-        run(&mut kill).expect("a shell starts").success(),
-        "signal {number} cannot be sent"
-    );
+    assert!(run(&mut kill).expect("a shell starts").success(), "signal {number} cannot be sent");
 }
 
 /// Runs something short that belongs to no tree.
@@ -219,14 +193,11 @@ pub(crate) fn while_nobody_forks<T>(work: impl FnOnce() -> T) -> T {
 
 /// The processes of a tree that are alive: those that belong to it and all their descendants.
 pub(crate) fn living(root: &Path) -> Vec<Process> {
-    let (mut found, mut others): (Vec<_>, Vec<_>) = Process::all()
-        .into_iter()
-        .filter(Process::is_alive)
-        .partition(|process| process.belongs_to(root));
+    let (mut found, mut others): (Vec<_>, Vec<_>) =
+        Process::all().into_iter().filter(Process::is_alive).partition(|process| process.belongs_to(root));
     loop {
-        let (more, rest): (Vec<_>, Vec<_>) = others
-            .into_iter()
-            .partition(|other| found.iter().any(|process| process.pid == other.parent));
+        let (more, rest): (Vec<_>, Vec<_>) =
+            others.into_iter().partition(|other| found.iter().any(|process| process.pid == other.parent));
         if more.is_empty() {
             return found;
         }
@@ -256,9 +227,7 @@ fn reap_strangers() {
     let children = lock();
     let me = std::process::id();
     for process in Process::all() {
-        let is_known = children
-            .as_ref()
-            .is_some_and(|children| children.contains(&process.pid));
+        let is_known = children.as_ref().is_some_and(|children| children.contains(&process.pid));
         if process.parent == me && !process.is_alive() && !is_known {
             let _ = waitpid(id(process.pid), Some(WaitPidFlag::WNOHANG));
         }

@@ -34,11 +34,7 @@ enum Content {
 
 impl Builder {
     pub(crate) fn new(tree: &Tree, name: &str) -> Self {
-        Self {
-            tree: tree.clone(),
-            name: name.to_owned(),
-            files: Vec::new(),
-        }
+        Self { tree: tree.clone(), name: name.to_owned(), files: Vec::new() }
     }
 
     /// The body of `./run`. A body is for the shell unless it begins with `#!`.
@@ -95,15 +91,11 @@ impl Builder {
     #[track_caller]
     pub fn made(self) -> Service {
         let dir = self.tree.services().join(&self.name);
-        let beside = self
-            .tree
-            .root()
-            .join(format!("{}.new", self.name.replace('/', ".")));
+        let beside = self.tree.root().join(format!("{}.new", self.name.replace('/', ".")));
         fs::create_dir_all(&beside).expect("a service directory");
         for (name, content) in &self.files {
             let file = beside.join(name);
-            fs::create_dir_all(file.parent().expect("a file in the service directory"))
-                .expect("a directory");
+            fs::create_dir_all(file.parent().expect("a file in the service directory")).expect("a directory");
             match content {
                 Content::Script(body) => self.tree.write_script(&file, body),
                 Content::Plain(content) => fs::write(&file, content).expect("a file"),
@@ -144,10 +136,7 @@ pub struct Service {
 
 impl Service {
     pub(crate) fn new(tree: &Tree, dir: PathBuf) -> Self {
-        Self {
-            tree: tree.clone(),
-            dir,
-        }
+        Self { tree: tree.clone(), dir }
     }
 
     /// The tree it is in.
@@ -162,19 +151,13 @@ impl Service {
 
     /// Its name as runsv, runsvdir and sv are given it.
     pub fn name(&self) -> &str {
-        self.dir
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("a name")
+        self.dir.file_name().and_then(|name| name.to_str()).expect("a name")
     }
 
     /// Its log service.
     #[must_use]
     pub fn log(&self) -> Self {
-        Self {
-            tree: self.tree.clone(),
-            dir: self.dir.join("log"),
-        }
+        Self { tree: self.tree.clone(), dir: self.dir.join("log") }
     }
 
     /// A file in it.
@@ -235,10 +218,7 @@ impl Service {
             assert!(runsv.is_alive(), "runsv ended: {}", runsv.stderr());
             self.is_supervised()
         });
-        Supervised {
-            service: self,
-            runsv,
-        }
+        Supervised { service: self, runsv }
     }
 
     /// Whether a runsv listens: its end of `supervise/ok` is open.
@@ -274,11 +254,7 @@ impl Service {
         if text.is_empty() {
             return None;
         }
-        Some(
-            text.strip_suffix('\n')
-                .and_then(|text| text.parse().ok())
-                .expect("a number and a line end"),
-        )
+        Some(text.strip_suffix('\n').and_then(|text| text.parse().ok()).expect("a number and a line end"))
     }
 
     /// Writes control bytes, all in one write.
@@ -291,19 +267,13 @@ impl Service {
     pub fn try_control(&self, bytes: &str) -> io::Result<()> {
         let mut control = fs::OpenOptions::new();
         control.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        control
-            .open(self.path("supervise/control"))?
-            .write_all(bytes.as_bytes())
+        control.open(self.path("supervise/control"))?.write_all(bytes.as_bytes())
     }
 
     /// Runs the suite's sv on it: `web.sv("-w 1 down")` is `sv -w 1 down web`.
     #[track_caller]
     pub fn sv(&self, words: &str) -> Output {
-        self.tree
-            .command("sv")
-            .args(words.split_whitespace())
-            .arg(self.name())
-            .output()
+        self.tree.command("sv").args(words.split_whitespace()).arg(self.name()).output()
     }
 
     /// Waits until a condition on it holds.
@@ -315,9 +285,7 @@ impl Service {
     /// Waits until `supervise/stat` reads this, and returns the status that belongs to it.
     #[track_caller]
     pub fn eventually_stat(&self, text: &str) -> Status {
-        self.eventually(&format!("stat is {text:?}"), |service| {
-            service.stat() == text
-        });
+        self.eventually(&format!("stat is {text:?}"), |service| service.stat() == text);
         // stat is replaced just before status.
         self.settled()
     }
@@ -325,13 +293,10 @@ impl Service {
     /// Waits for a process in the state with this byte, and returns the status.
     #[track_caller]
     pub fn eventually_in(&self, state: u8) -> Status {
-        eventually_some(
-            &format!("{}: a status with state {state}", self.name()),
-            || {
-                let status = Status::read(&fs::read(self.path("supervise/status")).ok()?)?;
-                (status.state == state && (state == DOWN) == (status.pid == 0)).then_some(status)
-            },
-        )
+        eventually_some(&format!("{}: a status with state {state}", self.name()), || {
+            let status = Status::read(&fs::read(self.path("supervise/status")).ok()?)?;
+            (status.state == state && (state == DOWN) == (status.pid == 0)).then_some(status)
+        })
     }
 
     /// Waits until `./run` has been started, and returns the status.
@@ -355,13 +320,10 @@ impl Service {
     /// Waits until it runs as another process than this one.
     #[track_caller]
     pub fn eventually_runs_anew(&self, old: u32) -> Status {
-        eventually_some(
-            &format!("{}: runs with another pid than {old}", self.name()),
-            || {
-                let status = Status::read(&fs::read(self.path("supervise/status")).ok()?)?;
-                (status.state == RUN && status.pid != 0 && status.pid != old).then_some(status)
-            },
-        )
+        eventually_some(&format!("{}: runs with another pid than {old}", self.name()), || {
+            let status = Status::read(&fs::read(self.path("supervise/status")).ok()?)?;
+            (status.state == RUN && status.pid != 0 && status.pid != old).then_some(status)
+        })
     }
 
     /// Waits until a file is there.
@@ -373,71 +335,53 @@ impl Service {
     /// Waits until a file reads exactly this.
     #[track_caller]
     pub fn eventually_reads(&self, file: &str, content: &str) {
-        eventually_same(&format!("{}: {file}", self.name()), content, || {
-            self.read(file)
-        });
+        eventually_same(&format!("{}: {file}", self.name()), content, || self.read(file));
     }
 
     /// Waits until a file has this many lines, and returns them.
     #[track_caller]
     pub fn eventually_lines(&self, file: &str, count: usize) -> Vec<String> {
-        eventually_some(
-            &format!("{}: {file} has {count} lines", self.name()),
-            || {
-                // A line that is still being written does not count.
-                let text = self.read(file);
-                (text.matches('\n').count() >= count)
-                    .then(|| text.lines().map(str::to_owned).collect())
-            },
-        )
+        eventually_some(&format!("{}: {file} has {count} lines", self.name()), || {
+            // A line that is still being written does not count.
+            let text = self.read(file);
+            (text.matches('\n').count() >= count).then(|| text.lines().map(str::to_owned).collect())
+        })
     }
 
     /// Waits until the three files say exactly this: the text of `stat`, the process (0 for none) in
     /// `pid` and `status`, and the last four bytes. Returns the status.
     #[track_caller]
     pub fn eventually_exactly(&self, stat: &str, pid: u32, flags: [u8; 4]) -> Status {
-        let pid_text = if pid == 0 {
-            String::new()
-        } else {
-            format!("{pid}\n")
-        };
-        eventually_some(
-            &format!("{}: stat {stat:?}, pid {pid}, flags {flags:?}", self.name()),
-            || {
-                let status = self.status();
-                let agrees = self.read("supervise/stat") == format!("{stat}\n")
-                    && self.read("supervise/pid") == pid_text
-                    && (status.pid, status.flags()) == (pid, flags);
-                agrees.then_some(status)
-            },
-        )
+        let pid_text = if pid == 0 { String::new() } else { format!("{pid}\n") };
+        eventually_some(&format!("{}: stat {stat:?}, pid {pid}, flags {flags:?}", self.name()), || {
+            let status = self.status();
+            let agrees = self.read("supervise/stat") == format!("{stat}\n")
+                && self.read("supervise/pid") == pid_text
+                && (status.pid, status.flags()) == (pid, flags);
+            agrees.then_some(status)
+        })
     }
 
     /// Waits until the process of this id is gone.
     #[track_caller]
     pub fn eventually_gone(&self, pid: u32) {
-        self.eventually(&format!("process {pid} is gone"), |_| {
-            !process::is_alive(pid)
-        });
+        self.eventually(&format!("process {pid} is gone"), |_| !process::is_alive(pid));
     }
 
     /// The status once `status` says the same as `stat` and `pid`.
     #[track_caller]
     fn settled(&self) -> Status {
-        eventually_some(
-            &format!("{}: stat, pid and status agree", self.name()),
-            || {
-                let status = self.status();
-                let stat = self.stat();
-                let word = ["down", "run", "finish"].get(usize::from(status.state))?;
-                let agrees = stat.split(',').next() == Some(word)
-                    && stat.contains(", paused") == (status.paused == 1)
-                    && stat.contains(", got TERM") == (status.got_term == 1)
-                    && (status.state == DOWN || stat.contains(", want ") == (status.want == b'd'))
-                    && self.pid().unwrap_or(0) == status.pid;
-                agrees.then_some(status)
-            },
-        )
+        eventually_some(&format!("{}: stat, pid and status agree", self.name()), || {
+            let status = self.status();
+            let stat = self.stat();
+            let word = ["down", "run", "finish"].get(usize::from(status.state))?;
+            let agrees = stat.split(',').next() == Some(word)
+                && stat.contains(", paused") == (status.paused == 1)
+                && stat.contains(", got TERM") == (status.got_term == 1)
+                && (status.state == DOWN || stat.contains(", want ") == (status.want == b'd'))
+                && self.pid().unwrap_or(0) == status.pid;
+            agrees.then_some(status)
+        })
     }
 }
 

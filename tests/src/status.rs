@@ -58,28 +58,15 @@ impl Status {
 
     /// Seconds since 1970.
     pub fn unix_seconds(&self) -> u64 {
-        self.seconds
-            .checked_sub(EPOCH)
-            .expect("a label of 1970 or later")
+        self.seconds.checked_sub(EPOCH).expect("a label of 1970 or later")
     }
 }
 
 /// Seconds since 1970, with the fraction, are what a failing assertion should show.
 impl fmt::Debug for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "at {}.{:09}, ",
-            self.seconds.wrapping_sub(EPOCH),
-            self.nanos
-        )?;
+        write!(f, "at {}.{:09}, ", self.seconds.wrapping_sub(EPOCH), self.nanos)?;
         write!(f, "pid {}, paused {}, ", self.pid, self.paused)?;
-        write!(
-            f,
-            "want {:?}, got TERM {}, state {}",
-            char::from(self.want),
-            self.got_term,
-            self.state
-        )
+        write!(f, "want {:?}, got TERM {}, state {}", char::from(self.want), self.got_term, self.state)
     }
 }

@@ -29,10 +29,7 @@ impl Suite {
         static SUITE: OnceLock<Suite> = OnceLock::new();
         SUITE.get_or_init(|| {
             let programs = env::var_os(OURS).map_or_else(build, PathBuf::from);
-            Self {
-                init: Some(programs.join("init")),
-                ..Self::found_in(&programs)
-            }
+            Self { init: Some(programs.join("init")), ..Self::found_in(&programs) }
         })
     }
 
@@ -42,11 +39,7 @@ impl Suite {
         SUITE.get_or_init(|| {
             let suite = Self::found_in(Path::new(ORIGINAL));
             for program in [&suite.runsvdir, &suite.runsv, &suite.sv] {
-                assert!(
-                    program.exists(),
-                    "{} is missing: install Debian's runit",
-                    program.display()
-                );
+                assert!(program.exists(), "{} is missing: install Debian's runit", program.display());
             }
             suite
         })
@@ -55,37 +48,25 @@ impl Suite {
     /// Our sv, everything else the original's.
     pub fn our_sv_on_their_runsv() -> &'static Self {
         static SUITE: OnceLock<Suite> = OnceLock::new();
-        SUITE.get_or_init(|| Self {
-            sv: Self::ours().sv.clone(),
-            ..Self::theirs().clone()
-        })
+        SUITE.get_or_init(|| Self { sv: Self::ours().sv.clone(), ..Self::theirs().clone() })
     }
 
     /// The original's sv, everything else ours.
     pub fn their_sv_on_our_runsv() -> &'static Self {
         static SUITE: OnceLock<Suite> = OnceLock::new();
-        SUITE.get_or_init(|| Self {
-            sv: Self::theirs().sv.clone(),
-            ..Self::ours().clone()
-        })
+        SUITE.get_or_init(|| Self { sv: Self::theirs().sv.clone(), ..Self::ours().clone() })
     }
 
     /// Our runsvdir, everything else the original's.
     pub fn our_runsvdir_on_their_runsv() -> &'static Self {
         static SUITE: OnceLock<Suite> = OnceLock::new();
-        SUITE.get_or_init(|| Self {
-            runsvdir: Self::ours().runsvdir.clone(),
-            ..Self::theirs().clone()
-        })
+        SUITE.get_or_init(|| Self { runsvdir: Self::ours().runsvdir.clone(), ..Self::theirs().clone() })
     }
 
     /// The original's runsvdir, everything else ours.
     pub fn their_runsvdir_on_our_runsv() -> &'static Self {
         static SUITE: OnceLock<Suite> = OnceLock::new();
-        SUITE.get_or_init(|| Self {
-            runsvdir: Self::theirs().runsvdir.clone(),
-            ..Self::ours().clone()
-        })
+        SUITE.get_or_init(|| Self { runsvdir: Self::theirs().runsvdir.clone(), ..Self::ours().clone() })
     }
 
     /// A new, empty tree of services.
@@ -100,11 +81,8 @@ impl Suite {
 
     /// Each program's name and place, as a tree offers them on its PATH.
     pub(crate) fn programs(&self) -> Vec<(&'static str, &Path)> {
-        let mut programs: Vec<(&'static str, &Path)> = vec![
-            ("runsvdir", &self.runsvdir),
-            ("runsv", &self.runsv),
-            ("sv", &self.sv),
-        ];
+        let mut programs: Vec<(&'static str, &Path)> =
+            vec![("runsvdir", &self.runsvdir), ("runsv", &self.runsv), ("sv", &self.sv)];
         programs.extend(self.init.as_deref().map(|init| ("init", init)));
         programs
     }
@@ -133,15 +111,10 @@ fn build() -> PathBuf {
         Some("debug") | None => "dev",
         Some(profile) => profile,
     };
-    let above = profile_dir
-        .parent()
-        .expect("a target directory above the profile's");
+    let above = profile_dir.parent().expect("a target directory above the profile's");
     // Only the top of a target directory has this file; below it, a directory is named after a target.
     let (target_dir, target) = match above.parent() {
-        Some(top)
-            if !above.join(".rustc_info.json").exists()
-                && top.join(".rustc_info.json").exists() =>
-        {
+        Some(top) if !above.join(".rustc_info.json").exists() && top.join(".rustc_info.json").exists() => {
             (top, above.file_name())
         }
         _ => (above, None),
@@ -150,14 +123,7 @@ fn build() -> PathBuf {
     let mut cargo = process::Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
     cargo
-        .args([
-            "build",
-            "--quiet",
-            "--workspace",
-            "--bins",
-            "--profile",
-            profile,
-        ])
+        .args(["build", "--quiet", "--workspace", "--bins", "--profile", profile])
         .arg("--target-dir")
         .arg(target_dir);
     if let Some(target) = target {

@@ -15,8 +15,7 @@ pub fn normal(text: &str) -> String {
         let number = after.len() - after.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, follows) = after.split_at(number);
         let is_pid = before.ends_with("(pid ") && follows.starts_with(')');
-        let is_age =
-            follows.starts_with('s') && !follows[1..].starts_with(|c: char| c.is_alphanumeric());
+        let is_age = follows.starts_with('s') && !follows[1..].starts_with(|c: char| c.is_alphanumeric());
         if number.is_empty() || !(is_pid || is_age) {
             normal.push_str(number);
         } else {

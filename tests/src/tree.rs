@@ -53,11 +53,7 @@ impl Tree {
         for (name, place) in suite.programs() {
             symlink(place, root.join("bin").join(name)).expect("a link in the temporary tree");
         }
-        Self(Arc::new(Inner {
-            root,
-            children: Mutex::default(),
-            captures: AtomicU32::new(0),
-        }))
+        Self(Arc::new(Inner { root, children: Mutex::default(), captures: AtomicU32::new(0) }))
     }
 
     /// The temporary directory itself, a free place for whatever a scenario needs.
@@ -99,11 +95,7 @@ impl Tree {
     /// Writes an executable file; the body needs no first line if it is for the shell.
     #[track_caller]
     pub fn write_script(&self, file: &Path, body: &str) {
-        let body = if body.starts_with("#!") {
-            body.to_owned()
-        } else {
-            format!("#!/bin/sh\n{body}\n")
-        };
+        let body = if body.starts_with("#!") { body.to_owned() } else { format!("#!/bin/sh\n{body}\n") };
         process::while_nobody_forks(|| {
             fs::write(file, body).expect("a script");
             set_mode(file, 0o755);
@@ -125,16 +117,8 @@ impl Tree {
     /// Files for the output of a program.
     pub(crate) fn capture(&self, program: &OsStr) -> (PathBuf, PathBuf) {
         let number = self.0.captures.fetch_add(1, Ordering::Relaxed);
-        let name = Path::new(program)
-            .file_name()
-            .unwrap_or(program)
-            .to_string_lossy()
-            .into_owned();
-        let file = |end: &str| {
-            self.root()
-                .join("out")
-                .join(format!("{number:02}.{name}.{end}"))
-        };
+        let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
+        let file = |end: &str| self.root().join("out").join(format!("{number:02}.{name}.{end}"));
         (file("stdout"), file("stderr"))
     }
 
@@ -159,10 +143,7 @@ impl Tree {
     }
 
     fn children(&self) -> std::sync::MutexGuard<'_, BTreeMap<u32, Started>> {
-        self.0
-            .children
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.0.children.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -171,10 +152,7 @@ impl Drop for Inner {
         if thread::panicking() {
             eprintln!("{}", self.report());
         }
-        let children = self
-            .children
-            .get_mut()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let children = self.children.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         for child in children.values_mut() {
             if let Started::Running(child) = child {
                 let _ = child.kill();
@@ -194,28 +172,18 @@ impl Drop for Inner {
 impl Inner {
     /// What the tree looks like: who runs, what the status files say, what was printed.
     fn report(&self) -> String {
-        let mut report = format!(
-            "the tree {} at the time of the failure:\n",
-            self.root.display()
-        );
+        let mut report = format!("the tree {} at the time of the failure:\n", self.root.display());
         for process in process::living(&self.root) {
-            let _ = writeln!(
-                report,
-                "  process {} ({}) {}",
-                process.pid,
-                process.state,
-                process.command_line()
-            );
+            let _ =
+                writeln!(report, "  process {} ({}) {}", process.pid, process.state, process.command_line());
         }
         for dir in sorted(&self.root.join("service")) {
             for supervise in [dir.join("supervise"), dir.join("log/supervise")] {
                 let Ok(record) = fs::read(supervise.join("status")) else {
                     continue;
                 };
-                let text = |name| {
-                    fs::read_to_string(supervise.join(name))
-                        .unwrap_or_else(|error| error.to_string())
-                };
+                let text =
+                    |name| fs::read_to_string(supervise.join(name)).unwrap_or_else(|error| error.to_string());
                 let _ = write!(
                     report,
                     "  {}: stat {:?}, pid {:?}, ",
@@ -229,12 +197,7 @@ impl Inner {
         for file in sorted(&self.root.join("out")) {
             let text = fs::read(&file).unwrap_or_default();
             if !text.is_empty() {
-                let _ = write!(
-                    report,
-                    "  {}:\n{}\n",
-                    file.display(),
-                    String::from_utf8_lossy(&text)
-                );
+                let _ = write!(report, "  {}:\n{}\n", file.display(), String::from_utf8_lossy(&text));
             }
         }
         report
@@ -249,12 +212,8 @@ pub fn set_mode(file: &Path, mode: u32) {
 }
 
 fn sorted(dir: &Path) -> Vec<PathBuf> {
-    let mut files: Vec<_> = fs::read_dir(dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .collect();
+    let mut files: Vec<_> =
+        fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     files.sort();
     files
 }

@@ -23,6 +23,19 @@ pub fn describe(note: Note) -> String {
     }
 }
 
+/// Whether a note is worth a file of its own: what the status files do not tell.
+pub fn is_news(note: Note) -> bool {
+    match note {
+        Note::Told(_) | Note::ToldToLeave | Note::Started(_) | Note::Sent(..) | Note::InputEnds => false,
+        Note::Ended(..)
+        | Note::Finishing(_)
+        | Note::Finished(_)
+        | Note::Rests(_)
+        | Note::Asks(..)
+        | Note::GroupLives(_) => true,
+    }
+}
+
 fn name(command: Command) -> &'static str {
     match command {
         Command::Up => "up",

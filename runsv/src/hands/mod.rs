@@ -10,14 +10,14 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 use servicedir::history::History;
 use servicedir::owner::Publisher;
-use servicedir::{ServiceDir, Status};
+use servicedir::{Command, ServiceDir, Status};
 use unix::failure::words;
 use unix::spawn::{CANNOT_START, FailurePipe, StartFailure, Step};
 use unix::{Ending, Errno, Failure, Pid, Program, Reporter, Signal, signal};
 
 use crate::machine::{Action, Event, Hook, Note, Role, Script, Started};
 
-use history::describe;
+use history::{describe, is_news};
 pub use logpipe::LogPipe;
 
 /// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
@@ -33,6 +33,7 @@ pub struct Hands {
     children: Vec<(Pid, Part)>,
     named_strays: Vec<Pid>,
     histories: Vec<(Role, History)>,
+    is_leaving: bool,
 }
 
 /// What a child was started as.
@@ -63,6 +64,7 @@ impl Hands {
             children: Vec::new(),
             named_strays: Vec::new(),
             histories,
+            is_leaving: false,
         }
     }
 
@@ -148,10 +150,20 @@ impl Hands {
     }
 
     fn remember(&mut self, role: Role, note: Note) {
+        match note {
+            Note::ToldToLeave | Note::Told(Command::Exit) => self.is_leaving = true,
+            Note::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
+            _ => {}
+        }
+        // Nobody will ask a runsv that leaves, if nothing was worth remembering before.
+        self.add_to_history(role, &describe(note), is_news(note) && !self.is_leaving);
+    }
+
+    fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
         for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
             // A history that cannot be written is no reason to say anything: the status files,
             // which stand beside it, have said it.
-            let _ = history.add(&describe(note));
+            let _ = if is_news { history.add_news(words) } else { history.add(words) };
         }
     }
 
@@ -251,12 +263,10 @@ impl Hands {
                 format!("unable to setup stdout for control/{}", char::from(*byte))
             }
         };
-        let (role, text) =
-            (if *part == Part::LogRun { Role::Log } else { Role::Main }, Failure::new(text, failure.why));
-        self.reporter.fatal_in_child(&text);
-        for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
-            let _ = history.add(&String::from_utf8_lossy(&text.to_bytes()));
-        }
+        let role = if *part == Part::LogRun { Role::Log } else { Role::Main };
+        let failure = Failure::new(text, failure.why);
+        self.reporter.fatal_in_child(&failure);
+        self.add_to_history(role, &String::from_utf8_lossy(&failure.to_bytes()), true);
     }
 
     /// The children of this process that nobody here started: what a service forked and abandoned.
