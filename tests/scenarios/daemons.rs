@@ -137,7 +137,8 @@ fn newest_postgres(program: &str) -> PathBuf {
         .map(|versions| versions.filter_map(Result::ok).map(|version| version.path()).collect())
         .unwrap_or_default();
     versions.sort();
-    let found = versions.iter().rev().map(|version| version.join("bin").join(program)).find(|path| path.exists());
+    let found =
+        versions.iter().rev().map(|version| version.join("bin").join(program)).find(|path| path.exists());
     found.expect("no PostgreSQL server: install Debian's postgresql")
 }
 

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod control;
+mod daemons;
 mod deaths;
 mod ending;
 mod environment;
