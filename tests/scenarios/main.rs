@@ -3,12 +3,14 @@
 mod command_line;
 mod control;
 mod deaths;
+mod divergences;
 mod ending;
 mod environment;
 mod harness;
 mod hooks;
 mod layout;
 mod logging;
+mod mixed;
 mod record;
 mod runsvdir;
 mod sv_lines;

@@ -77,7 +77,7 @@ fn eventually_up(service: &Service) -> u32 {
 }
 
 /// RSD-4, RSD-6.
-fn every_directory_is_a_service(suite: &Suite) {
+pub fn every_directory_is_a_service(suite: &Suite) {
     let tree = suite.tree();
     let services = ["a", "b", "with blank"].map(|name| tree.service(name).run(SLEEPS).made());
     let runsvdir = watched(&tree, &[]);
@@ -105,7 +105,7 @@ fn what_is_no_directory_or_hidden_is_ignored(suite: &Suite) {
 }
 
 /// RSD-4.
-fn a_dangling_link_is_warned_about(suite: &Suite) {
+pub fn a_dangling_link_is_warned_about(suite: &Suite) {
     let tree = suite.tree();
     symlink("nowhere", tree.services().join("dangling")).unwrap();
     let web = tree.service("web").run(SLEEPS).made();
@@ -119,7 +119,7 @@ fn a_dangling_link_is_warned_about(suite: &Suite) {
 }
 
 /// RSD-4: the runsv has the name of the link.
-fn a_link_to_a_directory_is_a_service(suite: &Suite) {
+pub fn a_link_to_a_directory_is_a_service(suite: &Suite) {
     let tree = suite.tree();
     fs::create_dir(tree.root().join("real")).unwrap();
     tree.write_script(&tree.root().join("real/run"), SLEEPS);
@@ -130,7 +130,7 @@ fn a_link_to_a_directory_is_a_service(suite: &Suite) {
 }
 
 /// RSD-5.
-fn several_links_to_a_directory_are_one_service(suite: &Suite) {
+pub fn several_links_to_a_directory_are_one_service(suite: &Suite) {
     let tree = suite.tree();
     fs::create_dir(tree.root().join("real")).unwrap();
     tree.write_script(&tree.root().join("real/run"), SLEEPS);
@@ -202,7 +202,7 @@ fn what_is_no_directory_is_refused_and_awaited(suite: &Suite) {
 }
 
 /// RSD-10.
-fn a_new_directory_is_started(suite: &Suite) {
+pub fn a_new_directory_is_started(suite: &Suite) {
     let tree = suite.tree();
     let first = tree.service("first").run(SLEEPS).made();
     let _runsvdir = watched(&tree, &[]);
@@ -212,7 +212,7 @@ fn a_new_directory_is_started(suite: &Suite) {
 }
 
 /// RSD-9: it still works in its moved directory, and is not restarted.
-fn a_removed_directory_is_stopped(suite: &Suite) {
+pub fn a_removed_directory_is_stopped(suite: &Suite) {
     let tree = suite.tree();
     let [web, other] = ["web", "other"].map(|name| {
         tree.service(name)
@@ -233,7 +233,7 @@ fn a_removed_directory_is_stopped(suite: &Suite) {
 }
 
 /// RSD-9.
-fn every_removed_directory_is_stopped(suite: &Suite) {
+pub fn every_removed_directory_is_stopped(suite: &Suite) {
     let tree = suite.tree();
     let services = ["a", "b", "c", "d", "e", "f"].map(|name| tree.service(name).run(SLEEPS).made());
     let runsvdir = watched(&tree, &[]);
@@ -248,7 +248,7 @@ fn every_removed_directory_is_stopped(suite: &Suite) {
 }
 
 /// RSD-5, QRK-11.
-fn a_renamed_directory_keeps_its_runsv(suite: &Suite) {
+pub fn a_renamed_directory_keeps_its_runsv(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
@@ -261,7 +261,7 @@ fn a_renamed_directory_keeps_its_runsv(suite: &Suite) {
 }
 
 /// RSD-5.
-fn a_replaced_directory_is_stopped_and_its_successor_started(suite: &Suite) {
+pub fn a_replaced_directory_is_stopped_and_its_successor_started(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let _runsvdir = watched(&tree, &[]);
@@ -273,7 +273,7 @@ fn a_replaced_directory_is_stopped_and_its_successor_started(suite: &Suite) {
 }
 
 /// RSD-16, RCD-7.
-fn a_switched_link_changes_all_services(suite: &Suite) {
+pub fn a_switched_link_changes_all_services(suite: &Suite) {
     let tree = suite.tree();
     let old = tree.service("web").run(SLEEPS).made();
     let (one, two) = (tree.root().join("one"), tree.root().join("two"));
@@ -294,7 +294,7 @@ fn a_switched_link_changes_all_services(suite: &Suite) {
 }
 
 /// RSD-12.
-fn a_dead_runsv_is_restarted(suite: &Suite) {
+pub fn a_dead_runsv_is_restarted(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
@@ -310,7 +310,7 @@ fn a_dead_runsv_is_restarted(suite: &Suite) {
 }
 
 /// RSD-12.
-fn a_runsv_that_cannot_start_is_tried_again(suite: &Suite) {
+pub fn a_runsv_that_cannot_start_is_tried_again(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).file("supervise", "").made();
     let runsvdir = watched(&tree, &[]);
@@ -323,7 +323,7 @@ fn a_runsv_that_cannot_start_is_tried_again(suite: &Suite) {
 }
 
 /// RSD-2, RSD-6, GEN-9.
-fn a_runsv_that_is_not_found_is_reported(suite: &Suite) {
+pub fn a_runsv_that_is_not_found_is_reported(suite: &Suite) {
     let tree = suite.tree();
     tree.service("web").run(SLEEPS).made();
     let place = tree.bin().join("runsvdir");
@@ -341,7 +341,7 @@ fn a_runsv_that_is_not_found_is_reported(suite: &Suite) {
 }
 
 /// RSD-13, QRK-15.
-fn term_leaves_everything_running(suite: &Suite) {
+pub fn term_leaves_everything_running(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
@@ -355,7 +355,7 @@ fn term_leaves_everything_running(suite: &Suite) {
 }
 
 /// RSD-13: one that is slow is not waited for.
-fn hup_stops_every_runsv(suite: &Suite) {
+pub fn hup_stops_every_runsv(suite: &Suite) {
     let tree = suite.tree();
     let slow = tree.service("slow").run(crate::IGNORES_TERM).made();
     let quick = tree
@@ -377,7 +377,7 @@ fn hup_stops_every_runsv(suite: &Suite) {
 }
 
 /// RSD-15.
-fn a_second_runsvdir_takes_over_when_the_old_runsv_goes(suite: &Suite) {
+pub fn a_second_runsvdir_takes_over_when_the_old_runsv_goes(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let first = watched(&tree, &[]);
@@ -397,7 +397,7 @@ fn a_second_runsvdir_takes_over_when_the_old_runsv_goes(suite: &Suite) {
 }
 
 /// RSD-7.
-fn option_p_makes_each_runsv_a_leader(suite: &Suite) {
+pub fn option_p_makes_each_runsv_a_leader(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).log("exec cat").made();
     let runsvdir = watched(&tree, &["-P"]);
@@ -410,7 +410,7 @@ fn option_p_makes_each_runsv_a_leader(suite: &Suite) {
 }
 
 /// RSD-7.
-fn without_option_p_everything_shares_a_group(suite: &Suite) {
+pub fn without_option_p_everything_shares_a_group(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
@@ -423,7 +423,7 @@ fn without_option_p_everything_shares_a_group(suite: &Suite) {
 }
 
 /// RSD-6, RSD-19, RSV-15: signals, descriptors, environment and directory.
-fn runsv_starts_clean(suite: &Suite) {
+pub fn runsv_starts_clean(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
@@ -479,7 +479,7 @@ fn a_short_log_is_refused(suite: &Suite) {
 }
 
 /// RSD-17: in place, so that the length stays.
-fn the_log_shows_the_last_of_what_is_said(suite: &Suite) {
+pub fn the_log_shows_the_last_of_what_is_said(suite: &Suite) {
     let tree = suite.tree();
     let web = tree
         .service("web")
@@ -550,7 +550,7 @@ fn a_forced_scan_that_cannot_leave_its_time_warns(suite: &Suite) {
 }
 
 /// RSD-8 from below, and RSD-10: a directory that nobody touched lately is scanned at once.
-fn dozens_of_services_are_started(suite: &Suite) {
+pub fn dozens_of_services_are_started(suite: &Suite) {
     let tree = suite.tree();
     let services: Vec<_> = (0..60)
         .map(|number| tree.service(&number.to_string()).run(SLEEPS).made())

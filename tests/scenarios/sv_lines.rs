@@ -43,7 +43,7 @@ fn sleeping(suite: &Suite) -> Supervised {
 }
 
 /// SV-21, SV-24.
-fn a_running_service_is_told(suite: &Suite) {
+pub fn a_running_service_is_told(suite: &Suite) {
     let web = sleeping(suite);
     let pid = web.status().pid;
     let output = web.sv("status");
@@ -52,7 +52,7 @@ fn a_running_service_is_told(suite: &Suite) {
 }
 
 /// SV-21, SV-24.
-fn a_service_that_is_down_is_told(suite: &Suite) {
+pub fn a_service_that_is_down_is_told(suite: &Suite) {
     let web = sleeping(suite);
     web.control("d");
     web.eventually_stat("down");
@@ -74,7 +74,7 @@ fn a_service_that_rests_wants_up(suite: &Suite) {
 }
 
 /// SV-21, SV-24.
-fn every_flag_is_told(suite: &Suite) {
+pub fn every_flag_is_told(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).down().supervised();
     web.control("u");
     web.eventually_has("ready");
@@ -96,7 +96,7 @@ fn every_flag_is_told(suite: &Suite) {
 }
 
 /// SV-24.
-fn a_finishing_service_is_told(suite: &Suite) {
+pub fn a_finishing_service_is_told(suite: &Suite) {
     let web = suite
         .service("web")
         .run("exit 0")
@@ -137,7 +137,7 @@ fn a_wanted_exit_looks_like_a_wanted_down(suite: &Suite) {
 }
 
 /// SV-22, SV-24.
-fn the_log_follows_on_the_same_line(suite: &Suite) {
+pub fn the_log_follows_on_the_same_line(suite: &Suite) {
     let web = suite
         .service("web")
         .run("exec sleep 1000")
@@ -304,7 +304,7 @@ fn failures_do_not_stop_the_others(suite: &Suite) {
 }
 
 /// SV-40, LAY-13.
-fn a_missing_runsv_is_told(suite: &Suite) {
+pub fn a_missing_runsv_is_told(suite: &Suite) {
     let web = sleeping(suite);
     web.control("x");
     web.runsv.finished();
@@ -325,7 +325,7 @@ fn a_missing_runsv_is_told(suite: &Suite) {
 }
 
 /// SV-41.
-fn a_missing_runsv_is_what_exit_wants(suite: &Suite) {
+pub fn a_missing_runsv_is_what_exit_wants(suite: &Suite) {
     let web = sleeping(suite);
     web.control("x");
     web.runsv.finished();
@@ -479,7 +479,7 @@ fn a_current_directory_that_may_not_be_read_is_fatal(suite: &Suite) {
 }
 
 /// SV-31: otherwise the exit would be cancelled.
-fn u_is_not_sent_to_who_wants_up(suite: &Suite) {
+pub fn u_is_not_sent_to_who_wants_up(suite: &Suite) {
     let web = sleeping(suite);
     let pid = web.status().pid;
     // A runsv that does not listen just now keeps in its fifo what it is sent.
@@ -492,7 +492,7 @@ fn u_is_not_sent_to_who_wants_up(suite: &Suite) {
 }
 
 /// SV-31: the second `d` is not sent.
-fn d_is_sent_unless_term_was(suite: &Suite) {
+pub fn d_is_sent_unless_term_was(suite: &Suite) {
     let web = suite
         .service("web")
         .run(IGNORES_TERM)

@@ -115,9 +115,11 @@ fn status_that_cannot_be_read_is_4(suite: &Suite) {
 /// SV-61, SV-62.
 fn commands_that_work_are_0(suite: &Suite) {
     let tree = tree(suite);
+    let run = "trap '' HUP; echo >ready; exec sleep 1000";
     let service = tree
         .service("ssh")
-        .run("exec sleep 1000")
+        .run(run)
+        .check("test -e ready")
         .down()
         .supervised();
     ssh(&tree, "start").says("ok: run: ssh: (pid N) Ns, normally down\n", 0);
