@@ -7,7 +7,7 @@ use tests::process::{Process, is_alive};
 use tests::status::{DOWN, FINISH, RUN};
 use tests::{Suite, both_suites, nothing_happens_for};
 
-use crate::IGNORES_TERM;
+use crate::{IGNORES_TERM, one_a_line};
 
 both_suites! {
     u_starts_and_d_stops,
@@ -144,7 +144,7 @@ fn each_letter_sends_its_signal(suite: &Suite) {
     let mut told = String::new();
     for (letter, signal) in letters {
         web.control(letter);
-        told += &format!("{signal}\n");
+        told = told + signal + "\n";
         web.eventually_reads("got", &told);
     }
 }
@@ -300,13 +300,7 @@ fn bytes_written_at_once_are_handled_in_order(suite: &Suite) {
     }
     let letters = "haiq12ccqh";
     web.control(letters);
-    web.eventually_reads(
-        "order",
-        &letters
-            .chars()
-            .map(|letter| format!("{letter}\n"))
-            .collect::<String>(),
-    );
+    web.eventually_reads("order", &one_a_line(letters));
 }
 
 /// RSV-27.

@@ -184,10 +184,8 @@ fn no_descriptor_leaks(suite: &Suite) {
     let script = web.status().pid;
     web.control("h");
     let script = eventually_some("the script sleeps", || {
-        let sleeping = web.tree().processes_called("sleep 1000").into_iter();
-        sleeping
-            .filter(|process| process.pid != script && process.pid != web.log().status().pid)
-            .next_back()
+        let mut sleeping = web.tree().processes_called("sleep 1000").into_iter();
+        sleeping.find(|process| process.pid != script && process.pid != web.log().status().pid)
     });
     assert_eq!(numbers(&script), wanted);
     tests::process::send(script.pid, Signal::SIGKILL);

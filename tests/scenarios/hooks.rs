@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::status::RUN;
 use tests::{Suite, both_suites, nothing_happens_for};
 
-use crate::IGNORES_TERM;
+use crate::{IGNORES_TERM, one_a_line};
 
 both_suites! {
     a_script_that_succeeds_replaces_the_signal,
@@ -68,13 +68,7 @@ fn every_letter_has_its_script(suite: &Suite) {
         .running();
     let pid = web.status().pid;
     web.control(letters);
-    web.eventually_reads(
-        "did",
-        &letters
-            .chars()
-            .map(|letter| format!("{letter}\n"))
-            .collect::<String>(),
-    );
+    web.eventually_reads("did", &one_a_line(letters));
     assert!(tests::process::is_alive(pid));
 }
 

@@ -195,7 +195,7 @@ pub fn reload_and_other_signals_are_not_waited_for(suite: &Suite) {
     ];
     for (word, signal) in words {
         web.sv(word).says("ok: run: web: (pid N) Ns\n", 0);
-        got += &format!("{signal}\n");
+        got = got + signal + "\n";
         web.eventually_reads("got", &got);
     }
 }
