@@ -288,17 +288,6 @@ mod theirs {
     use nix::sys::signal::Signal;
     use tests::{Suite, nothing_happens_for};
 
-    /// Each byte costs a rest, and the last comes late.
-    #[test]
-    fn dev_1_bytes_are_handled_one_each_rest() {
-        let web = Suite::theirs()
-            .service("web")
-            .run("echo >>runs")
-            .supervised();
-        let runs = super::after_hhhhd_in_the_rest(&web);
-        assert!(web.lines("runs").len() > runs);
-    }
-
     /// It does nothing else until the script is over.
     #[test]
     fn dev_2_a_hanging_control_script_stops_everything() {
