@@ -127,6 +127,23 @@ mod ours {
         });
     }
 
+    /// A check that takes longer than the limit does not keep sv from saying so.
+    #[test]
+    fn dev_6_a_slow_check_does_not_delay_the_timeout() {
+        let web = Suite::ours()
+            .service("web")
+            .run("exec sleep 1000")
+            .check("sleep 1000")
+            .running();
+        let output = web.sv("-w 1 check");
+        output.says("timeout: run: web: (pid N) Ns\n", 1);
+        assert!(
+            output.took >= Duration::from_secs(1),
+            "too soon: {:?}",
+            output.took
+        );
+    }
+
     /// Who waits for the log's lock says so, heeds TERM, and starts when the lock is free.
     #[test]
     fn dev_7_a_taken_log_lock_is_waited_for_awake() {
@@ -326,6 +343,19 @@ mod theirs {
         assert_ne!(web.status().pid, 0);
     }
 
+    /// It is waited for without limit.
+    #[test]
+    fn dev_6_a_slow_check_delays_the_timeout() {
+        let web = Suite::theirs()
+            .service("web")
+            .run("exec sleep 1000")
+            .check("sleep 2; exit 0")
+            .running();
+        let output = web.sv("-w 1 check");
+        output.says("ok: run: web: (pid N) Ns\n", 0);
+        assert!(output.took >= Duration::from_secs(2));
+    }
+
     /// It hangs without a word, and TERM does not end it.
     #[test]
     fn dev_7_a_taken_log_lock_is_waited_for_asleep() {
@@ -374,6 +404,24 @@ mod theirs {
         web.eventually_reads("told", "0 0\n0 0\n");
     }
 
+    /// A runsv that is there already is told by the failures of the new one.
+    #[test]
+    fn rsd_15_a_runsv_that_is_there_already_makes_starts_fail() {
+        let web = Suite::theirs()
+            .service("web")
+            .run("exec sleep 1000")
+            .running();
+        let runsvdir = web
+            .tree()
+            .command("runsvdir")
+            .arg(web.tree().services())
+            .start();
+        runsvdir.eventually_says(
+            "runsv web: fatal: unable to lock supervise/lock: temporary failure\n",
+        );
+        assert!(web.runsv.is_alive());
+    }
+
     /// It starts, and fails, again and again.
     #[test]
     fn dev_20_a_closed_log_pipe_makes_starts_fail() {
@@ -397,8 +445,6 @@ mod theirs {
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use tests::process::send;
 use tests::{Program, Service, Suite, Supervised, eventually_some, nothing_happens_for};
 
@@ -518,17 +564,15 @@ fn with_a_closed_log_pipe(suite: &Suite) -> Supervised {
     web
 }
 
-/// What a control script has blocked that is no shell: `cat`, whose input has no end.
+/// What a control script has blocked that is no shell: `yes`, until the pipe is full that nobody reads.
 fn blocked_in_a_control_script(suite: &Suite) -> Vec<u32> {
     let web = suite
         .service("web")
         .run("exec sleep 1000")
-        .link("control/h", "/bin/cat")
-        .made();
-    mkfifo(&web.path("endless"), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
-    let runsv = web.runsv().redirected("<>web/endless");
-    let web = web.supervised_by(runsv);
-    web.eventually_runs();
+        .link("control/h", "/usr/bin/yes")
+        .log("exec sleep 1000")
+        .running();
+    web.log().eventually_runs();
     web.control("h");
     let script = eventually_some("the script runs", || {
         web.tree()

@@ -78,6 +78,8 @@ pub fn every_flag_is_told(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).down().supervised();
     web.control("u");
     web.eventually_has("ready");
+    // The record follows the start, so it may be later than the word of the service.
+    web.eventually_stat("run");
     web.sv("status")
         .says("run: web: (pid N) Ns, normally down\n", 0);
     web.control("p");

@@ -46,7 +46,6 @@ both_suites! {
     a_runsv_that_vanishes_is_a_failure,
     the_check_is_called_in_its_directory_without_output,
     a_check_that_cannot_be_executed_passes,
-    a_slow_check_is_waited_for,
     a_check_that_cannot_be_looked_at_does_not_pass,
     the_check_is_asked_again_and_again,
     up_with_v_on_a_running_service_is_ok_at_once,
@@ -554,18 +553,6 @@ pub fn a_check_that_cannot_be_executed_passes(suite: &Suite) {
         "warning: unable to run web/check: file does not exist\n",
         0,
     );
-}
-
-/// SV-44: without limit.
-pub fn a_slow_check_is_waited_for(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .check("sleep 2; exit 0")
-        .running();
-    let output = web.sv("-w 1 check");
-    output.says("ok: run: web: (pid N) Ns\n", 0);
-    assert!(output.took >= Duration::from_secs(2));
 }
 
 /// SV-45, SV-50.
