@@ -102,6 +102,12 @@ impl Tree {
         });
     }
 
+    /// Copies a program, following links.
+    #[track_caller]
+    pub fn copy_program(&self, from: &Path, to: &Path) {
+        process::while_nobody_forks(|| fs::copy(from, to).expect("the program can be copied"));
+    }
+
     /// All processes of the tree that are alive.
     pub fn processes(&self) -> Vec<Process> {
         process::living(self.root())
