@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use servicedir::{State, Status, Want};
+use servicedir::{Stamp, State, Status, Want};
 
 /// What a new process has to survive to count: long enough for a script that cannot be executed,
 /// or gives up at once, to be found out. The original looks 420 ms later and so rarely sees one.
 const FIRST_STEPS: Duration = Duration::from_millis(2);
+
+/// What the next one has to survive when one did not: as long as with the original.
+const NEXT_STEPS: Duration = Duration::from_millis(420);
 
 /// Something that shows that a command has been carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,17 +50,37 @@ pub enum Verdict {
 pub struct Goal {
     signs: &'static [Sign],
     before: Status,
+    /// The process that was seen taking its first steps.
+    young: Option<Process>,
+    /// What a process has to survive.
+    steps: Duration,
+}
+
+/// One life of a service.
+pub type Process = (Stamp, u32);
+
+/// The life a status tells of.
+pub fn process(status: &Status) -> Process {
+    (status.since, status.pid)
 }
 
 impl Goal {
     /// Waits for `signs` at a service that was as `before` when nothing had been sent yet.
     pub fn new(signs: &'static [Sign], before: Status) -> Self {
-        Self { signs, before }
+        Self { signs, before, young: None, steps: FIRST_STEPS }
     }
 
     /// Judges the status of a service whose runsv lives, so long after the time that stands in it.
-    pub fn verdict(&self, now: &Status, age: Duration) -> Verdict {
-        self.signs.iter().map(|sign| self.shows(*sign, now, age)).max().unwrap_or(Verdict::Reached)
+    pub fn verdict(&mut self, now: &Status, age: Duration) -> Verdict {
+        if self.young.take().is_some_and(|young| young != process(now)) {
+            self.steps = NEXT_STEPS;
+        }
+        let verdict = self.signs.iter().map(|sign| self.shows(*sign, now, age)).max();
+        let verdict = verdict.unwrap_or(Verdict::Reached);
+        if let Verdict::Soon(_) = verdict {
+            self.young = Some(process(now));
+        }
+        verdict
     }
 
     /// Whether the end of runsv is what is waited for.
@@ -72,7 +95,7 @@ impl Goal {
         // The whole stamp: a service that was started in this very second is still the old one.
         let is_another = now.since != self.before.since;
         match sign {
-            Sign::Up => when_settled(is_running && now.want == Want::Up, age),
+            Sign::Up => self.when_settled(is_running && now.want == Want::Up, age),
             Sign::Down => when(is_down && now.want != Want::Up),
             Sign::Once if has_process => when(now.want != Want::Up),
             Sign::Once => when(is_another),
@@ -80,9 +103,17 @@ impl Goal {
             Sign::Paused => when(!has_process || now.is_paused),
             Sign::Continued => when(!has_process || !now.is_paused),
             Sign::Renewed if !has_process && now.want != Want::Up => Verdict::Reached,
-            Sign::Renewed => when_settled(has_process && is_another && !now.got_term, age),
-            Sign::AsRequested if now.want == Want::Up => when_settled(is_running, age),
+            Sign::Renewed => self.when_settled(has_process && is_another && !now.got_term, age),
+            Sign::AsRequested if now.want == Want::Up => self.when_settled(is_running, age),
             Sign::AsRequested => when(is_down),
+        }
+    }
+
+    fn when_settled(&self, fact: bool, age: Duration) -> Verdict {
+        match self.steps.saturating_sub(age) {
+            _ if !fact => Verdict::NotYet,
+            Duration::ZERO => Verdict::IfCheckAgrees,
+            rest => Verdict::Soon(rest),
         }
     }
 }
@@ -91,19 +122,10 @@ fn when(fact: bool) -> Verdict {
     if fact { Verdict::Reached } else { Verdict::NotYet }
 }
 
-fn when_settled(fact: bool, age: Duration) -> Verdict {
-    match FIRST_STEPS.saturating_sub(age) {
-        _ if !fact => Verdict::NotYet,
-        Duration::ZERO => Verdict::IfCheckAgrees,
-        rest => Verdict::Soon(rest),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use Verdict::{IfCheckAgrees, NotYet, Reached};
-    use servicedir::Stamp;
 
     fn stamp(nanoseconds: u32) -> Stamp {
         Stamp { seconds: (1 << 62) + 1000, nanoseconds }
@@ -140,11 +162,20 @@ mod tests {
 
     #[test]
     fn a_new_process_has_to_survive_its_first_steps() {
-        let goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        let after = |age| goal.verdict(&running(2, Want::Up), age);
-        assert_eq!(after(FIRST_STEPS / 4), Verdict::Soon(FIRST_STEPS / 4 * 3));
-        assert_eq!(after(FIRST_STEPS * 9), IfCheckAgrees);
+        let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
+        let first = running(2, Want::Up);
+        assert_eq!(goal.verdict(&first, FIRST_STEPS / 4), Verdict::Soon(FIRST_STEPS / 4 * 3));
+        assert_eq!(goal.verdict(&first, FIRST_STEPS), IfCheckAgrees);
+    }
+
+    #[test]
+    fn when_one_process_has_stumbled_the_next_is_watched_for_longer() {
+        let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
+        assert_eq!(goal.verdict(&running(2, Want::Up), Duration::ZERO), Verdict::Soon(FIRST_STEPS));
         assert_eq!(goal.verdict(&down(3, Want::Up), Duration::ZERO), NotYet);
+        let second = running(4, Want::Up);
+        assert_eq!(goal.verdict(&second, FIRST_STEPS), Verdict::Soon(NEXT_STEPS.saturating_sub(FIRST_STEPS)));
+        assert_eq!(goal.verdict(&second, NEXT_STEPS), IfCheckAgrees);
     }
 
     #[test]

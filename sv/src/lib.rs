@@ -57,9 +57,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(if manner == Manner::Sv { 100 } else { 151 });
     }
     let base = std::env::var_os("SVDIR").map_or_else(|| PathBuf::from(SERVICES), PathBuf::from);
-    let services = |name| Service::find(name, &base);
     let Invocation { verb, names, is_verbose, limit } = invocation;
-    let services: Vec<Service> = names.into_iter().map(services).collect();
+    let services = Service::find_all(names, &base);
     let mut report = Report::new();
     let code = match verb {
         Verb::Status => {

@@ -9,11 +9,11 @@ use fs_err::File;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use servicedir::visitor::{Change, Refusal, Watch};
-use servicedir::{Command, Stamp, Status};
+use servicedir::{Command, Status};
 use unix::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
-use crate::goal::{Goal, Verdict};
+use crate::goal::{Goal, Process, Verdict, process};
 use crate::report::Report;
 use crate::service::Service;
 
@@ -77,9 +77,6 @@ enum Check {
     /// This process is available.
     Agrees(Process),
 }
-
-/// One life of a service.
-type Process = (Stamp, u32);
 
 impl<'a> Patience<'a> {
     /// For so long, counted from now.
@@ -273,7 +270,7 @@ impl<'a> Waiting<'a> {
     /// Reads the disk, and reports the service if there is nothing more to wait for. Says whether
     /// a check was started.
     fn look(&mut self, checks: &mut Option<Checks>, may_check: bool, report: &mut Report) -> bool {
-        let Some(goal) = self.goal else { return false };
+        let Some(goal) = &mut self.goal else { return false };
         if self.has_left && goal.is_reached_without_runsv() {
             report.tell_gone(self.service);
             self.finish();
@@ -310,7 +307,7 @@ impl<'a> Waiting<'a> {
 
     /// Whether the check has nothing against the process that runs now.
     fn is_agreed(&mut self, status: &Status, report: &mut Report) -> bool {
-        if self.check == Check::Agrees((status.since, status.pid)) {
+        if self.check == Check::Agrees(process(status)) {
             return true;
         }
         let Ok(visitor) = self.service.visitor() else { return false };
@@ -347,7 +344,7 @@ impl<'a> Waiting<'a> {
         };
         match started {
             Ok(check) => {
-                self.check = Check::Running(check, (status.since, status.pid));
+                self.check = Check::Running(check, process(status));
                 true
             }
             Err(why) => {

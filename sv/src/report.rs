@@ -145,9 +145,12 @@ impl Report {
     /// Appends the log service, if there is one, and what is wrong with it (SV-25).
     fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, visitor: &Visitor, main: &Status) {
         let log = Visitor::of(visitor.dir().log());
+        // Most often there is none, and asking for the directory is the cheapest way to know.
+        if nix::sys::stat::stat(log.dir().path()) == Err(Errno::ENOENT) {
+            return;
+        }
         let (status, refusal) = match log.status() {
             Ok(status) => (Some(status), None),
-            Err(Refusal::Directory(Errno::ENOENT)) => return,
             // The original shows the main record in the place of the one it could not read.
             Err(refusal @ Refusal::Trouble(_)) => (Some(*main), Some(refusal)),
             Err(refusal) => (None, Some(refusal)),

@@ -16,11 +16,18 @@ pub struct Service {
 }
 
 impl Service {
-    /// The service called `name`, below `base` unless the name says otherwise. Every question
-    /// goes to this one place (DEV-10).
-    pub fn find(name: OsString, base: &Path) -> Self {
-        let visitor = place(&name, base).map(|path| Visitor::of(ServiceDir::at(path)));
-        Self { name, visitor }
+    /// The services called so, below `base` unless the name says otherwise. Every question to
+    /// one goes to the same place (DEV-10).
+    ///
+    /// When all of them are below it, that becomes the working directory: a thousand short paths
+    /// are found sooner.
+    pub fn find_all(names: Vec<OsString>, base: &Path) -> Vec<Self> {
+        let is_entered = names.iter().all(|name| is_below_base(name)) && nix::unistd::chdir(base).is_ok();
+        let find = |name: OsString| {
+            let path = if is_entered { Some(PathBuf::from(&name)) } else { place(&name, base) };
+            Self { visitor: path.map(|path| Visitor::of(ServiceDir::at(path))), name }
+        };
+        names.into_iter().map(find).collect()
     }
 
     /// Whoever can be asked, unless there is no such place.
@@ -41,12 +48,18 @@ impl Service {
 
 /// Where a service is; nowhere, if its name or the directory of services is empty.
 fn place(name: &OsStr, base: &Path) -> Option<PathBuf> {
-    let letters = name.as_bytes();
-    let (first, last) = (letters.first()?, letters.last()?);
-    if matches!(first, b'/' | b'.') || *last == b'/' {
-        return Some(name.into());
+    if is_below_base(name) {
+        return (!base.as_os_str().is_empty()).then(|| base.join(name));
     }
-    (!base.as_os_str().is_empty()).then(|| base.join(name))
+    (!name.is_empty()).then(|| name.into())
+}
+
+/// Whether a name is not a path by itself.
+fn is_below_base(name: &OsStr) -> bool {
+    match name.as_bytes() {
+        [] | [b'/' | b'.', ..] | [.., b'/'] => false,
+        [..] => true,
+    }
 }
 
 #[cfg(test)]
