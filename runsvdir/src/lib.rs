@@ -1,6 +1,54 @@
-//! Stub.
+//! runsvdir: starts a runsv for each directory in the services directory, and keeps it running.
+//!
+//! Two machines decide: the [`roster`] who should run, [`rescan`] when to look. Hands look
+//! ([`scan`]), have changes told ([`watch`]), start runsvs ([`start`]) and show stderr in the
+//! title ([`rolling_log`]). The loop in [`supervise`] connects them.
 
-/// Stub.
-pub fn run(_args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use unix::failure::{words, write_line};
+use unix::{Reporter, manners};
+
+use crate::supervise::{End, Supervision};
+
+pub mod arguments;
+pub mod rescan;
+pub mod rolling_log;
+pub mod roster;
+pub mod scan;
+pub mod start;
+pub mod supervise;
+pub mod watch;
+
+/// The command line was wrong.
+const USAGE: u8 = 1;
+
+/// Something was missing at start-up.
+const FATAL: u8 = 100;
+
+/// Every runsv was asked to leave.
+const HANGUP: u8 = 111;
+
+/// The program.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    manners::restore_inherited_dispositions();
+    let wishes = match arguments::read(arguments) {
+        Ok(wishes) => wishes,
+        Err(usage) => {
+            write_line(usage.as_bytes());
+            return USAGE.into();
+        }
+    };
+    let who = words(["runsvdir ".as_ref(), wishes.directory.as_os_str()]);
+    let supervision = Supervision::new(wishes, Reporter::new(&who));
+    manners::release_startup_memory();
+    match supervision.map(|mut supervision| supervision.run()) {
+        Ok(End::Leave) => ExitCode::SUCCESS,
+        Ok(End::Hangup) => HANGUP.into(),
+        Err(failure) => {
+            Reporter::new(who).fatal(&failure);
+            FATAL.into()
+        }
+    }
 }

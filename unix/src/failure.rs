@@ -74,6 +74,7 @@ const REMEMBERED: usize = 16;
 pub struct Reporter {
     who: OsString,
     said: Vec<Said>,
+    kept: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -86,7 +87,7 @@ struct Said {
 impl Reporter {
     /// For messages that begin with `who`, such as `runsv web`.
     pub fn new(who: impl Into<OsString>) -> Self {
-        Self { who: who.into(), said: Vec::new() }
+        Self { who: who.into(), said: Vec::new(), kept: None }
     }
 
     /// `WHO: fatal: MESSAGE`.
@@ -108,6 +109,17 @@ impl Reporter {
     /// `WHO: MESSAGE`.
     pub fn say(&self, message: &str) {
         write_line(&self.line("", message.as_bytes()));
+    }
+
+    /// Keeps warnings from now on instead of writing them, for [`Reporter::take_kept`]: a program
+    /// that reads its own stderr must not wait for itself.
+    pub fn keep(&mut self) {
+        self.kept.get_or_insert_default();
+    }
+
+    /// The warnings kept since the last time, each with its line end.
+    pub fn take_kept(&mut self) -> Vec<u8> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Whatever was said is news again: something has changed.
@@ -132,7 +144,13 @@ impl Reporter {
             }
             self.said.push(Said { message, times: 1, last: now });
         }
-        write_line(&line);
+        match &mut self.kept {
+            Some(kept) => {
+                kept.extend_from_slice(&line);
+                kept.push(b'\n');
+            }
+            None => write_line(&line),
+        }
     }
 
     fn line(&self, severity: &str, message: &[u8]) -> Vec<u8> {
@@ -190,6 +208,16 @@ mod tests {
             reporter.line("fatal: ", &failure.to_bytes()),
             b"runsv ./web: fatal: unable to lock supervise/lock: temporary failure"
         );
+    }
+
+    #[test]
+    fn a_warning_that_is_kept_is_not_lost() {
+        let mut reporter = Reporter::new("runsvdir s");
+        reporter.keep();
+        reporter.warn(&Failure::plain("log service disabled."));
+        reporter.warn(&Failure::plain("log service disabled."));
+        assert_eq!(reporter.take_kept(), b"runsvdir s: warning: log service disabled.\n");
+        assert_eq!(reporter.take_kept(), b"");
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod proc;
 pub mod reap;
 pub mod signal;
 pub mod spawn;
+pub mod title;
 
 pub use clock::Now;
 pub use failure::{Failure, Reporter};

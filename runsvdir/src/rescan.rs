@@ -1,0 +1,166 @@
+//! Machine: when to look at the services directory. No system call, no clock.
+
+use std::time::{Duration, Instant};
+
+/// How often to look though nothing was said to have changed.
+const SAFETY_NET: Duration = Duration::from_secs(60);
+
+/// How often to look where changes are not told, and after a look that failed.
+const BLIND: Duration = Duration::from_secs(5);
+
+/// After a look, so many times its length pass until the next one: a directory that never rests
+/// does not take all of the processor.
+const REST_PER_LOOK: u32 = 4;
+
+/// A change that was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Something is new, or gone, or elsewhere.
+    Something,
+    /// A directory was removed; what is there now may only look like it.
+    DirectoryRemoved,
+    /// There were more changes than could be told.
+    Lost,
+}
+
+/// How a look went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// Everything was seen, and every change will be told.
+    Watching,
+    /// Everything was seen, but changes will not be told.
+    Blind,
+    /// Nothing could be seen.
+    Failed,
+}
+
+/// A look that is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Look {
+    /// Somebody asked for it (RSD-14).
+    pub is_forced: bool,
+    /// Even what seems to be the same is to be examined.
+    pub is_thorough: bool,
+}
+
+/// When to look.
+#[derive(Debug)]
+pub struct Rescan {
+    asked: Option<Look>,
+    rested: Instant,
+    routine: Instant,
+}
+
+impl Rescan {
+    /// Looks at once.
+    pub fn new(now: Instant) -> Self {
+        Self { asked: None, rested: now, routine: now }
+    }
+
+    /// Takes in a change.
+    pub fn changed(&mut self, change: Change) {
+        self.ask(Look { is_forced: false, is_thorough: change != Change::Something });
+    }
+
+    /// Takes in that somebody wants a look now.
+    pub fn force(&mut self) {
+        self.ask(Look { is_forced: true, is_thorough: true });
+    }
+
+    /// The look to take now, if one is due.
+    pub fn due(&self, now: Instant) -> Option<Look> {
+        match self.asked {
+            Some(look) if look.is_forced || self.rested <= now => Some(look),
+            _ if self.routine <= now => {
+                Some(Look { is_forced: self.asked.is_some_and(|look| look.is_forced), is_thorough: true })
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes in how a look went that began at `begun`.
+    pub fn looked(&mut self, how: Looked, begun: Instant, now: Instant) {
+        self.asked = None;
+        self.rested = now + now.saturating_duration_since(begun) * REST_PER_LOOK;
+        self.routine = now
+            + match how {
+                Looked::Watching => SAFETY_NET,
+                Looked::Blind | Looked::Failed => BLIND,
+            };
+    }
+
+    /// When the next look is due though nothing happens.
+    pub fn next_deadline(&self) -> Instant {
+        if self.asked.is_some() { self.rested.min(self.routine) } else { self.routine }
+    }
+
+    fn ask(&mut self, look: Look) {
+        let asked = self.asked.get_or_insert(look);
+        asked.is_forced |= look.is_forced;
+        asked.is_thorough |= look.is_thorough;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn the_first_look_is_at_once_and_the_next_in_a_minute() {
+        let now = Instant::now();
+        let mut rescan = Rescan::new(now);
+        assert!(rescan.due(now).is_some());
+        rescan.looked(Looked::Watching, now, now);
+        assert_eq!(rescan.due(now), None);
+        assert_eq!(rescan.next_deadline(), now + SAFETY_NET);
+        assert_eq!(rescan.due(now + SAFETY_NET), Some(Look { is_forced: false, is_thorough: true }));
+    }
+
+    #[test]
+    fn where_changes_are_not_told_a_look_comes_every_five_seconds() {
+        let now = Instant::now();
+        for how in [Looked::Blind, Looked::Failed] {
+            let mut rescan = Rescan::new(now);
+            rescan.looked(how, now, now);
+            assert_eq!(rescan.next_deadline(), now + Duration::from_secs(5));
+        }
+    }
+
+    #[test]
+    fn a_change_is_looked_at_as_soon_as_the_last_look_was_rested_from() {
+        let begun = Instant::now();
+        let mut rescan = Rescan::new(begun);
+        let now = begun + 2 * MOMENT;
+        rescan.looked(Looked::Watching, begun, now);
+        rescan.changed(Change::Something);
+        assert_eq!(rescan.due(now), None);
+        assert_eq!(rescan.next_deadline(), now + 8 * MOMENT);
+        let look = Look { is_forced: false, is_thorough: false };
+        assert_eq!(rescan.due(now + 8 * MOMENT), Some(look));
+    }
+
+    #[test]
+    fn a_forced_look_does_not_rest() {
+        let begun = Instant::now();
+        let mut rescan = Rescan::new(begun);
+        let now = begun + 2 * MOMENT;
+        rescan.looked(Looked::Watching, begun, now);
+        rescan.changed(Change::Something);
+        rescan.force();
+        assert_eq!(rescan.due(now), Some(Look { is_forced: true, is_thorough: true }));
+    }
+
+    #[test]
+    fn a_removed_directory_and_lost_changes_call_for_a_thorough_look() {
+        let now = Instant::now();
+        for change in [Change::DirectoryRemoved, Change::Lost] {
+            let mut rescan = Rescan::new(now);
+            rescan.looked(Looked::Watching, now, now);
+            rescan.changed(change);
+            rescan.changed(Change::Something);
+            assert_eq!(rescan.due(now), Some(Look { is_forced: false, is_thorough: true }));
+        }
+    }
+}

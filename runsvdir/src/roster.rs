@@ -1,0 +1,814 @@
+//! Machine: who should run. Told what the directory holds and who died, it says whom to start and
+//! whom to stop. No system call, no clock.
+//!
+//! A service is its directory's device and inode, whatever its entry is called (RSD-5).
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::time::{Duration, Instant};
+
+use unix::{Ending, Errno, Pid};
+
+/// A runsv is not started sooner than this after its service's previous start.
+const THROTTLE: Duration = Duration::from_secs(1);
+
+/// The longest pause between two attempts of a runsv that keeps refusing.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a directory that is being made may take until its service is started as it is.
+const TIME_TO_BE_MADE: Duration = Duration::from_secs(1);
+
+/// How long nothing must have happened in a directory that was being made.
+const QUIET: Duration = Duration::from_millis(10);
+
+/// What runsv exits with when it refuses a service, or cannot be executed (RSV-3, GEN-9).
+const REFUSED: Ending = Ending::Exited(111);
+
+/// Which directory it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity {
+    /// The device of its file system.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
+/// What one complete look at the services directory found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// Which directory was looked at.
+    pub home: Identity,
+    /// Its entries, in the order in which services are to start.
+    pub entries: Vec<Entry>,
+    /// Somebody asked for the look, so nothing is put off that need not be.
+    pub is_forced: bool,
+    /// Nothing that was learnt earlier is to be believed, such as who else runs where.
+    pub is_thorough: bool,
+}
+
+/// One name in the services directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name.
+    pub name: OsString,
+    /// What it stands for.
+    pub what: What,
+}
+
+/// What a name in the services directory stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// A directory: a service.
+    Directory {
+        /// Which one.
+        identity: Identity,
+        /// It was made in its place a moment ago, and is being filled.
+        is_fresh: bool,
+        /// It is not the one its runsv works in, which was removed, although it has its number.
+        is_remade: bool,
+    },
+    /// Something else, which is none of our business.
+    Other,
+    /// The name is there, but what it stands for could not be seen this time.
+    Hidden(Errno),
+}
+
+/// What the roster asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// See whether a directory is complete; [`Roster::inspected`] takes the answer.
+    Inspect(Identity, OsString),
+    /// Start a runsv; [`Roster::attempted`] takes the answer.
+    Start(Identity, OsString),
+    /// Ask a runsv to leave.
+    Terminate(Pid),
+    /// Watch a directory that is being made, and see once more whether it is complete.
+    Attend(Identity, OsString),
+    /// Watch this directory, or whoever else runs it, no longer.
+    Forget(Identity),
+    /// Say that an entry could not be seen.
+    Warn(OsString, Errno),
+}
+
+/// How much of a service there is in its directory.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Completeness {
+    /// `run` can be executed.
+    pub has_run: bool,
+    /// There is no `log`, or its `run` can be executed, too.
+    pub has_all: bool,
+}
+
+/// How the attempt to start a runsv went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attempt {
+    /// It has this process id.
+    Started(Pid),
+    /// There was no process to be had.
+    NoProcess,
+    /// A runsv that is not ours has the service.
+    Occupied {
+        /// [`Roster::vacated`] will be told when it has gone.
+        is_watched: bool,
+    },
+}
+
+/// Every service, and every runsv of ours.
+#[derive(Debug, Default)]
+pub struct Roster {
+    services: BTreeMap<Identity, Service>,
+    runsvs: HashMap<Pid, Identity>,
+    hidden: HashMap<OsString, Errno>,
+    actions: VecDeque<Action>,
+    no_process_before: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Service {
+    name: OsString,
+    home: Identity,
+    is_present: bool,
+    first_seen: Instant,
+    last_start: Option<Instant>,
+    refusals: u32,
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not looked into yet.
+    New { is_fresh: bool },
+    /// Not looked into yet, and the question has been asked.
+    Inspecting { is_fresh: bool },
+    /// Being filled, to be started when it is complete and quiet, or late.
+    BeingMade { late: Instant, quiet: Option<Instant> },
+    /// To be started as soon as it may.
+    Ready,
+    /// The start has been asked for.
+    Starting,
+    /// Its runsv is ours and runs.
+    Running { runsv: Pid, since: Instant },
+    /// Its runsv is ours, and was asked to leave.
+    Leaving { runsv: Pid, since: Instant },
+    /// A runsv that is not ours has it.
+    Occupied { ask_again: Option<Instant> },
+}
+
+impl Roster {
+    /// Takes in what a complete look at the directory found.
+    pub fn sighted(&mut self, listing: Listing, now: Instant) {
+        for service in self.services.values_mut() {
+            service.is_present = false;
+        }
+        let mut hidden = HashMap::new();
+        for Entry { name, what } in listing.entries {
+            match what {
+                What::Directory { identity, is_fresh, is_remade } => {
+                    let service = self.service(identity, &name, listing.home, is_fresh, now);
+                    if let (State::Running { runsv, since }, true) = (service.state, is_remade) {
+                        service.state = State::Leaving { runsv, since };
+                        self.actions.push_back(Action::Terminate(runsv));
+                    }
+                }
+                What::Hidden(why) => {
+                    self.keep_hidden(&name, listing.home);
+                    if listing.is_forced || self.hidden.get(&name) != Some(&why) {
+                        self.actions.push_back(Action::Warn(name.clone(), why));
+                    }
+                    hidden.insert(name, why);
+                }
+                What::Other => {}
+            }
+        }
+        self.hidden = hidden;
+        self.dismiss_absent();
+        if listing.is_thorough {
+            self.reconsider_occupied();
+        }
+        if listing.is_forced {
+            self.hurry();
+        }
+    }
+
+    /// Takes the answer to [`Action::Inspect`], or what a watch on a directory that is being made
+    /// has seen since.
+    pub fn inspected(&mut self, identity: Identity, found: Completeness, now: Instant) {
+        let Some(service) = self.services.get_mut(&identity) else { return };
+        let quiet = (found.has_run && found.has_all).then(|| now + QUIET);
+        service.state = match service.state {
+            State::Inspecting { is_fresh: false } if found.has_run => State::Ready,
+            State::Inspecting { .. } => {
+                self.actions.push_back(Action::Attend(identity, service.name.clone()));
+                State::BeingMade { late: now + TIME_TO_BE_MADE, quiet }
+            }
+            State::BeingMade { late, .. } => State::BeingMade { late, quiet },
+            other => other,
+        };
+    }
+
+    /// Takes the answer to [`Action::Start`].
+    pub fn attempted(&mut self, identity: Identity, how: Attempt, now: Instant) {
+        let Some(service) = self.services.get_mut(&identity) else { return };
+        service.state = match how {
+            Attempt::Started(runsv) => {
+                service.last_start = Some(now);
+                self.runsvs.insert(runsv, identity);
+                State::Running { runsv, since: now }
+            }
+            Attempt::NoProcess => {
+                self.no_process_before = Some(now + THROTTLE);
+                State::Ready
+            }
+            Attempt::Occupied { is_watched } => {
+                State::Occupied { ask_again: (!is_watched).then(|| now + THROTTLE) }
+            }
+        };
+        if how == Attempt::NoProcess {
+            self.take_back_starts();
+        }
+    }
+
+    /// Takes in that the runsv which was not ours has gone.
+    pub fn vacated(&mut self, identity: Identity) {
+        if let Some(service) = self.services.get_mut(&identity)
+            && matches!(service.state, State::Occupied { .. })
+        {
+            service.state = State::Ready;
+            self.actions.push_back(Action::Forget(identity));
+        }
+    }
+
+    /// Takes in the death of a child, whoever it was.
+    pub fn exited(&mut self, child: Pid, ending: Ending, now: Instant) {
+        let Some(identity) = self.runsvs.remove(&child) else { return };
+        let Some(service) = self.services.get_mut(&identity) else { return };
+        service.state = match service.state {
+            State::Leaving { .. } if !service.is_present => {
+                self.services.remove(&identity);
+                return;
+            }
+            // Whatever is there now may be on its way still.
+            State::Leaving { .. } => State::New { is_fresh: true },
+            State::Running { since, .. } => {
+                let refused = ending == REFUSED && now.saturating_duration_since(since) < THROTTLE;
+                service.refusals = if refused { service.refusals.saturating_add(1) } else { 0 };
+                State::Ready
+            }
+            other => other,
+        };
+    }
+
+    /// Asks for whatever is due.
+    pub fn settle(&mut self, now: Instant) {
+        let taken = self.names_of_leaving();
+        let mut due: Vec<(&OsStr, Identity)> = self
+            .services
+            .iter()
+            .filter(|(_, service)| service.is_due(now, self.no_process_before, &taken))
+            .map(|(identity, service)| (service.name.as_os_str(), *identity))
+            .collect();
+        due.sort_unstable();
+        let due: Vec<Identity> = due.into_iter().map(|(_, identity)| identity).collect();
+        for identity in due {
+            let Some(service) = self.services.get_mut(&identity) else { continue };
+            if let State::New { is_fresh } = service.state {
+                service.state = State::Inspecting { is_fresh };
+                self.actions.push_back(Action::Inspect(identity, service.name.clone()));
+                continue;
+            }
+            if matches!(service.state, State::BeingMade { .. } | State::Occupied { .. }) {
+                self.actions.push_back(Action::Forget(identity));
+            }
+            service.state = State::Starting;
+            self.actions.push_back(Action::Start(identity, service.name.clone()));
+        }
+    }
+
+    /// The next thing to do, if there is one.
+    pub fn next_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Whether there is something to do.
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    /// When [`Roster::settle`] has something to do though nothing happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let taken = self.names_of_leaving();
+        self.services
+            .values()
+            .filter(|service| !service.is_blocked(&taken))
+            .filter_map(|service| service.due_at(self.no_process_before))
+            .min()
+    }
+
+    /// The runsv of ours that works in this directory.
+    pub fn runsv_of(&self, identity: Identity) -> Option<Pid> {
+        match self.services.get(&identity)?.state {
+            State::Running { runsv, .. } => Some(runsv),
+            _ => None,
+        }
+    }
+
+    /// The name of a service.
+    pub fn name_of(&self, identity: Identity) -> Option<&OsStr> {
+        self.services.get(&identity).map(|service| service.name.as_os_str())
+    }
+
+    /// The name of the service that this child, a runsv, is for.
+    pub fn name_of_runsv(&self, child: Pid) -> Option<&OsStr> {
+        self.name_of(*self.runsvs.get(&child)?)
+    }
+
+    /// Every runsv of ours that was not yet asked to leave.
+    pub fn running(&self) -> impl Iterator<Item = Pid> {
+        self.services.values().filter_map(|service| match service.state {
+            State::Running { runsv, .. } => Some(runsv),
+            _ => None,
+        })
+    }
+
+    /// The service of this directory, which is there, under this name unless it was seen already.
+    fn service(
+        &mut self,
+        identity: Identity,
+        name: &OsStr,
+        home: Identity,
+        is_fresh: bool,
+        now: Instant,
+    ) -> &mut Service {
+        let service = self.services.entry(identity).or_insert_with(|| Service {
+            name: name.to_owned(),
+            home,
+            is_present: false,
+            first_seen: now,
+            last_start: None,
+            refusals: 0,
+            state: State::New { is_fresh },
+        });
+        if !service.is_present {
+            service.is_present = true;
+            name.clone_into(&mut service.name);
+            service.home = home;
+        }
+        service
+    }
+
+    /// What cannot be seen is not gone.
+    fn keep_hidden(&mut self, name: &OsStr, home: Identity) {
+        for service in self.services.values_mut() {
+            if service.name == name && service.home == home && !service.is_leaving() {
+                service.is_present = true;
+            }
+        }
+    }
+
+    fn dismiss_absent(&mut self) {
+        let actions = &mut self.actions;
+        self.services.retain(|identity, service| {
+            if service.is_present {
+                return true;
+            }
+            match service.state {
+                State::Running { runsv, since } => {
+                    service.state = State::Leaving { runsv, since };
+                    actions.push_back(Action::Terminate(runsv));
+                    true
+                }
+                State::Leaving { .. } => true,
+                State::BeingMade { .. } | State::Inspecting { .. } | State::Occupied { .. } => {
+                    actions.push_back(Action::Forget(*identity));
+                    false
+                }
+                State::New { .. } | State::Ready | State::Starting => false,
+            }
+        });
+    }
+
+    /// Nobody else would fare better now.
+    fn take_back_starts(&mut self) {
+        self.actions.retain(|action| !matches!(action, Action::Start(..)));
+        for service in self.services.values_mut() {
+            if service.state == State::Starting {
+                service.state = State::Ready;
+            }
+        }
+    }
+
+    fn reconsider_occupied(&mut self) {
+        let occupied: Vec<Identity> = self
+            .services
+            .iter()
+            .filter(|(_, service)| matches!(service.state, State::Occupied { .. }))
+            .map(|(identity, _)| *identity)
+            .collect();
+        for identity in occupied {
+            self.vacated(identity);
+        }
+    }
+
+    /// A forced look starts what died, but never sooner than a second after its last start.
+    fn hurry(&mut self) {
+        self.no_process_before = None;
+        for service in self.services.values_mut() {
+            service.refusals = 0;
+        }
+    }
+
+    /// The names that are not free yet: their runsv was asked to leave and is still there.
+    fn names_of_leaving(&self) -> HashSet<(Identity, &OsStr)> {
+        self.services
+            .values()
+            .filter(|service| service.is_leaving())
+            .map(|service| (service.home, service.name.as_os_str()))
+            .collect()
+    }
+}
+
+impl Service {
+    fn is_due(&self, now: Instant, patience: Option<Instant>, taken: &HashSet<(Identity, &OsStr)>) -> bool {
+        self.due_at(patience).is_some_and(|moment| moment <= now) && !self.is_blocked(taken)
+    }
+
+    fn is_leaving(&self) -> bool {
+        matches!(self.state, State::Leaving { .. })
+    }
+
+    /// Two directories that follow each other under one name never run at the same time (B34).
+    fn is_blocked(&self, taken: &HashSet<(Identity, &OsStr)>) -> bool {
+        taken.contains(&(self.home, self.name.as_os_str()))
+    }
+
+    /// When the next step is due; `None` if something else has to happen first. `patience` is when
+    /// there may be processes again.
+    fn due_at(&self, patience: Option<Instant>) -> Option<Instant> {
+        let step = match self.state {
+            State::New { .. } => return Some(self.first_seen),
+            State::BeingMade { late, quiet } => quiet.map_or(late, |quiet| quiet.min(late)),
+            State::Ready => self.first_seen,
+            State::Occupied { ask_again } => ask_again?,
+            State::Inspecting { .. } | State::Starting | State::Running { .. } | State::Leaving { .. } => {
+                return None;
+            }
+        };
+        let rested = self.last_start.map(|start| start + pause_after(self.refusals));
+        Some(step).max(rested).max(patience)
+    }
+}
+
+/// How long after its start the next one comes, with so many refusals in a row.
+fn pause_after(refusals: u32) -> Duration {
+    let doublings = refusals.saturating_sub(1).min(8);
+    (THROTTLE * 2_u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: Identity = Identity { device: 1, inode: 1 };
+    const WEB: Identity = Identity { device: 1, inode: 10 };
+    const NEWER_WEB: Identity = Identity { device: 1, inode: 11 };
+    const MOMENT: Duration = Duration::from_millis(1);
+
+    /// A roster with a clock of its own.
+    struct Scene {
+        roster: Roster,
+        now: Instant,
+    }
+
+    fn directory(name: &str, identity: Identity) -> Entry {
+        let what = What::Directory { identity, is_fresh: false, is_remade: false };
+        Entry { name: name.into(), what }
+    }
+
+    fn fresh(name: &str, identity: Identity) -> Entry {
+        let what = What::Directory { identity, is_fresh: true, is_remade: false };
+        Entry { name: name.into(), what }
+    }
+
+    fn remade(name: &str, identity: Identity) -> Entry {
+        let what = What::Directory { identity, is_fresh: false, is_remade: true };
+        Entry { name: name.into(), what }
+    }
+
+    const COMPLETE: Completeness = Completeness { has_run: true, has_all: true };
+    const EMPTY: Completeness = Completeness { has_run: false, has_all: true };
+
+    fn hidden(name: &str) -> Entry {
+        Entry { name: name.into(), what: What::Hidden(Errno::ENOENT) }
+    }
+
+    fn start(name: &str, identity: Identity) -> Action {
+        Action::Start(identity, name.into())
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            Self { roster: Roster::default(), now: Instant::now() }
+        }
+
+        /// A roster with one runsv, that has run for a minute.
+        fn with_web() -> Self {
+            let mut scene = Self::new();
+            scene.sees([directory("web", WEB)]);
+            assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+            scene.started(WEB, 7);
+            scene.passes(Duration::from_secs(60));
+            scene
+        }
+
+        fn sees(&mut self, entries: impl IntoIterator<Item = Entry>) {
+            self.sees_in(HOME, entries);
+        }
+
+        fn sees_in(&mut self, home: Identity, entries: impl IntoIterator<Item = Entry>) {
+            let entries = entries.into_iter().collect();
+            self.look(Listing { home, entries, is_forced: false, is_thorough: false });
+        }
+
+        fn look(&mut self, listing: Listing) {
+            self.roster.sighted(listing, self.now);
+        }
+
+        fn passes(&mut self, time: Duration) {
+            self.now += time;
+        }
+
+        fn started(&mut self, identity: Identity, pid: i32) {
+            self.attempted(identity, Attempt::Started(Pid::from_raw(pid)));
+        }
+
+        fn attempted(&mut self, identity: Identity, how: Attempt) {
+            self.roster.attempted(identity, how, self.now);
+        }
+
+        fn dies(&mut self, pid: i32, code: u8) {
+            self.roster.exited(Pid::from_raw(pid), Ending::Exited(code), self.now);
+        }
+
+        /// What is asked for now, where every directory that is asked about is complete.
+        fn asks_as_complete(&mut self) -> Vec<Action> {
+            self.asks(COMPLETE)
+        }
+
+        fn asks(&mut self, found: Completeness) -> Vec<Action> {
+            let mut asked = Vec::new();
+            loop {
+                self.roster.settle(self.now);
+                if !self.roster.has_actions() {
+                    return asked;
+                }
+                while let Some(action) = self.roster.next_action() {
+                    match action {
+                        Action::Inspect(identity, _) => {
+                            self.roster.inspected(identity, found, self.now);
+                        }
+                        Action::Attend(..) | Action::Forget(_) => {}
+                        other => asked.push(other),
+                    }
+                }
+            }
+        }
+
+        fn is_quiet_for(&mut self, time: Duration) {
+            let end = self.now + time;
+            if let Some(deadline) = self.roster.next_deadline() {
+                assert!(deadline >= end, "something is due {:?} too early", end - deadline);
+            }
+            self.now += time.saturating_sub(MOMENT);
+            assert_eq!(self.asks_as_complete(), []);
+            self.now = end;
+        }
+    }
+
+    #[test]
+    fn complete_directories_are_started_at_once_in_the_order_of_their_names() {
+        let mut scene = Scene::new();
+        let inodes = |inode| Identity { device: 1, inode };
+        scene.sees([directory("a", inodes(9)), directory("b", inodes(3)), directory("c", inodes(5))]);
+        let started = [start("a", inodes(9)), start("b", inodes(3)), start("c", inodes(5))];
+        assert_eq!(scene.asks_as_complete(), started);
+        assert_eq!(scene.roster.next_deadline(), None);
+    }
+
+    #[test]
+    fn two_names_of_one_directory_have_one_runsv() {
+        let mut scene = Scene::new();
+        scene.sees([directory("a", WEB), directory("b", WEB)]);
+        assert_eq!(scene.asks_as_complete(), [start("a", WEB)]);
+        scene.started(WEB, 7);
+        scene.sees([directory("b", WEB)]);
+        assert_eq!(scene.asks_as_complete(), []);
+    }
+
+    #[test]
+    fn a_directory_that_is_never_completed_is_started_after_a_second() {
+        let mut scene = Scene::new();
+        scene.sees([directory("web", WEB)]);
+        assert_eq!(scene.asks(EMPTY), []);
+        scene.is_quiet_for(Duration::from_secs(1));
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_directory_that_is_being_filled_is_started_when_it_is_complete_and_quiet() {
+        let mut scene = Scene::new();
+        scene.sees([fresh("web", WEB)]);
+        assert_eq!(scene.asks(EMPTY), []);
+        scene.passes(MOMENT * 100);
+        scene.roster.inspected(WEB, COMPLETE, scene.now);
+        scene.passes(MOMENT * 9);
+        assert_eq!(scene.asks_as_complete(), []);
+        scene.roster.inspected(WEB, COMPLETE, scene.now);
+        scene.is_quiet_for(QUIET);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn only_a_directory_that_is_being_filled_waits_for_its_log() {
+        let without_log = Completeness { has_run: true, has_all: false };
+        let mut scene = Scene::new();
+        scene.sees([fresh("new", NEWER_WEB), directory("old", WEB)]);
+        assert_eq!(scene.asks(without_log), [start("old", WEB)]);
+        scene.is_quiet_for(Duration::from_secs(1));
+        assert_eq!(scene.asks(without_log), [start("new", NEWER_WEB)]);
+    }
+
+    #[test]
+    fn a_dead_runsv_is_replaced_at_once_but_not_within_a_second_of_its_start() {
+        let mut scene = Scene::with_web();
+        scene.dies(7, 0);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        scene.started(WEB, 8);
+        scene.passes(MOMENT * 300);
+        scene.dies(8, 0);
+        scene.is_quiet_for(MOMENT * 700);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_runsv_that_keeps_refusing_is_tried_more_and_more_rarely() {
+        let mut scene = Scene::with_web();
+        scene.dies(7, 111);
+        for (pid, pause) in [(8, 1), (9, 2), (10, 4), (11, 5), (12, 5)] {
+            assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+            scene.started(WEB, pid);
+            scene.dies(pid, 111);
+            scene.is_quiet_for(Duration::from_secs(pause));
+        }
+    }
+
+    #[test]
+    fn a_forced_look_ends_a_long_pause_but_not_the_second_after_a_start() {
+        let mut scene = Scene::with_web();
+        scene.dies(7, 111);
+        for pid in 8..12 {
+            scene.asks_as_complete();
+            scene.started(WEB, pid);
+            scene.dies(pid, 111);
+            scene.passes(Duration::from_secs(if pid == 11 { 0 } else { 5 }));
+        }
+        let entries = vec![directory("web", WEB)];
+        scene.look(Listing { home: HOME, entries, is_forced: true, is_thorough: true });
+        scene.is_quiet_for(Duration::from_secs(1));
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn an_entry_that_is_gone_means_one_term() {
+        let mut scene = Scene::with_web();
+        scene.sees([]);
+        assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        scene.sees([]);
+        assert_eq!(scene.asks_as_complete(), []);
+        scene.dies(7, 0);
+        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.roster.name_of(WEB), None);
+    }
+
+    #[test]
+    fn several_entries_that_are_gone_are_stopped_in_one_look() {
+        let mut scene = Scene::new();
+        let identity = |inode| Identity { device: 1, inode };
+        scene.sees((10..15).map(|inode| directory(&format!("s{inode}"), identity(inode))));
+        scene.asks_as_complete();
+        for (inode, pid) in (10..15).zip(100..) {
+            scene.started(identity(inode), pid);
+        }
+        scene.sees([]);
+        assert_eq!(scene.asks_as_complete().len(), 5);
+    }
+
+    #[test]
+    fn an_entry_that_cannot_be_seen_keeps_its_runsv_and_is_spoken_of_once() {
+        let mut scene = Scene::with_web();
+        scene.sees([hidden("web")]);
+        assert_eq!(scene.asks_as_complete(), [Action::Warn("web".into(), Errno::ENOENT)]);
+        scene.sees([hidden("web")]);
+        assert_eq!(scene.asks_as_complete(), []);
+        scene.dies(7, 0);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_replacement_that_cannot_be_seen_does_not_bring_the_old_one_back() {
+        let mut scene = Scene::with_web();
+        scene.sees([directory("web", NEWER_WEB)]);
+        scene.asks_as_complete();
+        scene.sees([hidden("web")]);
+        scene.dies(7, 0);
+        scene.asks_as_complete();
+        assert_eq!(scene.roster.name_of(WEB), None);
+        assert_eq!(scene.roster.name_of(NEWER_WEB), Some(OsStr::new("web")));
+    }
+
+    #[test]
+    fn a_renamed_entry_keeps_its_runsv_and_the_next_one_has_the_new_name() {
+        let mut scene = Scene::with_web();
+        scene.sees([directory("www", WEB)]);
+        assert_eq!(scene.asks_as_complete(), []);
+        scene.dies(7, 0);
+        assert_eq!(scene.asks_as_complete(), [start("www", WEB)]);
+    }
+
+    #[test]
+    fn a_replaced_directory_is_started_when_the_old_runsv_has_gone() {
+        let mut scene = Scene::with_web();
+        scene.sees([directory("web", NEWER_WEB)]);
+        assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        scene.passes(Duration::from_secs(30));
+        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.roster.next_deadline(), None);
+        scene.dies(7, 0);
+        assert_eq!(scene.asks_as_complete(), [start("web", NEWER_WEB)]);
+    }
+
+    #[test]
+    fn when_the_whole_directory_is_switched_nobody_waits_for_anybody() {
+        let mut scene = Scene::with_web();
+        let elsewhere = Identity { device: 1, inode: 2 };
+        scene.sees_in(elsewhere, [directory("web", NEWER_WEB)]);
+        let terminate = Action::Terminate(Pid::from_raw(7));
+        assert_eq!(scene.asks_as_complete(), [terminate, start("web", NEWER_WEB)]);
+    }
+
+    #[test]
+    fn an_entry_that_comes_back_is_started_when_its_old_runsv_has_gone() {
+        let mut scene = Scene::with_web();
+        scene.sees([]);
+        scene.asks_as_complete();
+        scene.sees([directory("web", WEB)]);
+        assert_eq!(scene.asks_as_complete(), []);
+        scene.dies(7, 0);
+        assert_eq!(scene.asks_as_complete(), []);
+        scene.passes(QUIET);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_directory_made_anew_with_the_number_of_the_old_one_is_noticed() {
+        let mut scene = Scene::with_web();
+        scene.sees([remade("web", WEB)]);
+        assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        scene.dies(7, 0);
+        scene.asks_as_complete();
+        scene.passes(QUIET);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_runsv_that_is_not_ours_is_left_alone_and_followed_at_once() {
+        let mut scene = Scene::new();
+        scene.sees([directory("web", WEB)]);
+        scene.asks_as_complete();
+        scene.attempted(WEB, Attempt::Occupied { is_watched: true });
+        assert_eq!(scene.roster.next_deadline(), None);
+        scene.roster.vacated(WEB);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        scene.attempted(WEB, Attempt::Occupied { is_watched: false });
+        scene.is_quiet_for(Duration::from_secs(1));
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        scene.attempted(WEB, Attempt::Occupied { is_watched: true });
+        scene.sees([]);
+        assert_eq!(scene.asks_as_complete(), []);
+    }
+
+    #[test]
+    fn without_processes_everybody_waits_a_second() {
+        let mut scene = Scene::new();
+        scene.sees([directory("a", WEB), directory("b", NEWER_WEB)]);
+        scene.roster.settle(scene.now);
+        while let Some(Action::Inspect(identity, _)) = scene.roster.next_action() {
+            scene.roster.inspected(identity, COMPLETE, scene.now);
+        }
+        scene.roster.settle(scene.now);
+        assert_eq!(scene.roster.next_action(), Some(start("a", WEB)));
+        scene.attempted(WEB, Attempt::NoProcess);
+        assert!(!scene.roster.has_actions());
+        scene.is_quiet_for(Duration::from_secs(1));
+        assert_eq!(scene.asks_as_complete(), [start("a", WEB), start("b", NEWER_WEB)]);
+    }
+}

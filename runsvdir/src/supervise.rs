@@ -1,0 +1,246 @@
+//! The loop: connects the two machines, the hands, signals and time.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::time::{Instant, SystemTime};
+
+use unix::failure::words;
+use unix::poller::Wakeup;
+use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
+
+use crate::rescan::{Look, Looked, Rescan};
+use crate::rolling_log::RollingLog;
+use crate::roster::{Action, Attempt, Completeness, Roster};
+use crate::scan::{Directory, completeness};
+use crate::start::{CAUGHT, Starter, could_not_start};
+use crate::watch::Watch;
+
+const CHANGES: usize = 0;
+const LOG: usize = 1;
+const OCCUPANTS: usize = 2;
+
+/// So many things are done before signals are looked at again (DEV-3).
+const ACTIONS_PER_TURN: usize = 16;
+
+/// What the command line asks for.
+pub struct Wishes {
+    /// The services directory.
+    pub directory: PathBuf,
+    /// A session for each runsv.
+    pub has_sessions: bool,
+    /// Which argument is the log.
+    pub log: Option<usize>,
+}
+
+/// How the program is to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Everything that runs stays.
+    Leave,
+    /// Every runsv was asked to leave.
+    Hangup,
+}
+
+/// All of the program.
+pub struct Supervision {
+    poller: Poller,
+    roster: Roster,
+    rescan: Rescan,
+    directory: Directory,
+    watch: Watch,
+    starter: Starter,
+    log: Option<RollingLog>,
+    reporter: Reporter,
+    has_unread_log: bool,
+}
+
+impl Supervision {
+    /// Prepares everything that can fail; nothing after this is fatal.
+    pub fn new(wishes: Wishes, mut reporter: Reporter) -> Result<Self, Failure> {
+        let now = Instant::now();
+        let poller = Poller::new(&CAUGHT).map_err(Failure::of_io("unable to wait for signals"))?;
+        let log = wishes.log.and_then(|index| match RollingLog::start(index, &poller, LOG, now) {
+            Ok(log) => {
+                reporter.keep();
+                Some(log)
+            }
+            Err(warnings) => {
+                for warning in &warnings {
+                    reporter.warn(warning);
+                }
+                None
+            }
+        });
+        Ok(Self {
+            poller,
+            roster: Roster::default(),
+            rescan: Rescan::new(now),
+            directory: Directory::new(wishes.directory)?,
+            watch: Watch::default(),
+            starter: Starter::new(wishes.has_sessions, OCCUPANTS)?,
+            log,
+            reporter,
+            has_unread_log: false,
+        })
+    }
+
+    /// Supervises until a signal says how to end.
+    pub fn run(&mut self) -> End {
+        loop {
+            let wakeup = self.poller.wait(self.next_deadline());
+            if let Some(end) = self.obey(&wakeup.signals) {
+                return end;
+            }
+            self.hear();
+            self.take_in_vacated(&wakeup);
+            self.reap();
+            self.look_if_due();
+            self.roster.settle(Instant::now());
+            for _ in 0..ACTIONS_PER_TURN {
+                let Some(action) = self.roster.next_action() else { break };
+                self.perform(action);
+            }
+            self.directory.leave();
+            self.roll_log();
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        if self.roster.has_actions() || self.has_unread_log {
+            return Some(Instant::now());
+        }
+        let dot = self.log.as_ref().map(RollingLog::next_deadline);
+        [Some(self.rescan.next_deadline()), self.roster.next_deadline(), dot].into_iter().flatten().min()
+    }
+
+    fn obey(&mut self, signals: &[Signal]) -> Option<End> {
+        for signal in signals {
+            match *signal {
+                Signal::TERM => return Some(End::Leave),
+                Signal::HUP => {
+                    for runsv in self.roster.running() {
+                        // It may have died a moment ago.
+                        let _ = Signal::TERM.send(runsv);
+                    }
+                    return Some(End::Hangup);
+                }
+                Signal::ALRM => self.rescan.force(),
+                // Deaths are looked for after every wait.
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// Takes in what changed on disk.
+    fn hear(&mut self) {
+        let told = self.watch.take_told();
+        for change in told.changes {
+            self.rescan.changed(change);
+        }
+        for identity in told.making {
+            if let Some(name) = self.roster.name_of(identity).map(OsStr::to_owned) {
+                self.perform(Action::Attend(identity, name));
+            }
+        }
+    }
+
+    fn take_in_vacated(&mut self, wakeup: &Wakeup) {
+        for identity in self.starter.vacated(&wakeup.ready) {
+            self.roster.vacated(identity);
+        }
+    }
+
+    fn reap(&mut self) {
+        let dead: VecDeque<(Pid, Ending)> = std::iter::from_fn(reap_next).collect();
+        for (child, why) in self.starter.failures() {
+            if let Some(name) = self.roster.name_of_runsv(child) {
+                self.reporter.fatal_in_child(&could_not_start(name, why));
+            }
+        }
+        for (child, ending) in dead {
+            self.roster.exited(child, ending, Instant::now());
+        }
+    }
+
+    fn look_if_due(&mut self) {
+        let begun = Instant::now();
+        // What the last look asked for comes first: the roster knows of nothing half done.
+        if self.roster.has_actions() {
+            return;
+        }
+        let Some(look) = self.rescan.due(begun) else { return };
+        let how = self.look(look);
+        self.rescan.looked(how, begun, Instant::now());
+        self.hear();
+    }
+
+    fn look(&mut self, look: Look) -> Looked {
+        let (watch, poller) = (&mut self.watch, &self.poller);
+        match self.directory.look(look, &self.roster, watch, poller, CHANGES) {
+            Ok(listing) => {
+                self.roster.sighted(listing, Instant::now());
+                if look.is_forced
+                    && let Err(failure) = self.directory.mark_forced(SystemTime::now())
+                {
+                    self.reporter.warn(&failure);
+                }
+                if self.watch.end() { Looked::Watching } else { Looked::Blind }
+            }
+            Err(failure) => {
+                self.reporter.warn(&failure);
+                Looked::Failed
+            }
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Inspect(identity, name) => {
+                let found = if self.enter() { completeness(&name) } else { Completeness::default() };
+                self.roster.inspected(identity, found, Instant::now());
+            }
+            Action::Attend(identity, name) => {
+                if self.enter() {
+                    self.watch.making(identity, &name);
+                    self.roster.inspected(identity, completeness(&name), Instant::now());
+                }
+            }
+            Action::Start(identity, name) => {
+                let attempt = if self.enter() {
+                    self.starter.attempt(identity, &name, &self.poller).unwrap_or_else(|failure| {
+                        self.reporter.warn(&failure);
+                        Attempt::NoProcess
+                    })
+                } else {
+                    Attempt::NoProcess
+                };
+                self.roster.attempted(identity, attempt, Instant::now());
+            }
+            Action::Terminate(runsv) => {
+                // It may have died a moment ago.
+                let _ = Signal::TERM.send(runsv);
+            }
+            Action::Forget(identity) => {
+                self.watch.forget(identity);
+                self.starter.forget(identity, &self.poller);
+            }
+            Action::Warn(name, why) => {
+                self.reporter.warn(&Failure::new(words([OsStr::new("unable to stat "), &name]), why));
+            }
+        }
+    }
+
+    /// Goes into the services directory; says so if that fails.
+    fn enter(&mut self) -> bool {
+        self.directory.enter().map_err(|failure| self.reporter.warn(&failure)).is_ok()
+    }
+
+    fn roll_log(&mut self) {
+        let Some(log) = &mut self.log else { return };
+        log.add(&self.reporter.take_kept());
+        log.tick(Instant::now());
+        self.has_unread_log = log.read();
+    }
+}

@@ -1,0 +1,325 @@
+//! Hands: to be told of changes, by inotify, to the services directory, to whatever its path and
+//! its links pass through, and inside directories that are being made.
+//!
+//! What was told is only a hint: it says when to look, never what is there.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
+use nix::sys::statfs::{self, FsType};
+use unix::phrase::errno_of;
+use unix::{Errno, Poller};
+
+use crate::rescan::Change;
+use crate::roster::Identity;
+
+/// The path itself is removed, moved, or (a link) overwritten.
+const ITSELF: AddWatchFlags = AddWatchFlags::IN_DELETE_SELF.union(AddWatchFlags::IN_MOVE_SELF);
+
+/// Names come and go.
+const NAMES: AddWatchFlags = ITSELF
+    .union(AddWatchFlags::IN_CREATE)
+    .union(AddWatchFlags::IN_DELETE)
+    .union(AddWatchFlags::IN_MOVED_FROM)
+    .union(AddWatchFlags::IN_MOVED_TO);
+
+/// Anything that may make a service complete, or shows that somebody is still at it.
+const CONTENT: AddWatchFlags = NAMES
+    .union(AddWatchFlags::IN_MODIFY)
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_ATTRIB);
+
+/// To what is watched already, for which nix has no name.
+const ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(0x2000_0000);
+
+/// How many links a path may lead through, as in the kernel.
+const MOST_LINKS: usize = 40;
+
+/// File systems that others may change without this kernel knowing. Those without a name in nix
+/// are 9p, the two newer ones of SMB, and Ceph.
+fn is_changed_elsewhere(kind: FsType) -> bool {
+    const UNNAMED: [u32; 4] = [0x0102_1997, 0xfe53_4d42, 0xff53_4d42, 0x00c3_6400];
+    [
+        statfs::NFS_SUPER_MAGIC,
+        statfs::FUSE_SUPER_MAGIC,
+        statfs::SMB_SUPER_MAGIC,
+        statfs::NCP_SUPER_MAGIC,
+        statfs::AFS_SUPER_MAGIC,
+        statfs::CODA_SUPER_MAGIC,
+    ]
+    .contains(&kind)
+        || u32::try_from(i128::from(kind.0) & 0xffff_ffff).is_ok_and(|number| UNNAMED.contains(&number))
+}
+
+/// What was told since the last time.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Told {
+    /// What concerns the directory as a whole.
+    pub changes: Vec<Change>,
+    /// Directories that are being made, in which something happened.
+    pub making: HashSet<Identity>,
+}
+
+/// Everything that is watched.
+#[derive(Default)]
+pub struct Watch {
+    inotify: Option<Inotify>,
+    spots: HashMap<WatchDescriptor, Spot>,
+    told: Told,
+    /// Directories that were made in place since the last look.
+    fresh: HashSet<OsString>,
+    /// Counts the looks: what no look needs any more is not watched any more.
+    round: u64,
+    /// Paths of this round that need no second visit.
+    visited: HashSet<PathBuf>,
+    parents: HashMap<PathBuf, Option<WatchDescriptor>>,
+    is_blind: bool,
+}
+
+/// One thing that is watched, and why.
+#[derive(Default)]
+struct Spot {
+    round: u64,
+    is_home: bool,
+    names: HashSet<OsString>,
+    making: Option<Identity>,
+}
+
+/// What of a path's last component is watched.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Last {
+    /// The thing itself: it exists once.
+    Itself,
+    /// Its name in its parent: there may be a thousand like it.
+    Name,
+}
+
+impl Watch {
+    /// Begins a look: what is not asked for again until its end will not be watched after it.
+    pub fn begin(&mut self, poller: &Poller, token: usize) {
+        self.round += 1;
+        self.visited.clear();
+        self.parents.clear();
+        self.is_blind = false;
+        if self.inotify.is_none() {
+            self.inotify = open_inotify(poller, token);
+        }
+    }
+
+    /// Ends a look that saw everything. Whether every change will be told from now on.
+    pub fn end(&mut self) -> bool {
+        let round = self.round;
+        let inotify = self.inotify.as_ref();
+        self.spots.retain(|descriptor, spot| {
+            let is_needed = spot.round == round;
+            if !is_needed {
+                spot.is_home = false;
+                spot.names.clear();
+            }
+            if !is_needed && spot.making.is_none() {
+                // What is not there any more is not watched any more anyway.
+                let _ = inotify.map(|inotify| inotify.rm_watch(*descriptor));
+            }
+            is_needed || spot.making.is_some()
+        });
+        !self.is_blind && self.inotify.is_some()
+    }
+
+    /// Watches the services directory, and all that `path` passes through.
+    pub fn directory(&mut self, path: &Path) {
+        self.trace(path, Last::Itself, 0);
+        if let Some(descriptor) = self.add(path, NAMES) {
+            self.spot(descriptor).is_home = true;
+            self.distrust_if_changed_elsewhere(path);
+        }
+    }
+
+    /// Watches what an entry that is a link leads to; gives the name it has there.
+    pub fn link(&mut self, name: &OsStr) -> Option<OsString> {
+        let target = fs_err::read_link(name).ok()?;
+        self.trace(&target, Last::Name, 0);
+        target.file_name().map(OsStr::to_owned)
+    }
+
+    /// Watches inside a directory that is being made.
+    pub fn making(&mut self, identity: Identity, name: &OsStr) {
+        let name = Path::new(name);
+        for path in [name.to_owned(), name.join("log")] {
+            if let Some(descriptor) = self.add(&path, CONTENT) {
+                self.spots.entry(descriptor).or_default().making = Some(identity);
+            }
+        }
+    }
+
+    /// Watches no longer inside this directory.
+    pub fn forget(&mut self, identity: Identity) {
+        let (round, inotify) = (self.round, self.inotify.as_ref());
+        self.spots.retain(|descriptor, spot| {
+            if spot.making != Some(identity) {
+                return true;
+            }
+            spot.making = None;
+            let is_needed = spot.round == round;
+            if !is_needed {
+                let _ = inotify.map(|inotify| inotify.rm_watch(*descriptor));
+            }
+            is_needed
+        });
+    }
+
+    /// The names of directories that were made in place since this was asked last.
+    pub fn take_fresh(&mut self) -> HashSet<OsString> {
+        self.drain();
+        std::mem::take(&mut self.fresh)
+    }
+
+    /// All that was told since this was asked last.
+    pub fn take_told(&mut self) -> Told {
+        self.drain();
+        std::mem::take(&mut self.told)
+    }
+
+    /// Reads what is told.
+    fn drain(&mut self) {
+        while let Some(Ok(events)) = self.inotify.as_ref().map(Inotify::read_events) {
+            for event in events {
+                self.take_in(event);
+            }
+        }
+    }
+
+    fn take_in(&mut self, event: InotifyEvent) {
+        let told = &mut self.told;
+        if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            told.changes.push(Change::Lost);
+            told.making.extend(self.spots.values().filter_map(|spot| spot.making));
+            return;
+        }
+        if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+            self.spots.remove(&event.wd);
+            return;
+        }
+        let Some(spot) = self.spots.get(&event.wd) else { return };
+        told.making.extend(spot.making);
+        let is_relevant = match &event.name {
+            Some(name) => spot.names.contains(name) || (spot.is_home && !is_hidden(name)),
+            None => spot.round > 0,
+        };
+        if !is_relevant {
+            return;
+        }
+        let is_directory = event.mask.contains(AddWatchFlags::IN_ISDIR);
+        let is_removed = (is_directory && event.mask.contains(AddWatchFlags::IN_DELETE))
+            || event.mask.contains(AddWatchFlags::IN_DELETE_SELF);
+        told.changes.push(if is_removed { Change::DirectoryRemoved } else { Change::Something });
+        if let Some(name) = event.name
+            && is_directory
+            && event.mask.contains(AddWatchFlags::IN_CREATE)
+        {
+            self.fresh.insert(name);
+        }
+    }
+
+    /// Watches all that `path` passes through, links included.
+    fn trace(&mut self, path: &Path, last: Last, links: usize) {
+        let mut here = PathBuf::new();
+        let mut components = path.components().peekable();
+        while let Some(component) = components.next() {
+            let parent = if here == Path::new("") { PathBuf::from(".") } else { here.clone() };
+            here.push(component);
+            let Component::Normal(name) = component else { continue };
+            let is_last = components.peek().is_none();
+            if is_last && last == Last::Name {
+                self.name_in(&parent, name);
+            } else if self.visited.contains(&here) {
+                continue;
+            } else if !self.itself(&here) {
+                self.name_in(&parent, name);
+                // It may have come just before that was watched.
+                if !self.itself(&here) {
+                    return;
+                }
+            }
+            match fs_err::read_link(&here) {
+                Ok(target) if links < MOST_LINKS => {
+                    let last = if is_last { last } else { Last::Itself };
+                    self.trace(&parent.join(target), last, links + 1);
+                }
+                Ok(_) => return,
+                Err(_) => drop(self.visited.insert(here.clone())),
+            }
+        }
+    }
+
+    /// Watches one thing, not what it may lead to; false if it is not there.
+    fn itself(&mut self, path: &Path) -> bool {
+        let flags = ITSELF | AddWatchFlags::IN_ATTRIB | AddWatchFlags::IN_DONT_FOLLOW;
+        // The attributes of a link tell that it was overwritten; those of a directory tell nothing.
+        let is_link = fs_err::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        let flags = if is_link { flags } else { flags.difference(AddWatchFlags::IN_ATTRIB) };
+        match self.add(path, flags) {
+            Some(descriptor) => {
+                self.spot(descriptor);
+                true
+            }
+            None => fs_err::symlink_metadata(path).is_ok(),
+        }
+    }
+
+    /// Watches what happens to one name in a directory.
+    fn name_in(&mut self, parent: &Path, name: &OsStr) {
+        let descriptor = if let Some(known) = self.parents.get(parent) {
+            *known
+        } else {
+            let descriptor = self.add(parent, NAMES);
+            self.distrust_if_changed_elsewhere(parent);
+            self.parents.insert(parent.to_owned(), descriptor);
+            descriptor
+        };
+        if let Some(descriptor) = descriptor {
+            self.spot(descriptor).names.insert(name.to_owned());
+        }
+    }
+
+    fn add(&mut self, path: &Path, flags: AddWatchFlags) -> Option<WatchDescriptor> {
+        match self.inotify.as_ref()?.add_watch(path, flags | ADD) {
+            Ok(descriptor) => Some(descriptor),
+            Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => None,
+            Err(_) => {
+                self.is_blind = true;
+                None
+            }
+        }
+    }
+
+    /// The spot with this descriptor, as something that this round needs.
+    fn spot(&mut self, descriptor: WatchDescriptor) -> &mut Spot {
+        let round = self.round;
+        let spot = self.spots.entry(descriptor).or_default();
+        if spot.round != round {
+            spot.round = round;
+            spot.is_home = false;
+            spot.names.clear();
+        }
+        spot
+    }
+
+    fn distrust_if_changed_elsewhere(&mut self, path: &Path) {
+        let kind = statfs::statfs(path).map(|system| system.filesystem_type());
+        self.is_blind |= kind.is_ok_and(is_changed_elsewhere);
+    }
+}
+
+/// Names with a dot in front are nobody's business.
+pub fn is_hidden(name: &OsStr) -> bool {
+    name.as_bytes().first() == Some(&b'.')
+}
+
+fn open_inotify(poller: &Poller, token: usize) -> Option<Inotify> {
+    let inotify = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).ok()?;
+    poller.watch(&inotify, token).map_err(|error| errno_of(&error)).ok()?;
+    Some(inotify)
+}
