@@ -8,6 +8,7 @@ pub mod failure;
 pub mod manners;
 pub mod phrase;
 pub mod poller;
+pub mod priority;
 pub mod proc;
 pub mod reap;
 pub mod signal;

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use servicedir::{ServiceDir, Status};
 use unix::{Pid, has_children, proc};
 
 use crate::machine::{Child, Kind};
+
+/// How long strangers are looked at closely: there may be thousands.
+const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Init's children, or `None` where nobody can tell. The dead are left out.
 pub fn take(directory: &Path) -> Option<Vec<Child>> {
@@ -28,9 +32,14 @@ pub fn take(directory: &Path) -> Option<Vec<Child>> {
     }
     if !others.is_empty() {
         let supervisors: BTreeSet<Pid> = known.iter().map(|child| child.pid).collect();
-        known.extend(
-            others.into_iter().map(|pid| Child { pid, kind: stranger(pid, &supervisors, directory) }),
-        );
+        let end = Instant::now() + PATIENCE;
+        known.extend(others.into_iter().map(|pid| {
+            let is_time_left = Instant::now() < end;
+            Child {
+                pid,
+                kind: if is_time_left { stranger(pid, &supervisors, directory) } else { Kind::Stray },
+            }
+        }));
     }
     Some(known)
 }
@@ -84,12 +93,12 @@ fn needs_of(directory: &Path, name: &str) -> Vec<String> {
 /// What an adopted process is that is no runsv: a service that has lost its own, or just something
 /// that one has left behind.
 fn stranger(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> Kind {
-    // Each runsv leads a session: what belongs to the session of a living one is not lost.
-    let is_lost = proc::stat(pid).is_some_and(|stat| !supervisors.contains(&stat.session));
-    if !is_lost {
-        return Kind::Stray;
-    }
-    if let Some(place) = proc::current_dir(pid)
+    // Each runsv leads a session, and its service is in it, but for one that has been given a
+    // session of its own: that one stands in the record.
+    let is_lost =
+        proc::stat(pid).is_some_and(|stat| stat.session != pid && !supervisors.contains(&stat.session));
+    if is_lost
+        && let Some(place) = proc::current_dir(pid)
         && place.join("supervise/status").exists()
         && place.join("run").exists()
     {

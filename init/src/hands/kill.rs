@@ -10,10 +10,13 @@ use unix::{Pid, Signal, proc};
 
 use super::census::status;
 use super::tree::Tree;
-use crate::machine::Pressure;
+use crate::machine::{Late, Pressure};
 
 /// Nobody is spared.
 const NOBODY: BTreeSet<Pid> = BTreeSet::new();
+
+/// A late service with more processes than this is a fork bomb.
+const CROWD: usize = 256;
 
 /// Tells an orphaned service to end, as its runsv would have done.
 pub fn end_orphan(pid: Pid) {
@@ -46,25 +49,33 @@ pub fn end_all_by_fifo(directory: &Path) {
     }
 }
 
-/// Is hard on a late service; says whom it hit.
-pub fn press(service: Pid, pressure: Pressure) -> Vec<String> {
+/// Is hard on late services; says whom it hit.
+pub fn press(late: Vec<Late>) -> Vec<(Late, Vec<String>)> {
     let tree = Tree::read();
+    late.into_iter().map(|late| (late, press_one(&tree, late))).collect()
+}
+
+fn press_one(tree: &Tree, late: Late) -> Vec<String> {
+    let service = late.pid;
     if !is_supervisor(service) {
-        return strike(&tree, &[service], &NOBODY, Signal::KILL);
+        return strike(tree, &[service], &NOBODY, Signal::KILL);
     }
     let logger: BTreeSet<Pid> = logger_of(service).into_iter().collect();
-    let busy: Vec<Pid> = tree.children(service).iter().copied().filter(|pid| !logger.contains(pid)).collect();
     // Whatever it is told, a runsv that is stopped does not hear it.
     let _ = Signal::CONT.send(service);
-    match pressure {
-        Pressure::Run | Pressure::Finish => strike(&tree, &busy, &logger, Signal::KILL),
+    // So many are not waited for one by one, nor is there time for what would come after them.
+    let is_crowd = tree.family(service, &logger).len() > CROWD;
+    match late.pressure {
+        Pressure::Run | Pressure::Finish if !is_crowd => {
+            strike(tree, tree.children(service), &logger, Signal::KILL)
+        }
         Pressure::Logger => {
             let loggers: Vec<Pid> = logger.into_iter().collect();
-            strike(&tree, &loggers, &NOBODY, Signal::TERM)
+            strike(tree, &loggers, &NOBODY, Signal::TERM)
         }
-        Pressure::Supervisor => {
-            let mut victims = strike(&tree, tree.children(service), &NOBODY, Signal::KILL);
-            victims.extend(strike(&tree, &[service], &NOBODY, Signal::KILL));
+        Pressure::Run | Pressure::Finish | Pressure::Supervisor => {
+            let mut victims = strike(tree, tree.children(service), &NOBODY, Signal::KILL);
+            victims.extend(strike(tree, &[service], &NOBODY, Signal::KILL));
             victims
         }
     }
@@ -84,41 +95,54 @@ pub fn end_strays(spare: &[Pid]) {
 }
 
 /// A signal to whatever is left; says, of a KILL, whom it hit that was not named before.
-pub fn sweep(signal: Signal, named: &mut BTreeSet<Pid>) -> Vec<String> {
-    let own = nix::unistd::getpid();
-    let everybody = Pid::from_raw(-1);
-    let is_first = own == Pid::from_raw(1);
-    if is_first && signal == Signal::TERM {
+pub fn sweep(signal: Signal, seen: &mut BTreeSet<Pid>) -> Vec<String> {
+    // Names first, and few of them: afterwards they are gone, and nothing is to wait for them.
+    let names = if signal == Signal::KILL { name_some(seen) } else { Vec::new() };
+    if nix::unistd::getpid() == Pid::from_raw(1) {
+        let everybody = Pid::from_raw(-1);
         // Whoever cannot be signalled is not there.
         let _ = signal.send(everybody);
         let _ = Signal::CONT.send(everybody);
-        return Vec::new();
-    }
-    let tree = Tree::read();
-    let family: Vec<Pid> =
-        tree.family(own, &NOBODY).into_iter().filter(|pid| *pid != own && tree.is_alive(*pid)).collect();
-    if is_first {
-        let _ = signal.send(everybody);
     } else {
-        strike(&tree, tree.children(own), &NOBODY, signal);
+        let tree = Tree::read();
+        strike(&tree, tree.children(nix::unistd::getpid()), &NOBODY, signal);
     }
-    if signal != Signal::KILL {
-        return Vec::new();
+    names
+}
+
+/// Names children of init that live and were not named before.
+fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
+    const ENOUGH: usize = 12;
+    let new: Vec<Pid> = proc::own_children().into_iter().filter(|pid| seen.insert(*pid)).collect();
+    let mut names: Vec<String> = new
+        .iter()
+        .take(ENOUGH)
+        .filter_map(|pid| Some((pid, proc::stat(*pid).filter(|stat| stat.state != 'Z')?)))
+        .map(|(pid, stat)| format!("{} (pid {pid})", stat.name))
+        .collect();
+    if new.len() > ENOUGH {
+        names.push(format!("{} others", new.len() - ENOUGH));
     }
-    family.into_iter().filter(|pid| named.insert(*pid)).map(|pid| tree.describe(pid)).collect()
+    names
 }
 
 /// Sends a signal to these processes and their families; names those of them that were alive.
 fn strike(tree: &Tree, heads: &[Pid], spared: &BTreeSet<Pid>, signal: Signal) -> Vec<String> {
-    let own_group = nix::unistd::getpgrp();
-    for pid in heads.iter().flat_map(|head| tree.family(*head, spared)) {
-        // A group whose leader is to end ends as one: no member can be born in between.
-        if signal == Signal::KILL && tree.group(pid) == Some(pid) && pid != own_group && spared.is_empty() {
-            let _ = signal.send_to_group(pid);
+    let family: Vec<Pid> = heads.iter().flat_map(|head| tree.family(*head, spared)).collect();
+    if signal == Signal::KILL {
+        // A group ends as one: no member can be born in between. But it may reach further than
+        // the family, if somebody in it is spared.
+        let spared_groups: BTreeSet<Pid> =
+            tree.groups_without(&family).chain([nix::unistd::getpgrp()]).collect();
+        let groups: BTreeSet<Pid> = family.iter().filter_map(|pid| tree.group(*pid)).collect();
+        for group in groups.difference(&spared_groups) {
+            let _ = signal.send_to_group(*group);
         }
-        let _ = signal.send(pid);
+    }
+    for pid in &family {
+        let _ = signal.send(*pid);
         if signal != Signal::KILL {
-            let _ = Signal::CONT.send(pid);
+            let _ = Signal::CONT.send(*pid);
         }
     }
     heads

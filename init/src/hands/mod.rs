@@ -33,6 +33,8 @@ pub struct Hands {
     lookout: Option<Lookout>,
     /// Whom a sweep has named already.
     named: BTreeSet<Pid>,
+    /// The priority that children are to have, while init has a higher one.
+    nice: Option<i32>,
 }
 
 impl Hands {
@@ -54,6 +56,7 @@ impl Hands {
             failures: FailurePipe::new().map_err(Failure::of("unable to create pipe"))?,
             lookout: Lookout::new().ok(),
             named: BTreeSet::new(),
+            nice: None,
         })
     }
 
@@ -78,9 +81,8 @@ impl Hands {
             Action::WatchStatus(supervisors) => {
                 return self.lookout.as_mut().map(|lookout| Event::Statuses(lookout.watch(&supervisors)));
             }
-            Action::Press(service, pressure) => {
-                return Some(Event::Pressed { service, pressure, victims: kill::press(service, pressure) });
-            }
+            Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
+            Action::Hurry => self.nice = start::hurry(),
             Action::EndStrays(spare) => kill::end_strays(&spare),
             Action::Sweep(signal) => return Some(Event::Swept(kill::sweep(signal, &mut self.named))),
         }

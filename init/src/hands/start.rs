@@ -10,7 +10,7 @@ use nix::unistd::{AccessFlags, access, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
 use unix::phrase::errno_of;
 use unix::signal::SignalSet;
 use unix::spawn::{along_path, beside_or_along_path, c_string};
-use unix::{Errno, Failure, Pid, Program, Signal};
+use unix::{Errno, Failure, Pid, Program, Signal, priority};
 
 use super::Hands;
 
@@ -67,6 +67,13 @@ pub fn take_terminal() {
     }
 }
 
+/// Raises init's priority as far as it may; returns the one it had, if that has changed.
+pub fn hurry() -> Option<i32> {
+    const FIRST: i32 = -20;
+    let before = priority::own();
+    priority::set_own(FIRST).ok().map(|()| before)
+}
+
 impl Hands {
     /// runsvdir, in a session of its own and with one for each runsv: neither Ctrl-C nor what a
     /// service does to its process group reaches another.
@@ -111,7 +118,13 @@ impl Hands {
     }
 
     fn spawn(&self, program: Program<'_>) -> Result<Pid, Errno> {
-        program.default_signals(&self.caught).failures(&self.failures).spawn()
+        let program = program.default_signals(&self.caught).failures(&self.failures);
+        let Some(nice) = self.nice else { return program.spawn() };
+        // A child has the priority that init was started with.
+        let _ = priority::set_own(nice);
+        let started = program.spawn();
+        hurry();
+        started
     }
 }
 

@@ -1,8 +1,14 @@
 //! Hands: who descends from whom, at one moment, as far as /proc tells.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use unix::{Pid, proc};
+
+/// A look is not to take longer than this: where thousands of processes fight for the processor,
+/// an answer that is not complete now is better than one that comes when the grace is over. The
+/// oldest processes, the runsv among them, are looked at first.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Every process that could be seen.
 pub struct Tree {
@@ -13,8 +19,12 @@ pub struct Tree {
 impl Tree {
     /// Looks at all of them.
     pub fn read() -> Self {
-        let processes: BTreeMap<Pid, proc::Stat> =
-            proc::all().into_iter().filter_map(|pid| Some((pid, proc::stat(pid)?))).collect();
+        let end = Instant::now() + PATIENCE;
+        let processes: BTreeMap<Pid, proc::Stat> = proc::all()
+            .into_iter()
+            .take_while(|_| Instant::now() < end)
+            .filter_map(|pid| Some((pid, proc::stat(pid)?)))
+            .collect();
         let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
         for (pid, stat) in &processes {
             children.entry(stat.parent).or_default().push(*pid);
@@ -43,6 +53,12 @@ impl Tree {
     /// The group of a process.
     pub fn group(&self, pid: Pid) -> Option<Pid> {
         self.processes.get(&pid).map(|stat| stat.group)
+    }
+
+    /// The groups that have members outside this family.
+    pub fn groups_without(&self, family: &[Pid]) -> impl Iterator<Item = Pid> {
+        let family: BTreeSet<Pid> = family.iter().copied().collect();
+        self.processes.iter().filter(move |(pid, _)| !family.contains(pid)).map(|(_, stat)| stat.group)
     }
 
     /// Whether it has not died yet.

@@ -114,6 +114,8 @@ struct Stop {
     finish_hooks: Option<Vec<PathBuf>>,
     next_report: Instant,
     census: Census,
+    /// How long a census may become old before the next.
+    census_pause: Duration,
     /// When to begin to read what each service does.
     look_due: Option<Instant>,
 }
@@ -123,8 +125,8 @@ struct Stop {
 enum Census {
     /// Nothing yet.
     Unknown,
-    /// It is being looked at.
-    Asked,
+    /// It is being looked at, since then.
+    Asked(Instant),
     /// All.
     Fresh,
     /// What was; there may be more, and then it is worth another look.
@@ -180,9 +182,11 @@ impl Container {
             Event::Started(job, pid) => self.started(job, pid),
             Event::NotStarted(job, why) => self.not_started(job, why, now),
             Event::Census(children) => self.counted(children, now),
-            Event::Pressed { service, pressure, victims } => {
-                if let Some(line) = self.roster.pressed(service, pressure, &victims) {
-                    self.say(Weight::Problem, line);
+            Event::Pressed(hits) => {
+                for (late, victims) in hits {
+                    if let Some(line) = self.roster.pressed(late, &victims) {
+                        self.say(Weight::Problem, line);
+                    }
                 }
             }
             Event::Swept(names) => self.swept(&names),
@@ -223,11 +227,12 @@ impl Container {
                 let look = match stop.census {
                     Census::Old { look } => look,
                     Census::Impossible => Some(stop.at(plan.run)),
-                    Census::Unknown | Census::Asked | Census::Fresh => None,
+                    Census::Unknown | Census::Asked(_) | Census::Fresh => None,
                 };
                 let command =
                     matches!(self.command, Command::Up { is_killed: false, .. }).then(|| stop.at(plan.run));
-                [self.roster.next_deadline(), look, stop.look_due, command].into_iter().flatten().min()
+                let spent = Some(stop.at(plan.sweep));
+                [self.roster.next_deadline(), look, stop.look_due, command, spent].into_iter().flatten().min()
             }
             Phase::Sweep { kill_at, .. } => Some(*kill_at),
             Phase::Finish(_) => Some(stop.at(plan.end)),
@@ -269,10 +274,13 @@ impl Container {
                 let is_over = self.scanner.pid().is_none() || *until <= now;
                 is_over.then_some(Phase::Stop(Step::Services))
             }
+            Phase::Stop(Step::Services) | Phase::Flush if self.is_grace_spent(now) => {
+                Some(Phase::Sweep { kill_at: now, is_killing: false })
+            }
             Phase::Stop(Step::Services) => {
                 self.stop_services(now);
                 let stop = self.stop.as_ref()?;
-                let is_known = !matches!(stop.census, Census::Unknown | Census::Asked);
+                let is_known = !matches!(stop.census, Census::Unknown | Census::Asked(_));
                 let is_over = is_known && !self.roster.is_any_up() && !self.is_command_up();
                 is_over.then(|| self.begin_flush())
             }
@@ -332,6 +340,7 @@ impl Container {
             finish_hooks: None,
             next_report: now + REPORT,
             census: Census::Unknown,
+            census_pause: QUIET,
             look_due: None,
         });
         self.ask(Action::FindHooks(Stage::Finish));
@@ -357,6 +366,7 @@ impl Container {
     }
 
     fn end_scanner(&mut self, now: Instant) -> Phase {
+        self.ask(Action::Hurry);
         // It has nothing to save, and may be stopped or deaf: KILL is as good as TERM, and sure.
         if let Some(pid) = self.scanner.pid() {
             self.ask(Action::Signal(pid, Signal::KILL));
@@ -369,10 +379,10 @@ impl Container {
         let is_due = match stop.census {
             Census::Unknown => true,
             Census::Old { look } => look.is_some_and(|due| due <= now),
-            Census::Asked | Census::Fresh | Census::Impossible => false,
+            Census::Asked(_) | Census::Fresh | Census::Impossible => false,
         };
         if is_due {
-            stop.census = Census::Asked;
+            stop.census = Census::Asked(now);
             self.actions.push_back(Action::TakeCensus);
         }
         let asked = self.roster.ask(stop.began, &stop.plan, now);
@@ -381,7 +391,10 @@ impl Container {
             stop.look_due = Some(if self.roster.is_any_waiting() { now } else { now + QUIET });
         }
         self.actions.extend(asked);
-        self.actions.extend(self.roster.press(now));
+        let late = self.roster.late(now);
+        if !late.is_empty() {
+            self.actions.push_back(Action::Press(late));
+        }
         if stop.look_due.is_some_and(|due| due <= now) {
             stop.look_due = None;
             self.actions.push_back(Action::WatchStatus(self.roster.supervisors()));
@@ -397,6 +410,11 @@ impl Container {
             self.has_killed = true;
             self.say(Weight::Problem, "COMMAND: does not stop: killed".to_owned());
         }
+    }
+
+    /// Whether the time of the services is over, whatever they still do.
+    fn is_grace_spent(&self, now: Instant) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.at(stop.plan.sweep) <= now)
     }
 
     fn begin_flush(&mut self) -> Phase {
@@ -417,10 +435,10 @@ impl Container {
             _ if !self.roster.is_empty() => false,
             Census::Impossible => stop.at(stop.plan.run) <= now,
             Census::Fresh => true,
-            Census::Asked | Census::Old { look: Some(_) } => false,
+            Census::Asked(_) | Census::Old { look: Some(_) } => false,
             Census::Unknown | Census::Old { look: None } => {
                 // The last one that is known has gone; are there others?
-                stop.census = Census::Asked;
+                stop.census = Census::Asked(now);
                 self.actions.push_back(Action::TakeCensus);
                 false
             }
@@ -657,10 +675,14 @@ impl Container {
     /// A service has gone; those that it may have left to init are looked for soon.
     fn look_again(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
-        if matches!(stop.census, Census::Fresh | Census::Old { .. }) {
-            let look = if self.roster.is_empty() { None } else { Some(now + QUIET) };
-            stop.census = Census::Old { look };
-        }
+        let soon = now + stop.census_pause;
+        stop.census = match stop.census {
+            // At once, when it is time to go on.
+            Census::Fresh | Census::Old { .. } if self.roster.is_empty() => Census::Old { look: None },
+            Census::Fresh => Census::Old { look: Some(soon) },
+            Census::Old { look } => Census::Old { look: Some(look.map_or(soon, |look| look.min(soon))) },
+            other => other,
+        };
         if let Some(due) = &mut stop.look_due {
             *due = (*due).max(now + QUIET);
         }
@@ -686,6 +708,10 @@ impl Container {
         let before = self.roster.len();
         let complaints = self.roster.meet(children);
         let Some(stop) = &mut self.stop else { return };
+        if let Census::Asked(since) = stop.census {
+            // Where there are thousands to look at, most of the time is left for them.
+            stop.census_pause = QUIET.max(now.saturating_duration_since(since) * 10);
+        }
         stop.census = if is_birth_near { Census::Old { look: Some(now + BIRTH) } } else { Census::Fresh };
         let (found, elapsed) = (self.roster.len() - before, now.saturating_duration_since(stop.began));
         if found > 0 {

@@ -11,4 +11,4 @@ pub mod vocabulary;
 pub mod words;
 
 pub use container::{Container, Setup};
-pub use vocabulary::{Action, Child, Event, Job, Kind, Pressure, Stage, Weight};
+pub use vocabulary::{Action, Child, Event, Job, Kind, Late, Pressure, Stage, Weight};

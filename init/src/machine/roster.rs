@@ -7,7 +7,7 @@ use unix::{Ending, Pid, Signal};
 
 use super::order::Order;
 use super::plan::Plan;
-use super::vocabulary::{Action, Child, Kind, Pressure, Weight};
+use super::vocabulary::{Action, Child, Kind, Late, Pressure, Weight};
 use super::words::seconds;
 
 /// Every service that is not down yet, by the process whose end says that it is.
@@ -16,6 +16,8 @@ pub struct Roster {
     members: BTreeMap<Pid, Member>,
     order: Order,
     tally: Tally,
+    /// Whose runsv has seen them to the end: what is left of these is no service any more.
+    settled: BTreeSet<String>,
 }
 
 /// What became of the services.
@@ -90,6 +92,7 @@ impl Roster {
                     all_needs.insert(name.clone(), needs);
                     (name, Role::Supervisor)
                 }
+                Kind::Orphan { name } if self.settled.contains(&name) => continue,
                 Kind::Orphan { name } => (name, Role::Orphan),
                 Kind::OrphanedLogger { name } => (name, Role::OrphanedLogger),
                 Kind::Embryo | Kind::Stray => continue,
@@ -152,29 +155,29 @@ impl Roster {
         actions
     }
 
-    /// Presses whoever is late.
-    pub fn press(&mut self, now: Instant) -> Vec<Action> {
-        let mut actions = Vec::new();
+    /// Whoever is late, and how late.
+    pub fn late(&mut self, now: Instant) -> Vec<Late> {
+        let mut late = Vec::new();
         for (pid, member) in &mut self.members {
             if let Way::Asked { next, pace, .. } = &mut member.way
                 && let Some((pressure, due)) = *next
                 && due <= now
             {
                 *next = pressure.next().map(|harder| (harder, now + pace.until(harder)));
-                actions.push(Action::Press(*pid, pressure));
+                late.push(Late { pid: *pid, pressure });
             }
         }
-        actions
+        late
     }
 
     /// What the pressure on a service hit.
-    pub fn pressed(&mut self, service: Pid, pressure: Pressure, victims: &[String]) -> Option<String> {
-        let member = self.members.get_mut(&service)?;
+    pub fn pressed(&mut self, late: Late, victims: &[String]) -> Option<String> {
+        let member = self.members.get_mut(&late.pid)?;
         if victims.is_empty() {
             return None;
         }
         let victims = victims.join(", ");
-        Some(if pressure == Pressure::Logger {
+        Some(if late.pressure == Pressure::Logger {
             format!("{}: logger does not leave at the end of its input: TERM to {victims}", member.name)
         } else {
             member.was_killed = true;
@@ -205,6 +208,9 @@ impl Roster {
             Way::Waiting => seconds(Duration::ZERO),
         };
         self.tally.gone += 1;
+        if member.was_killed || ending == Ending::Exited(0) {
+            self.settled.insert(name.clone());
+        }
         Some(if member.was_killed {
             self.tally.killed.push(name.clone());
             (Weight::Problem, format!("{name}: killed after {took}"))

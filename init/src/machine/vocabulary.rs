@@ -70,15 +70,8 @@ pub enum Event {
     NotStarted(Job, Errno),
     /// Outcome: whom init has for children, or that nobody can tell.
     Census(Option<Vec<Child>>),
-    /// Outcome: what had to be done to a late service.
-    Pressed {
-        /// The runsv, or the orphaned service itself.
-        service: Pid,
-        /// How hard.
-        pressure: Pressure,
-        /// Whom it hit.
-        victims: Vec<String>,
-    },
+    /// Outcome: whom the pressure on late services hit, service by service.
+    Pressed(Vec<(Late, Vec<String>)>),
     /// Outcome: what was left in the container when everything was to have ended.
     Swept(Vec<String>),
     /// Time has passed.
@@ -118,6 +111,15 @@ pub enum Kind {
     Embryo,
     /// Anything else: what a service has left behind.
     Stray,
+}
+
+/// A service that is late, by its runsv or, if that is lost, its own process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// The process.
+    pub pid: Pid,
+    /// How late it is.
+    pub pressure: Pressure,
 }
 
 /// How hard a late service is pressed.
@@ -194,8 +196,10 @@ pub enum Action {
     EndAllByFifo,
     /// From now on, say when these supervisors' services are down: [`Event::Statuses`].
     WatchStatus(Vec<Pid>),
-    /// Be hard on a late service: [`Event::Pressed`].
-    Press(Pid, Pressure),
+    /// Be hard on late services: [`Event::Pressed`].
+    Press(Vec<Late>),
+    /// Go before all others where that is allowed: there is a grace to keep.
+    Hurry,
     /// TERM to what services have left behind, sparing loggers, supervisors and these.
     EndStrays(Vec<Pid>),
     /// A signal to whatever is left: [`Event::Swept`].
