@@ -40,11 +40,7 @@ both_suites! {
 
 /// RSV-30, LAY-6.
 fn u_starts_and_d_stops(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
     web.control("u");
     let first = web.eventually_runs().pid;
     web.control("d");
@@ -60,9 +56,7 @@ fn o_starts_once(suite: &Suite) {
     let web = suite.service("web").run("echo >>runs").down().supervised();
     web.control("o");
     web.eventually_lines("runs", 1);
-    nothing_happens_for(Duration::from_millis(1500), "it was started once", || {
-        web.lines("runs").len() == 1
-    });
+    nothing_happens_for(Duration::from_millis(1500), "it was started once", || web.lines("runs").len() == 1);
     web.eventually_exactly("down", 0, [0, b'd', 0, DOWN]);
     web.control("o");
     web.eventually_lines("runs", 2);
@@ -70,45 +64,28 @@ fn o_starts_once(suite: &Suite) {
 
 /// RSV-49.
 fn once_runs_finish_too(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("echo run >>did")
-        .finish("echo finish >>did")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("echo run >>did").finish("echo finish >>did").down().supervised();
     web.control("o");
     web.eventually_reads("did", "run\nfinish\n");
     web.eventually_down();
-    nothing_happens_for(Duration::from_millis(1300), "it was started once", || {
-        web.lines("did").len() == 2
-    });
+    nothing_happens_for(Duration::from_millis(1300), "it was started once", || web.lines("did").len() == 2);
 }
 
 /// RSV-34.
 fn o_on_a_running_service_only_ends_its_restarts(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("echo >>runs; exec sleep 1000")
-        .running();
+    let web = suite.service("web").run("echo >>runs; exec sleep 1000").running();
     web.eventually_lines("runs", 1);
     let pid = web.status().pid;
     web.control("o");
     web.eventually_exactly("run, want down", pid, [0, b'd', 0, RUN]);
     web.control("k");
     web.eventually_stat("down");
-    nothing_happens_for(Duration::from_millis(1300), "it is not restarted", || {
-        web.lines("runs").len() == 1
-    });
+    nothing_happens_for(Duration::from_millis(1300), "it is not restarted", || web.lines("runs").len() == 1);
 }
 
 /// RSV-34: and control/u is not run for it.
 fn u_on_a_running_service_only_allows_its_restarts(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('u', "echo >>starts")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").control('u', "echo >>starts").down().supervised();
     web.control("o");
     let pid = web.eventually_runs().pid;
     web.control("u");
@@ -151,11 +128,7 @@ fn each_letter_sends_its_signal(suite: &Suite) {
 
 /// RSV-30.
 fn t_ends_and_the_service_restarts(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .finish("echo $* >>told")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").finish("echo $* >>told").running();
     let pid = web.status().pid;
     web.control("t");
     web.eventually_runs_anew(pid);
@@ -207,37 +180,28 @@ fn t_alone_does_not_continue_a_paused_process(suite: &Suite) {
     web.eventually("it is stopped", |_| is_stopped(pid));
     web.control("t");
     web.eventually_exactly("run, paused, got TERM", pid, [1, b'u', 1, RUN]);
-    nothing_happens_for(Duration::from_millis(300), "it is stopped", || {
-        is_stopped(pid)
-    });
+    nothing_happens_for(Duration::from_millis(300), "it is stopped", || is_stopped(pid));
     web.control("c");
     web.eventually_runs_anew(pid);
 }
 
 /// RSV-30, column D: nothing is started, nothing written.
 fn letters_for_a_process_do_nothing_without_one(suite: &Suite) {
-    let scripts = "tkhaiq12".chars().fold(
-        suite.service("web").run("exec sleep 1000").down(),
-        |service, letter| service.control(letter, "echo >>wrong"),
-    );
+    let scripts =
+        "tkhaiq12".chars().fold(suite.service("web").run("exec sleep 1000").down(), |service, letter| {
+            service.control(letter, "echo >>wrong")
+        });
     let web = scripts.supervised();
     let before = web.status();
     web.control("thaiq12kp");
     let after = web.eventually_stat("down, paused");
-    assert_eq!(
-        (after.time(), after.flags()),
-        (before.time(), [1, b'd', 0, DOWN])
-    );
+    assert_eq!((after.time(), after.flags()), (before.time(), [1, b'd', 0, DOWN]));
     assert!(!web.has("wrong"));
 }
 
 /// RSV-33.
 fn nothing_is_sent_to_finish(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exit 0")
-        .finish("exec sleep 1000")
-        .supervised();
+    let web = suite.service("web").run("exit 0").finish("exec sleep 1000").supervised();
     let pid = web.eventually_finishes().pid;
     web.control("thaiq12dp");
     web.eventually_exactly("finish, paused, want down", pid, [1, b'd', 0, FINISH]);
@@ -246,19 +210,14 @@ fn nothing_is_sent_to_finish(suite: &Suite) {
 
 /// RSV-30, column F.
 fn d_during_finish_prevents_the_restart(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("echo >>runs")
-        .finish("until test -e go; do sleep .02; done")
-        .supervised();
+    let web =
+        suite.service("web").run("echo >>runs").finish("until test -e go; do sleep .02; done").supervised();
     web.eventually_finishes();
     web.control("d");
     web.eventually_stat("finish, want down");
     web.write("go", "");
     web.eventually_exactly("down", 0, [0, b'd', 0, DOWN]);
-    nothing_happens_for(Duration::from_millis(1300), "it is not restarted", || {
-        web.lines("runs").len() == 1
-    });
+    nothing_happens_for(Duration::from_millis(1300), "it is not restarted", || web.lines("runs").len() == 1);
 }
 
 /// RSV-30, column F.
@@ -293,10 +252,7 @@ fn bytes_written_at_once_are_handled_in_order(suite: &Suite) {
     // One script for each byte, because signals that are pending together lose their order.
     fs_err::create_dir(web.path("control")).unwrap();
     for letter in "haiq12c".chars() {
-        web.write_script(
-            &format!("control/{letter}"),
-            &format!("echo {letter} >>order"),
-        );
+        web.write_script(&format!("control/{letter}"), &format!("echo {letter} >>order"));
     }
     let letters = "haiq12ccqh";
     web.control(letters);
@@ -319,15 +275,7 @@ fn writers_may_come_and_go(suite: &Suite) {
 fn bytes_written_by_a_shell_are_the_same(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let shell = |words: &str| {
-        assert_eq!(
-            web.tree()
-                .command("sh")
-                .args(["-c", words])
-                .dir(web.dir())
-                .output()
-                .code(),
-            Some(0)
-        );
+        assert_eq!(web.tree().command("sh").args(["-c", words]).dir(web.dir()).output().code(), Some(0));
     };
     shell("echo d >supervise/control");
     web.eventually_down();
@@ -360,9 +308,7 @@ fn d_after_x_cancels_the_exit(suite: &Suite) {
     web.eventually_stat("run, got TERM, want down");
     tests::process::send(pid, Signal::SIGKILL);
     web.eventually_down();
-    nothing_happens_for(Duration::from_millis(300), "runsv stays", || {
-        web.runsv.is_alive()
-    });
+    nothing_happens_for(Duration::from_millis(300), "runsv stays", || web.runsv.is_alive());
 }
 
 /// RSV-32.
@@ -376,18 +322,12 @@ fn o_after_x_cancels_the_exit(suite: &Suite) {
     web.eventually_stat("run, got TERM, want down");
     tests::process::send(pid, Signal::SIGKILL);
     web.eventually_down();
-    nothing_happens_for(Duration::from_millis(300), "runsv stays", || {
-        web.runsv.is_alive()
-    });
+    nothing_happens_for(Duration::from_millis(300), "runsv stays", || web.runsv.is_alive());
 }
 
 /// RSV-30, column D; RSV-60.
 fn x_on_a_service_that_is_down_ends_runsv(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
     web.control("x");
     assert_eq!(web.runsv.finished().code(), Some(0));
     assert_eq!(web.runsv.stderr(), "");
@@ -395,11 +335,7 @@ fn x_on_a_service_that_is_down_ends_runsv(suite: &Suite) {
 
 /// RSV-35.
 fn the_log_service_obeys_its_own_fifo(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log(&reporter("got"))
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log(&reporter("got")).running();
     let (main, log) = (web.status(), web.log());
     let exactly = |stat: &str, pid: u32, flags: [u8; 4]| {
         let status = log.eventually_stat(stat);
@@ -425,19 +361,12 @@ fn the_log_service_obeys_its_own_fifo(suite: &Suite) {
     log.control("u");
     log.eventually_runs_anew(pid);
     // The service itself noticed nothing.
-    assert_eq!(
-        (web.status().pid, web.status().flags()),
-        (main.pid, [0, b'u', 0, RUN])
-    );
+    assert_eq!((web.status().pid, web.status().flags()), (main.pid, [0, b'u', 0, RUN]));
 }
 
 /// RSV-30, last row.
 fn x_does_nothing_to_the_log_service(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     let pid = web.log().eventually_runs().pid;
     web.log().control("xp");
     let status = web.log().eventually_stat("run, paused");

@@ -23,11 +23,7 @@ mod ours {
     /// handled one each second.
     #[test]
     fn dev_1_a_crashing_log_makes_nobody_wait() {
-        let web = Suite::ours()
-            .service("web")
-            .run("exec sleep 1000")
-            .log("echo >>../logs")
-            .running();
+        let web = Suite::ours().service("web").run("exec sleep 1000").log("echo >>../logs").running();
         fs::create_dir(web.path("control")).unwrap();
         web.write_script("control/h", "echo >>hooks");
         web.eventually_lines("logs", 2);
@@ -53,9 +49,7 @@ mod ours {
         let web = super::with_a_hanging_script(Suite::ours());
         let pid = web.status().pid;
         web.control("p");
-        nothing_happens_for(Duration::from_millis(300), "p waits", || {
-            web.status().paused == 0
-        });
+        nothing_happens_for(Duration::from_millis(300), "p waits", || web.status().paused == 0);
         web.write("go", "");
         web.eventually_exactly("run, paused", pid, [1, b'u', 0, 1]);
     }
@@ -71,23 +65,15 @@ mod ours {
     /// A check that is killed does not pass.
     #[test]
     fn dev_4_a_killed_check_does_not_pass() {
-        let web = Suite::ours()
-            .service("web")
-            .run("exec sleep 1000")
-            .check("kill -9 $$")
-            .running();
-        web.sv("-w 1 check")
-            .says("timeout: run: web: (pid N) Ns\n", 1);
+        let web = Suite::ours().service("web").run("exec sleep 1000").check("kill -9 $$").running();
+        web.sv("-w 1 check").says("timeout: run: web: (pid N) Ns\n", 1);
     }
 
     /// The record says what is so: nobody is left to be supervised.
     #[test]
     fn dev_5_the_record_after_x_and_k_is_down() {
         let web = super::ended_by_x_and_k(Suite::ours());
-        assert_eq!(
-            (web.status().pid, web.status().flags()),
-            (0, [0, b'd', 0, DOWN])
-        );
+        assert_eq!((web.status().pid, web.status().flags()), (0, [0, b'd', 0, DOWN]));
         assert_eq!(
             (web.read("supervise/stat"), web.read("supervise/pid")),
             ("down\n".to_owned(), String::new())
@@ -97,20 +83,14 @@ mod ours {
     /// A restart within the second of the start is told with the new process.
     #[test]
     fn dev_6_a_quick_restart_is_told_with_the_new_process() {
-        let web = Suite::ours()
-            .service("web")
-            .run("exec sleep 1000")
-            .running();
+        let web = Suite::ours().service("web").run("exec sleep 1000").running();
         for _ in 0..3 {
             let old = web.eventually_runs().pid;
             let output = web.sv("restart");
             output.says("ok: run: web: (pid N) Ns\n", 0);
             let new = web.status().pid;
             assert_ne!(new, old);
-            assert!(
-                output.stdout.contains(&format!("(pid {new})")),
-                "{output:?}"
-            );
+            assert!(output.stdout.contains(&format!("(pid {new})")), "{output:?}");
         }
     }
 
@@ -130,18 +110,10 @@ mod ours {
     /// A check that takes longer than the limit does not keep sv from saying so.
     #[test]
     fn dev_6_a_slow_check_does_not_delay_the_timeout() {
-        let web = Suite::ours()
-            .service("web")
-            .run("exec sleep 1000")
-            .check("sleep 1000")
-            .running();
+        let web = Suite::ours().service("web").run("exec sleep 1000").check("sleep 1000").running();
         let output = web.sv("-w 1 check");
         output.says("timeout: run: web: (pid N) Ns\n", 1);
-        assert!(
-            output.took >= Duration::from_secs(1),
-            "too soon: {:?}",
-            output.took
-        );
+        assert!(output.took >= Duration::from_secs(1), "too soon: {:?}", output.took);
     }
 
     /// Who waits for the log's lock says so, heeds TERM, and starts when the lock is free.
@@ -164,11 +136,7 @@ mod ours {
     /// A log control that is no fifo is refused as the main one is.
     #[test]
     fn dev_8_a_log_control_that_is_no_fifo_is_refused() {
-        let web = Suite::ours()
-            .service("web")
-            .log("exec cat")
-            .file("log/supervise/control", "")
-            .made();
+        let web = Suite::ours().service("web").log("exec cat").file("log/supervise/control", "").made();
         let text = "runsv web: fatal: log/supervise/control exists but is not a fifo\n";
         web.runsv().output().is("", text, 111);
     }
@@ -183,29 +151,15 @@ mod ours {
         let run = eventually_some("run is sleep", || {
             Process::find(pid).filter(|process| process.command_line() == "sleep 1000")
         });
-        let standard: Vec<_> = run
-            .descriptors()
-            .into_iter()
-            .filter(|(number, _)| *number <= 2)
-            .collect();
-        assert_eq!(
-            standard,
-            [0, 1, 2].map(|number| (number, "/dev/null".to_owned()))
-        );
+        let standard: Vec<_> = run.descriptors().into_iter().filter(|(number, _)| *number <= 2).collect();
+        assert_eq!(standard, [0, 1, 2].map(|number| (number, "/dev/null".to_owned())));
     }
 
     /// A name with a trailing slash is the same directory when it is waited for.
     #[test]
     fn dev_10_a_trailing_slash_is_remembered_while_waiting() {
-        let web = Suite::ours()
-            .service("web")
-            .run("exec sleep 1000")
-            .running();
-        let sv = web
-            .tree()
-            .command("sv")
-            .args(["-v", "up", "web/"])
-            .env("SVDIR", "/nonexistent");
+        let web = Suite::ours().service("web").run("exec sleep 1000").running();
+        let sv = web.tree().command("sv").args(["-v", "up", "web/"]).env("SVDIR", "/nonexistent");
         sv.output().says("ok: run: web/: (pid N) Ns\n", 0);
     }
 
@@ -213,17 +167,8 @@ mod ours {
     #[test]
     fn dev_15_k_and_u_start_no_second_copy() {
         let run = "echo $$ >>pids; exec sleep 1000";
-        let web = Suite::ours()
-            .service("web")
-            .run(run)
-            .finish("echo $* >>told")
-            .running();
-        let pids = || {
-            web.lines("pids")
-                .iter()
-                .filter_map(|pid| pid.parse().ok())
-                .collect::<Vec<u32>>()
-        };
+        let web = Suite::ours().service("web").run(run).finish("echo $* >>told").running();
+        let pids = || web.lines("pids").iter().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>();
         for round in 1..=3 {
             web.eventually_lines("pids", round);
             let old = web.eventually_runs().pid;
@@ -241,9 +186,7 @@ mod ours {
     fn dev_15_k_during_finish_runs_no_second_finish() {
         let web = super::with_k_during_finish(Suite::ours());
         web.eventually_down();
-        nothing_happens_for(Duration::from_millis(300), "finish ran once", || {
-            web.lines("told").len() == 1
-        });
+        nothing_happens_for(Duration::from_millis(300), "finish ran once", || web.lines("told").len() == 1);
     }
 
     /// A `k` that its script suppressed changes nothing.
@@ -267,9 +210,7 @@ mod ours {
         first.eventually("it is supervised", tests::Service::is_supervised);
         let web = tree.at("web");
         fs::create_dir(web.dir()).unwrap();
-        nothing_happens_for(Duration::from_millis(100), "it is not started", || {
-            !web.has("supervise")
-        });
+        nothing_happens_for(Duration::from_millis(100), "it is not started", || !web.has("supervise"));
         web.write_script("run", "exec sleep 1000");
         web.eventually("it is supervised", tests::Service::is_supervised);
         web.eventually_runs();
@@ -282,9 +223,7 @@ mod ours {
         let web = super::with_a_closed_log_pipe(Suite::ours());
         web.control("u");
         web.control("o");
-        nothing_happens_for(Duration::from_millis(300), "nobody is started", || {
-            web.status().pid == 0
-        });
+        nothing_happens_for(Duration::from_millis(300), "nobody is started", || web.status().pid == 0);
         assert_eq!(web.runsv.stderr(), "");
         send(web.log().status().pid, Signal::SIGKILL);
         assert_eq!(web.runsv.finished().code(), Some(0));
@@ -310,9 +249,7 @@ mod theirs {
     fn dev_2_a_hanging_control_script_stops_everything() {
         let web = super::with_a_hanging_script(Suite::theirs());
         web.log().control("d");
-        nothing_happens_for(Duration::from_millis(500), "the log runs", || {
-            web.log().status().state == 1
-        });
+        nothing_happens_for(Duration::from_millis(500), "the log runs", || web.log().status().state == 1);
     }
 
     /// It counts as one that succeeded.
@@ -327,11 +264,7 @@ mod theirs {
     /// It counts as one that succeeded.
     #[test]
     fn dev_4_a_killed_check_passes() {
-        let web = Suite::theirs()
-            .service("web")
-            .run("exec sleep 1000")
-            .check("kill -9 $$")
-            .running();
+        let web = Suite::theirs().service("web").run("exec sleep 1000").check("kill -9 $$").running();
         web.sv("-w 1 check").says("ok: run: web: (pid N) Ns\n", 0);
     }
 
@@ -346,11 +279,7 @@ mod theirs {
     /// It is waited for without limit.
     #[test]
     fn dev_6_a_slow_check_delays_the_timeout() {
-        let web = Suite::theirs()
-            .service("web")
-            .run("exec sleep 1000")
-            .check("sleep 2; exit 0")
-            .running();
+        let web = Suite::theirs().service("web").run("exec sleep 1000").check("sleep 2; exit 0").running();
         let output = web.sv("-w 1 check");
         output.says("ok: run: web: (pid N) Ns\n", 0);
         assert!(output.took >= Duration::from_secs(2));
@@ -382,19 +311,9 @@ mod theirs {
     /// The slash is forgotten.
     #[test]
     fn dev_10_a_trailing_slash_is_forgotten_while_waiting() {
-        let web = Suite::theirs()
-            .service("web")
-            .run("exec sleep 1000")
-            .running();
-        let sv = web
-            .tree()
-            .command("sv")
-            .args(["-v", "up", "web/"])
-            .env("SVDIR", "/nonexistent");
-        sv.output().says(
-            "fail: web/: unable to change to service directory: file does not exist\n",
-            1,
-        );
+        let web = Suite::theirs().service("web").run("exec sleep 1000").running();
+        let sv = web.tree().command("sv").args(["-v", "up", "web/"]).env("SVDIR", "/nonexistent");
+        sv.output().says("fail: web/: unable to change to service directory: file does not exist\n", 1);
     }
 
     /// It is run again, and told about itself.
@@ -407,18 +326,9 @@ mod theirs {
     /// A runsv that is there already is told by the failures of the new one.
     #[test]
     fn rsd_15_a_runsv_that_is_there_already_makes_starts_fail() {
-        let web = Suite::theirs()
-            .service("web")
-            .run("exec sleep 1000")
-            .running();
-        let runsvdir = web
-            .tree()
-            .command("runsvdir")
-            .arg(web.tree().services())
-            .start();
-        runsvdir.eventually_says(
-            "runsv web: fatal: unable to lock supervise/lock: temporary failure\n",
-        );
+        let web = Suite::theirs().service("web").run("exec sleep 1000").running();
+        let runsvdir = web.tree().command("runsvdir").arg(web.tree().services()).start();
+        runsvdir.eventually_says("runsv web: fatal: unable to lock supervise/lock: temporary failure\n");
         assert!(web.runsv.is_alive());
     }
 
@@ -427,18 +337,13 @@ mod theirs {
     fn dev_20_a_closed_log_pipe_makes_starts_fail() {
         let web = super::with_a_closed_log_pipe(Suite::theirs());
         web.control("u");
-        web.runsv.eventually_says(
-            "unable to setup filedescriptor for ./run: file descriptor not open\n",
-        );
+        web.runsv.eventually_says("unable to setup filedescriptor for ./run: file descriptor not open\n");
     }
 
     /// TERM and CHLD.
     #[test]
     fn dev_21_control_scripts_start_with_term_and_chld_blocked() {
-        assert_eq!(
-            super::blocked_in_a_control_script(Suite::theirs()),
-            [15, 17]
-        );
+        assert_eq!(super::blocked_in_a_control_script(Suite::theirs()), [15, 17]);
     }
 }
 
@@ -455,24 +360,15 @@ fn after_hhhhd_in_the_rest(web: &Supervised) -> usize {
     web.eventually_down();
     let runs = web.lines("runs").len();
     web.control("hhhhd");
-    web.eventually("d is handled", |web| {
-        web.status().flags() == [0, b'd', 0, 0]
-    });
-    nothing_happens_for(Duration::from_millis(1300), "it is down", || {
-        web.status().pid == 0
-    });
+    web.eventually("d is handled", |web| web.status().flags() == [0, b'd', 0, 0]);
+    nothing_happens_for(Duration::from_millis(1300), "it is down", || web.status().pid == 0);
     runs
 }
 
 /// A service with a log, and a control script that hangs until `go` is there.
 fn with_a_hanging_script(suite: &Suite) -> Supervised {
     let hang = "echo >asked; until test -e go; do sleep .02; done";
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('h', hang)
-        .log("exec sleep 1000")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").control('h', hang).log("exec sleep 1000").running();
     web.log().eventually_runs();
     web.control("h");
     web.eventually_has("asked");
@@ -480,19 +376,12 @@ fn with_a_hanging_script(suite: &Suite) -> Supervised {
 }
 
 fn with_a_killed_script(suite: &Suite) -> Supervised {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .finish("echo $* >>told");
+    let web = suite.service("web").run("exec sleep 1000").finish("echo $* >>told");
     web.control('h', "echo >asked; kill -9 $$").running()
 }
 
 fn ended_by_x_and_k(suite: &Suite) -> Supervised {
-    let web = suite
-        .service("web")
-        .run(crate::IGNORES_TERM)
-        .finish("echo >wrong")
-        .running();
+    let web = suite.service("web").run(crate::IGNORES_TERM).finish("echo >wrong").running();
     web.eventually_has("ready");
     web.control("x");
     web.eventually_stat("run, got TERM, want exit");
@@ -504,23 +393,11 @@ fn ended_by_x_and_k(suite: &Suite) -> Supervised {
 
 /// A service whose log is locked by somebody else.
 fn with_a_taken_log_lock(suite: &Suite) -> (Service, Program) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec sleep 1000")
-        .dir("log/supervise")
-        .made();
-    let flock = web
-        .tree()
-        .command("flock")
-        .args(["--no-fork", "web/log/supervise/lock", "sleep", "1000"])
-        .start();
+    let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").dir("log/supervise").made();
+    let flock =
+        web.tree().command("flock").args(["--no-fork", "web/log/supervise/lock", "sleep", "1000"]).start();
     eventually_some("the lock is taken", || {
-        let is_free = web
-            .tree()
-            .command("flock")
-            .args(["-n", "web/log/supervise/lock", "true"])
-            .output();
+        let is_free = web.tree().command("flock").args(["-n", "web/log/supervise/lock", "true"]).output();
         (is_free.code() != Some(0)).then_some(())
     });
     (web, flock)
@@ -529,11 +406,7 @@ fn with_a_taken_log_lock(suite: &Suite) -> (Service, Program) {
 /// A service in finish that was sent a `k` and a `d`, and whose finish was then allowed to end.
 fn with_k_during_finish(suite: &Suite) -> Supervised {
     let finish = "echo $* >>told; until test -e go; do sleep .02; done";
-    let web = suite
-        .service("web")
-        .run("exit 0")
-        .finish(finish)
-        .supervised();
+    let web = suite.service("web").run("exit 0").finish(finish).supervised();
     web.eventually_finishes();
     web.eventually_lines("told", 1);
     web.control("kdp");
@@ -543,21 +416,12 @@ fn with_k_during_finish(suite: &Suite) -> Supervised {
 }
 
 fn with_a_suppressed_k(suite: &Suite) -> Supervised {
-    suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('k', "echo >asked")
-        .running()
+    suite.service("web").run("exec sleep 1000").control('k', "echo >asked").running()
 }
 
 /// A service that is down and told to exit, and whose log does not heed the end of its input.
 fn with_a_closed_log_pipe(suite: &Suite) -> Supervised {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .log("exec sleep 1000")
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().log("exec sleep 1000").supervised();
     web.log().eventually_runs();
     web.control("x");
     web.log().eventually_stat("run, want exit");
@@ -575,10 +439,7 @@ fn blocked_in_a_control_script(suite: &Suite) -> Vec<u32> {
     web.log().eventually_runs();
     web.control("h");
     let script = eventually_some("the script runs", || {
-        web.tree()
-            .processes()
-            .into_iter()
-            .find(|process| process.command_line().starts_with("control/h"))
+        web.tree().processes().into_iter().find(|process| process.command_line().starts_with("control/h"))
     });
     let blocked = script.signals("SigBlk");
     send(script.pid, Signal::SIGKILL);

@@ -32,11 +32,7 @@ both_suites! {
 fn run_is_called_by_its_name_in_its_directory(suite: &Suite) {
     let tree = suite.tree();
     let run = "tr '\\0' ' ' </proc/$$/cmdline >words; pwd -P >here; exec sleep 1000";
-    let web = tree
-        .service("web")
-        .run(&format!("#!/bin/sh\n{run}"))
-        .made()
-        .supervised();
+    let web = tree.service("web").run(&format!("#!/bin/sh\n{run}")).made().supervised();
     web.eventually_reads("here", &format!("{}\n", web.dir().display()));
     assert_eq!(web.read("words"), "/bin/sh ./run ");
 }
@@ -44,24 +40,15 @@ fn run_is_called_by_its_name_in_its_directory(suite: &Suite) {
 /// RSV-12.
 fn log_run_is_called_by_its_name_in_its_directory(suite: &Suite) {
     let log = "tr '\\0' ' ' </proc/$$/cmdline >words; pwd -P >here; exec cat";
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log(log)
-        .supervised();
-    web.log()
-        .eventually_reads("here", &format!("{}\n", web.path("log").display()));
+    let web = suite.service("web").run("exec sleep 1000").log(log).supervised();
+    web.log().eventually_reads("here", &format!("{}\n", web.path("log").display()));
     assert_eq!(web.log().read("words"), "/bin/sh ./run ");
 }
 
 /// RSV-16.
 fn control_scripts_are_called_in_the_service_directory(suite: &Suite) {
     let script = "echo $0 $# >called; pwd -P >here";
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('h', script)
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").control('h', script).running();
     web.control("h");
     web.eventually_reads("here", &format!("{}\n", web.dir().display()));
     assert!(web.read("called").starts_with("control/h "));
@@ -70,10 +57,7 @@ fn control_scripts_are_called_in_the_service_directory(suite: &Suite) {
 /// RSV-10, GEN-11: even a `PWD` that is wrong.
 fn the_environment_is_handed_on_unchanged(suite: &Suite) {
     let web = without_shell(suite);
-    let runsv = with_endless_input(&web)
-        .env("PWD", "/nowhere")
-        .env("EMPTY", "")
-        .env("Strange-1", "a=b\nc");
+    let runsv = with_endless_input(&web).env("PWD", "/nowhere").env("EMPTY", "").env("Strange-1", "a=b\nc");
     let web = web.supervised_by(runsv);
     let wanted = web.runsv.process().environment();
     assert!(wanted.len() >= 6, "{wanted:?}");
@@ -101,12 +85,8 @@ fn asleep(pid: u32) -> Process {
 /// `./finish -1 15` waits for somebody to write to the fifo `15`.
 fn without_shell(suite: &Suite) -> Service {
     let cat = "/bin/cat";
-    let web = suite
-        .service("web")
-        .link("run", cat)
-        .link("finish", "/usr/bin/head")
-        .link("log/run", cat)
-        .made();
+    let web =
+        suite.service("web").link("run", cat).link("finish", "/usr/bin/head").link("log/run", cat).made();
     for name in ["15", "endless"] {
         mkfifo(&web.path(name), Mode::S_IRUSR | Mode::S_IWUSR).unwrap();
     }
@@ -128,11 +108,7 @@ fn executed(pid: u32) -> Process {
 
 /// RSV-10, GEN-11.
 fn the_umask_is_handed_on(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("umask >mask; exec sleep 1000")
-        .log("umask >mask; exec cat")
-        .made();
+    let web = suite.service("web").run("umask >mask; exec sleep 1000").log("umask >mask; exec cat").made();
     let runsv = web.runsv().umask(0o037);
     let web = web.supervised_by(runsv);
     web.eventually_reads("mask", "0037\n");
@@ -141,11 +117,7 @@ fn the_umask_is_handed_on(suite: &Suite) {
 
 /// RSV-10, RSV-19: no setsid, no setpgid, direct children.
 fn group_and_session_are_those_of_runsv(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec sleep 1000")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").running();
     let runsv = web.runsv.process();
     for pid in [web.status().pid, web.log().eventually_runs().pid] {
         let process = asleep(pid);
@@ -156,11 +128,7 @@ fn group_and_session_are_those_of_runsv(suite: &Suite) {
 
 /// The numbers of its descriptors.
 pub fn numbers(process: &Process) -> Vec<u32> {
-    process
-        .descriptors()
-        .into_iter()
-        .map(|(number, _)| number)
-        .collect()
+    process.descriptors().into_iter().map(|(number, _)| number).collect()
 }
 
 /// What a program of this tree has open that opens nothing itself.
@@ -195,11 +163,7 @@ fn no_descriptor_leaks(suite: &Suite) {
 
 /// RSV-14.
 fn an_inherited_descriptor_reaches_every_child(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec sleep 1000")
-        .made();
+    let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").made();
     let wanted = inherited(web.tree(), |sleep| sleep.redirected("7</dev/zero"));
     assert!(wanted.contains(&7));
     let runsv = web.runsv().redirected("7</dev/zero");
@@ -215,11 +179,7 @@ fn an_inherited_descriptor_reaches_every_child(suite: &Suite) {
 fn standard_descriptors_are_those_of_runsv(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let [run, runsv] = [asleep(web.status().pid), web.runsv.process()].map(|process| {
-        process
-            .descriptors()
-            .into_iter()
-            .filter(|(number, _)| *number <= 2)
-            .collect::<Vec<_>>()
+        process.descriptors().into_iter().filter(|(number, _)| *number <= 2).collect::<Vec<_>>()
     });
     assert_eq!(run, runsv);
 }
@@ -237,31 +197,19 @@ fn a_log_service_reads_what_run_and_finish_print(suite: &Suite) {
     web.control("h");
     web.log().eventually_reads("lines", "run\ncontrol\n");
     web.control("d");
-    web.log()
-        .eventually_reads("lines", "run\ncontrol\nfinish 3 0\n");
+    web.log().eventually_reads("lines", "run\ncontrol\nfinish 3 0\n");
     web.runsv.eventually_says("aside\n");
     let log = web.log().status().pid;
     let target = |number: u32| fs::read_link(format!("/proc/{log}/fd/{number}")).unwrap();
     let runsv = web.runsv.pid();
-    assert_eq!(
-        target(2),
-        fs::read_link(format!("/proc/{runsv}/fd/2")).unwrap()
-    );
-    assert_eq!(
-        fs::metadata(format!("/proc/{log}/fd/0")).unwrap().mode() & 0o170_000,
-        0o010_000
-    );
+    assert_eq!(target(2), fs::read_link(format!("/proc/{runsv}/fd/2")).unwrap());
+    assert_eq!(fs::metadata(format!("/proc/{log}/fd/0")).unwrap().mode() & 0o170_000, 0o010_000);
 }
 
 /// RSV-15, TST-2.
 fn signals_are_clean_with_a_clean_parent(suite: &Suite) {
     let body = "exec sleep 1000";
-    let web = suite
-        .service("web")
-        .run(body)
-        .finish(body)
-        .log(body)
-        .running();
+    let web = suite.service("web").run(body).finish(body).log(body).running();
     let clean = |pid: u32| {
         let process = asleep(pid);
         for set in ["SigBlk", "SigIgn", "SigCgt"] {
@@ -277,11 +225,8 @@ fn signals_are_clean_with_a_clean_parent(suite: &Suite) {
 /// RSV-15.
 fn term_and_chld_are_default_and_unblocked_whatever_runsv_inherited(suite: &Suite) {
     let web = without_shell(suite);
-    let runsv = with_endless_input(&web).through(&[
-        "env",
-        "--block-signal=TERM,CHLD",
-        "--ignore-signal=TERM",
-    ]);
+    let runsv =
+        with_endless_input(&web).through(&["env", "--block-signal=TERM,CHLD", "--ignore-signal=TERM"]);
     let web = web.supervised_by(runsv);
     let clean = |pid: u32| {
         let process = executed(pid);
@@ -298,11 +243,7 @@ fn term_and_chld_are_default_and_unblocked_whatever_runsv_inherited(suite: &Suit
 /// RSV-15, GEN-12: PIPE (13) among them.
 fn other_signals_are_inherited(suite: &Suite) {
     let web = without_shell(suite);
-    let words = [
-        "env",
-        "--block-signal=HUP,USR2,RTMIN",
-        "--ignore-signal=INT,PIPE,USR1",
-    ];
+    let words = ["env", "--block-signal=HUP,USR2,RTMIN", "--ignore-signal=INT,PIPE,USR1"];
     let runsv = with_endless_input(&web).through(&words);
     let web = web.supervised_by(runsv);
     let inherits = |pid: u32| {
@@ -327,27 +268,14 @@ fn runsv_itself_handles_only_term_and_chld(suite: &Suite) {
 /// RSV-17, RSV-65, QRK-14.
 fn signals_other_than_term_end_runsv_and_leave_the_services(suite: &Suite) {
     let tree = suite.tree();
-    let signals = [
-        Signal::SIGHUP,
-        Signal::SIGINT,
-        Signal::SIGQUIT,
-        Signal::SIGPIPE,
-        Signal::SIGALRM,
-        Signal::SIGUSR1,
-    ];
+    let signals =
+        [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGPIPE, Signal::SIGALRM, Signal::SIGUSR1];
     for signal in signals.into_iter().chain([Signal::SIGUSR2]) {
-        let web = tree
-            .service(signal.as_str())
-            .run("exec sleep 1000")
-            .log("exec sleep 1000")
-            .running();
+        let web = tree.service(signal.as_str()).run("exec sleep 1000").log("exec sleep 1000").running();
         let pids = [web.status().pid, web.log().eventually_runs().pid];
         web.runsv.signal(signal);
         let output = web.runsv.finished();
-        assert_eq!(
-            std::os::unix::process::ExitStatusExt::signal(&output.ended),
-            Some(signal as i32)
-        );
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.ended), Some(signal as i32));
         assert!(pids.into_iter().all(is_alive));
         assert!(!web.is_supervised());
     }
@@ -356,16 +284,11 @@ fn signals_other_than_term_end_runsv_and_leave_the_services(suite: &Suite) {
 /// RSV-19: a child that runsv was born with.
 fn a_stranger_that_dies_is_ignored(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").made();
-    let runsv = web
-        .tree()
-        .command("sh")
-        .args(["-c", "sleep .3 & exec runsv web"]);
+    let runsv = web.tree().command("sh").args(["-c", "sleep .3 & exec runsv web"]);
     let web = web.supervised_by(runsv);
     let before = web.eventually_runs();
     web.eventually("the stranger is reaped", |_| {
-        !Process::all()
-            .iter()
-            .any(|process| process.parent == web.runsv.pid() && process.pid != before.pid)
+        !Process::all().iter().any(|process| process.parent == web.runsv.pid() && process.pid != before.pid)
     });
     assert_eq!(web.status(), before);
 }

@@ -31,27 +31,17 @@ both_suites! {
 
 /// RSV-50.
 fn a_script_that_succeeds_replaces_the_signal(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('h', "echo h >>did")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").control('h', "echo h >>did").running();
     let before = web.status();
     web.control("h");
     web.eventually_reads("did", "h\n");
-    nothing_happens_for(Duration::from_millis(200), "it lives", || {
-        web.status() == before
-    });
+    nothing_happens_for(Duration::from_millis(200), "it lives", || web.status() == before);
 }
 
 /// RSV-50.
 fn a_script_that_fails_lets_the_signal_be_sent(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .finish("echo $* >>told")
-        .control('h', "exit 1")
-        .running();
+    let web =
+        suite.service("web").run("exec sleep 1000").finish("echo $* >>told").control('h', "exit 1").running();
     web.control("h");
     web.eventually_reads("told", "-1 1\n");
 }
@@ -61,10 +51,9 @@ fn every_letter_has_its_script(suite: &Suite) {
     let letters = "tpchaiq12k";
     let web = letters
         .chars()
-        .fold(
-            suite.service("web").run("exec sleep 1000"),
-            |web, letter| web.control(letter, &format!("echo {letter} >>did")),
-        )
+        .fold(suite.service("web").run("exec sleep 1000"), |web, letter| {
+            web.control(letter, &format!("echo {letter} >>did"))
+        })
         .running();
     let pid = web.status().pid;
     web.control(letters);
@@ -74,19 +63,11 @@ fn every_letter_has_its_script(suite: &Suite) {
 
 /// RSV-53.
 fn a_suppressed_t_leaves_no_trace(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('t', "echo t >>did")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").control('t', "echo t >>did").running();
     let before = web.record();
     web.control("t");
     web.eventually_reads("did", "t\n");
-    nothing_happens_for(
-        Duration::from_millis(200),
-        "the record is as before",
-        || web.record() == before,
-    );
+    nothing_happens_for(Duration::from_millis(200), "the record is as before", || web.record() == before);
 }
 
 /// RSV-53: and the process is not stopped.
@@ -131,11 +112,7 @@ fn the_stop_procedure_has_its_order(suite: &Suite) {
 
 /// RSV-31, RSV-53: the flag is not set, CONT is sent.
 fn a_suppressed_stop_still_continues_and_wants_down(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(REPORTS)
-        .control('t', "echo control/t >>order")
-        .running();
+    let web = suite.service("web").run(REPORTS).control('t', "echo control/t >>order").running();
     web.eventually_has("ready");
     let pid = web.status().pid;
     web.control("d");
@@ -145,11 +122,7 @@ fn a_suppressed_stop_still_continues_and_wants_down(suite: &Suite) {
 
 /// RSV-31, RSV-52: control/d has no say.
 fn control_d_runs_after_the_signals(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(REPORTS)
-        .control('d', &after("CONT", "control/d", 0))
-        .running();
+    let web = suite.service("web").run(REPORTS).control('d', &after("CONT", "control/d", 0)).running();
     web.eventually_has("ready");
     web.control("d");
     web.eventually_reads("order", "TERM\nCONT\ncontrol/d\n");
@@ -201,28 +174,17 @@ fn control_u_runs_before_every_start(suite: &Suite) {
 /// RSV-51.
 fn the_record_says_down_while_control_u_runs(suite: &Suite) {
     let wait = "echo >asked; until test -e go; do sleep .02; done";
-    let web = suite
-        .service("web")
-        .run("echo >started; exec sleep 1000")
-        .control('u', wait)
-        .supervised();
+    let web = suite.service("web").run("echo >started; exec sleep 1000").control('u', wait).supervised();
     web.eventually_has("asked");
     web.eventually_exactly("down", 0, [0, b'u', 0, 0]);
-    nothing_happens_for(Duration::from_millis(200), "run is not started", || {
-        !web.has("started")
-    });
+    nothing_happens_for(Duration::from_millis(200), "run is not started", || !web.has("started"));
     web.write("go", "");
     web.eventually_runs();
 }
 
 /// RSV-51.
 fn there_is_no_control_o(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('o', "echo >wrong")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").control('o', "echo >wrong").down().supervised();
     web.control("o");
     web.eventually_runs();
     web.control("o");
@@ -233,17 +195,11 @@ fn there_is_no_control_o(suite: &Suite) {
 
 /// RSV-50: the state after it is another matter.
 fn control_k_can_suppress(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('k', "echo >did")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").control('k', "echo >did").running();
     let pid = web.status().pid;
     web.control("k");
     web.eventually_has("did");
-    nothing_happens_for(Duration::from_millis(200), "it lives", || {
-        tests::process::is_alive(pid)
-    });
+    nothing_happens_for(Duration::from_millis(200), "it lives", || tests::process::is_alive(pid));
 }
 
 /// RSV-54: silently.
@@ -264,50 +220,31 @@ fn a_script_that_cannot_be_executed_is_reported(suite: &Suite) {
     let tree = suite.tree();
     let cases = [
         (tree.service("dir").dir("control/h"), "access denied"),
-        (
-            tree.service("interpreter")
-                .control('h', "#!/nonexistent/sh\n"),
-            "file does not exist",
-        ),
+        (tree.service("interpreter").control('h', "#!/nonexistent/sh\n"), "file does not exist"),
     ];
     for (service, why) in cases {
-        let service = service
-            .run("exec sleep 1000")
-            .finish("echo $* >>told")
-            .running();
+        let service = service.run("exec sleep 1000").finish("echo $* >>told").running();
         service.control("h");
         service.eventually_reads("told", "-1 1\n");
-        let text = format!(
-            "runsv {}: fatal: unable to run control/?: {why}\n",
-            service.name()
-        );
+        let text = format!("runsv {}: fatal: unable to run control/?: {why}\n", service.name());
         assert_eq!(service.runsv.stderr(), text);
     }
 }
 
 /// RSV-54, RSV-71: at each event, and the signal is sent.
 fn a_control_that_is_no_directory_is_warned_about(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .finish("echo $* >>told")
-        .file("control", "")
-        .running();
+    let web =
+        suite.service("web").run("exec sleep 1000").finish("echo $* >>told").file("control", "").running();
     web.control("h");
     web.eventually_reads("told", "-1 1\n");
     let text = "runsv web: warning: unable to stat control/h: not a directory\n";
     web.runsv.eventually_says(text);
-    web.runsv
-        .eventually_says("runsv web: warning: unable to stat control/u: not a directory\n");
+    web.runsv.eventually_says("runsv web: warning: unable to stat control/u: not a directory\n");
 }
 
 /// LAY-1: looked for at each event.
 fn scripts_may_be_added_later(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(IGNORES_TERM)
-        .dir("control")
-        .running();
+    let web = suite.service("web").run(IGNORES_TERM).dir("control").running();
     web.eventually_has("ready");
     web.control("t");
     web.eventually_stat("run, got TERM");
@@ -320,9 +257,7 @@ fn scripts_may_be_added_later(suite: &Suite) {
 fn no_script_runs_while_finish_does(suite: &Suite) {
     let web = "tpchaiq12dx"
         .chars()
-        .fold(suite.service("web").run("exit 0"), |web, letter| {
-            web.control(letter, "echo >>wrong")
-        })
+        .fold(suite.service("web").run("exit 0"), |web, letter| web.control(letter, "echo >>wrong"))
         .finish("exec sleep 1000")
         .supervised();
     web.eventually_finishes();
@@ -333,12 +268,8 @@ fn no_script_runs_while_finish_does(suite: &Suite) {
 
 /// RSV-50.
 fn only_the_owner_must_be_allowed_to_execute(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('h', "echo >did")
-        .finish("echo >wrong")
-        .running();
+    let web =
+        suite.service("web").run("exec sleep 1000").control('h', "echo >did").finish("echo >wrong").running();
     tests::tree::set_mode(&web.path("control/h"), 0o700);
     web.control("h");
     web.eventually_has("did");

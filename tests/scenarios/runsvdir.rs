@@ -288,12 +288,7 @@ pub fn a_runsv_that_is_not_found_is_reported(suite: &Suite) {
     fs::create_dir(&alone).unwrap();
     tree.copy_program(&tree.bin().join("runsvdir"), &alone.join("runsvdir"));
     let words = ["-c", "PATH=/nonexistent exec \"$@\"", "sh"];
-    let runsvdir = tree
-        .command("sh")
-        .args(words)
-        .arg(alone.join("runsvdir"))
-        .arg(tree.services())
-        .start();
+    let runsvdir = tree.command("sh").args(words).arg(alone.join("runsvdir")).arg(tree.services()).start();
     runsvdir.eventually_says(&format!(
         "runsvdir {}: fatal: unable to start runsv web: file does not exist\n",
         tree.services().display()
@@ -340,11 +335,7 @@ pub fn a_second_runsvdir_takes_over_when_the_old_runsv_goes(suite: &Suite) {
     first.signal(Signal::SIGTERM);
     first.finished();
     let second = watched(&tree, &[]);
-    nothing_happens_for(
-        Duration::from_millis(1500),
-        "the old runsv supervises",
-        || web.status().pid == pid,
-    );
+    nothing_happens_for(Duration::from_millis(1500), "the old runsv supervises", || web.status().pid == pid);
     tree.sv("status web").says("run: web: (pid N) Ns\n", 0);
     web.control("x");
     eventually("the old service is gone", || !is_alive(pid));

@@ -63,14 +63,10 @@ pub fn a_service_that_is_down_is_told(suite: &Suite) {
 
 /// SV-24, RSV-45.
 fn a_service_that_rests_wants_up(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .control('u', "echo >>asked; sleep 1000")
-        .supervised();
+    let web =
+        suite.service("web").run("exec sleep 1000").control('u', "echo >>asked; sleep 1000").supervised();
     web.eventually_has("asked");
-    web.sv("status")
-        .says("down: web: Ns, normally up, want up\n", 0);
+    web.sv("status").says("down: web: Ns, normally up, want up\n", 0);
 }
 
 /// SV-21, SV-24.
@@ -80,18 +76,13 @@ pub fn every_flag_is_told(suite: &Suite) {
     web.eventually_has("ready");
     // The record follows the start, so it may be later than the word of the service.
     web.eventually_stat("run");
-    web.sv("status")
-        .says("run: web: (pid N) Ns, normally down\n", 0);
+    web.sv("status").says("run: web: (pid N) Ns, normally down\n", 0);
     web.control("p");
     web.eventually_stat("run, paused");
-    web.sv("status")
-        .says("run: web: (pid N) Ns, normally down, paused\n", 0);
+    web.sv("status").says("run: web: (pid N) Ns, normally down, paused\n", 0);
     web.control("d");
     web.eventually_stat("run, paused, got TERM, want down");
-    web.sv("status").says(
-        "run: web: (pid N) Ns, normally down, paused, want down, got TERM\n",
-        0,
-    );
+    web.sv("status").says("run: web: (pid N) Ns, normally down, paused, want down, got TERM\n", 0);
     web.control("k");
     web.eventually_stat("down, paused");
     web.sv("status").says("down: web: Ns\n", 0);
@@ -99,73 +90,50 @@ pub fn every_flag_is_told(suite: &Suite) {
 
 /// SV-24.
 pub fn a_finishing_service_is_told(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exit 0")
-        .finish("exec sleep 1000")
-        .supervised();
+    let web = suite.service("web").run("exit 0").finish("exec sleep 1000").supervised();
     web.eventually_finishes();
     web.sv("status").says("finish: web: (pid N) Ns\n", 0);
     web.control("d");
     web.eventually_stat("finish, want down");
-    web.sv("status")
-        .says("finish: web: (pid N) Ns, want down\n", 0);
+    web.sv("status").says("finish: web: (pid N) Ns, want down\n", 0);
 }
 
 /// LAY-1, SV-21.
 fn normally_follows_the_file_as_it_is_now(suite: &Suite) {
     let web = sleeping(suite);
     web.write("down", "");
-    web.sv("status")
-        .says("run: web: (pid N) Ns, normally down\n", 0);
+    web.sv("status").says("run: web: (pid N) Ns, normally down\n", 0);
     web.remove("down");
     fs::create_dir(web.path("down")).unwrap();
-    web.sv("status")
-        .says("run: web: (pid N) Ns, normally down\n", 0);
+    web.sv("status").says("run: web: (pid N) Ns, normally down\n", 0);
 }
 
 /// SV-23.
 fn a_wanted_exit_looks_like_a_wanted_down(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exit 0")
-        .finish("exec sleep 1000")
-        .supervised();
+    let web = suite.service("web").run("exit 0").finish("exec sleep 1000").supervised();
     web.eventually_finishes();
     web.control("x");
     web.eventually_stat("finish, want exit");
-    web.sv("status")
-        .says("finish: web: (pid N) Ns, want down\n", 0);
+    web.sv("status").says("finish: web: (pid N) Ns, want down\n", 0);
 }
 
 /// SV-22, SV-24.
 pub fn the_log_follows_on_the_same_line(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
-    web.sv("status")
-        .says("run: web: (pid N) Ns; run: log: (pid N) Ns\n", 0);
+    web.sv("status").says("run: web: (pid N) Ns; run: log: (pid N) Ns\n", 0);
     web.control("d");
     web.eventually_stat("down");
-    web.sv("status")
-        .says("down: web: Ns, normally up; run: log: (pid N) Ns\n", 0);
+    web.sv("status").says("down: web: Ns, normally up; run: log: (pid N) Ns\n", 0);
     web.log().control("d");
     web.log().eventually_stat("down");
     web.write("log/down", "");
-    web.sv("status")
-        .says("down: web: Ns, normally up; down: log: Ns\n", 0);
+    web.sv("status").says("down: web: Ns, normally up; down: log: Ns\n", 0);
 }
 
 /// SV-22.
 fn only_status_shows_the_log(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
     web.sv("-v up").says("ok: run: web: (pid N) Ns\n", 0);
@@ -174,49 +142,35 @@ fn only_status_shows_the_log(suite: &Suite) {
 
 /// SV-25.
 fn a_log_whose_runsv_is_gone_is_told(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     fs::remove_file(web.path("log/supervise/ok")).unwrap();
     fs::write(web.path("log/supervise/ok"), "").unwrap();
     fs::remove_file(web.path("log/supervise/status")).unwrap();
-    let text = "run: web: (pid N) Ns; warning: web/log: unable to open supervise/status: file does not exist\n";
-    web.sv("status")
-        .says(&format!("{text}run: log: (pid N) Ns\n"), 1);
+    let text =
+        "run: web: (pid N) Ns; warning: web/log: unable to open supervise/status: file does not exist\n";
+    web.sv("status").says(&format!("{text}run: log: (pid N) Ns\n"), 1);
     fs::remove_file(web.path("log/supervise/ok")).unwrap();
     nix::unistd::mkfifo(&web.path("log/supervise/ok"), nix::sys::stat::Mode::S_IRWXU).unwrap();
-    web.sv("status").says(
-        "run: web: (pid N) Ns; fail: web/log: runsv not running\n",
-        1,
-    );
+    web.sv("status").says("run: web: (pid N) Ns; fail: web/log: runsv not running\n", 1);
 }
 
 /// SV-25.
 fn a_log_that_may_not_be_asked_is_told(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .log("exec cat")
-        .running();
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     set_mode(&web.path("supervise"), 0o755);
     set_mode(&web.path("supervise/ok"), 0o622);
     let sv = web.tree().command("sv").args(["status", "web"]).as_nobody();
-    let text =
-        "run: web: (pid N) Ns; warning: web/log: unable to open supervise/ok: access denied\n";
-    sv.output()
-        .says(&format!("{text}run: log: (pid N) Ns\n"), 1);
+    let text = "run: web: (pid N) Ns; warning: web/log: unable to open supervise/ok: access denied\n";
+    sv.output().says(&format!("{text}run: log: (pid N) Ns\n"), 1);
 }
 
 /// SV-25.
 fn a_log_that_is_a_file_is_told(suite: &Suite) {
     let web = sleeping(suite);
     web.write("log", "");
-    let text =
-        "run: web: (pid N) Ns; warning: web/log: unable to change directory: not a directory\n";
+    let text = "run: web: (pid N) Ns; warning: web/log: unable to change directory: not a directory\n";
     web.sv("status").says(text, 1);
 }
 
@@ -236,19 +190,10 @@ fn a_record_is_told_byte_by_byte(suite: &Suite) {
     };
     tells([7, 0, 0, 0, 0, b'u', 0, 1], "run: web: (pid N) Ns");
     tells([7, 0, 0, 0, 0, b'u', 0, 2], "finish: web: (pid N) Ns");
-    tells(
-        [7, 0, 0, 0, 1, b'd', 1, 2],
-        "finish: web: (pid N) Ns, paused, want down, got TERM",
-    );
+    tells([7, 0, 0, 0, 1, b'd', 1, 2], "finish: web: (pid N) Ns, paused, want down, got TERM");
     tells([0, 0, 0, 0, 1, b'd', 1, 0], "down: web: Ns, normally up");
-    tells(
-        [0, 0, 0, 0, 0, b'u', 1, 0],
-        "down: web: Ns, normally up, want up",
-    );
-    tells(
-        [0, 0, 0, 0, 0, b'u', 0, 2],
-        "finish: web: (pid N) Ns, normally up, want up",
-    );
+    tells([0, 0, 0, 0, 0, b'u', 1, 0], "down: web: Ns, normally up, want up");
+    tells([0, 0, 0, 0, 0, b'u', 0, 2], "finish: web: (pid N) Ns, normally up, want up");
     tells([7, 0, 0, 0, 0, b'u', 0, 9], "web: (pid N) Ns");
     tells([7, 0, 0, 0, 0, b'x', 0, 1], "run: web: (pid N) Ns");
     // What follows the twenty bytes is ignored.
@@ -296,10 +241,7 @@ fn failures_do_not_stop_the_others(suite: &Suite) {
     tree.service("dead").dir("supervise").made();
     let fail = "unable to change to service directory: file does not exist";
     let dead = "warning: dead: unable to open supervise/ok: file does not exist";
-    tree.sv("down nope a dead nope b").says(
-        &format!("fail: nope: {fail}\n{dead}\nfail: nope: {fail}\n"),
-        3,
-    );
+    tree.sv("down nope a dead nope b").says(&format!("fail: nope: {fail}\n{dead}\nfail: nope: {fail}\n"), 3);
     for service in services {
         service.eventually_stat("down");
     }
@@ -310,18 +252,9 @@ pub fn a_missing_runsv_is_told(suite: &Suite) {
     let web = sleeping(suite);
     web.control("x");
     web.runsv.finished();
-    for command in [
-        "status",
-        "up",
-        "-v up",
-        "-v down",
-        "start",
-        "stop",
-        "check",
-        "restart",
-        "force-stop",
-        "-w 1 t",
-    ] {
+    for command in
+        ["status", "up", "-v up", "-v down", "start", "stop", "check", "restart", "force-stop", "-w 1 t"]
+    {
         web.sv(command).says("fail: web: runsv not running\n", 1);
     }
 }
@@ -340,45 +273,20 @@ pub fn a_missing_runsv_is_what_exit_wants(suite: &Suite) {
 fn rights_are_missed_one_by_one(suite: &Suite) {
     let web = sleeping(suite);
     let asks = |word: &str, text: &str, code: i32| {
-        web.tree()
-            .command("sv")
-            .args([word, "web"])
-            .as_nobody()
-            .output()
-            .says(text, code);
+        web.tree().command("sv").args([word, "web"]).as_nobody().output().says(text, code);
     };
-    asks(
-        "status",
-        "warning: web: unable to open supervise/ok: access denied\n",
-        1,
-    );
+    asks("status", "warning: web: unable to open supervise/ok: access denied\n", 1);
     set_mode(&web.path("supervise"), 0o711);
-    asks(
-        "status",
-        "warning: web: unable to open supervise/ok: access denied\n",
-        1,
-    );
+    asks("status", "warning: web: unable to open supervise/ok: access denied\n", 1);
     set_mode(&web.path("supervise/ok"), 0o602);
     asks("status", "run: web: (pid N) Ns\n", 0);
-    asks(
-        "stop",
-        "warning: web: unable to open supervise/control: access denied\n",
-        1,
-    );
+    asks("stop", "warning: web: unable to open supervise/control: access denied\n", 1);
     set_mode(&web.path("supervise/control"), 0o602);
     asks("stop", "ok: down: web: Ns, normally up\n", 0);
     set_mode(&web.path("supervise/status"), 0o600);
-    asks(
-        "status",
-        "warning: web: unable to open supervise/status: access denied\n",
-        1,
-    );
+    asks("status", "warning: web: unable to open supervise/status: access denied\n", 1);
     set_mode(web.dir(), 0o700);
-    asks(
-        "status",
-        "fail: web: unable to change to service directory: access denied\n",
-        1,
-    );
+    asks("status", "fail: web: unable to change to service directory: access denied\n", 1);
 }
 
 /// SV-42.
@@ -387,14 +295,8 @@ fn a_short_record_is_bad_format(suite: &Suite) {
     for length in [0, 1, 19] {
         let record = vec![0; length];
         fs::write(web.path("supervise/status"), record).unwrap();
-        web.sv("status").says(
-            "warning: web: unable to read supervise/status: bad format\n",
-            1,
-        );
-        web.sv("up").says(
-            "warning: web: unable to read supervise/status: bad format\n",
-            1,
-        );
+        web.sv("status").says("warning: web: unable to read supervise/status: bad format\n", 1);
+        web.sv("up").says("warning: web: unable to read supervise/status: bad format\n", 1);
     }
 }
 
@@ -402,40 +304,23 @@ fn a_short_record_is_bad_format(suite: &Suite) {
 fn a_missing_record_is_told(suite: &Suite) {
     let web = sleeping(suite);
     web.remove("supervise/status");
-    web.sv("status").says(
-        "warning: web: unable to open supervise/status: file does not exist\n",
-        1,
-    );
+    web.sv("status").says("warning: web: unable to open supervise/status: file does not exist\n", 1);
     fs::create_dir(web.path("supervise/status")).unwrap();
-    web.sv("status").says(
-        "warning: web: unable to read supervise/status: is a directory\n",
-        1,
-    );
+    web.sv("status").says("warning: web: unable to read supervise/status: is a directory\n", 1);
 }
 
 /// SV-46.
 fn more_than_99_failures_are_99(suite: &Suite) {
     let tree = suite.tree();
     for (count, code) in [(98, 98), (99, 99), (100, 99), (150, 99)] {
-        let output = tree
-            .command("sv")
-            .arg("status")
-            .args(vec!["nope"; count])
-            .output();
-        assert_eq!(
-            (output.stdout.lines().count(), output.code()),
-            (count, Some(code))
-        );
+        let output = tree.command("sv").arg("status").args(vec!["nope"; count]).output();
+        assert_eq!((output.stdout.lines().count(), output.code()), (count, Some(code)));
     }
 }
 
 /// SV-46.
 fn a_service_that_is_down_is_no_failure(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run("exec sleep 1000")
-        .down()
-        .supervised();
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
     assert_eq!(web.sv("status").code(), Some(0));
 }
 
@@ -444,19 +329,14 @@ fn a_down_that_cannot_be_looked_at_is_warned_about(suite: &Suite) {
     let web = sleeping(suite);
     std::os::unix::fs::symlink("down", web.path("down")).unwrap();
     let output = web.sv("status");
-    assert_eq!(
-        output.stderr,
-        "warning: unable to stat web/down: symbolic link loop\n"
-    );
+    assert_eq!(output.stderr, "warning: unable to stat web/down: symbolic link loop\n");
     assert_eq!((output.stdout.trim(), output.code()), ("", Some(0)));
 }
 
 /// SV-32.
 fn a_command_prints_nothing_by_itself(suite: &Suite) {
     let web = sleeping(suite);
-    for command in [
-        "down", "up", "pause", "cont", "hup", "term", "once", "2", "exit",
-    ] {
+    for command in ["down", "up", "pause", "cont", "hup", "term", "once", "2", "exit"] {
         web.sv(command).says("", 0);
     }
     web.runsv.finished();
@@ -468,16 +348,8 @@ fn a_current_directory_that_may_not_be_read_is_fatal(suite: &Suite) {
     let closed = tree.root().join("closed");
     fs::create_dir(&closed).unwrap();
     set_mode(&closed, 0o711);
-    let sv = tree
-        .command("sv")
-        .args(["status", "web"])
-        .dir(&closed)
-        .as_nobody();
-    sv.output().is(
-        "",
-        "fatal: unable to open current directory: access denied\n",
-        100,
-    );
+    let sv = tree.command("sv").args(["status", "web"]).dir(&closed).as_nobody();
+    sv.output().is("", "fatal: unable to open current directory: access denied\n", 100);
 }
 
 /// SV-31: otherwise the exit would be cancelled.
@@ -495,11 +367,7 @@ pub fn u_is_not_sent_to_who_wants_up(suite: &Suite) {
 
 /// SV-31: the second `d` is not sent.
 pub fn d_is_sent_unless_term_was(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(IGNORES_TERM)
-        .control('t', "echo >>asked; exit 1")
-        .running();
+    let web = suite.service("web").run(IGNORES_TERM).control('t', "echo >>asked; exit 1").running();
     web.eventually_has("ready");
     web.sv("o").says("", 0);
     web.eventually_stat("run, want down");

@@ -67,11 +67,7 @@ fn status_of_a_running_service_is_0(suite: &Suite) {
 /// SV-62.
 fn status_of_a_finishing_service_is_0(suite: &Suite) {
     let tree = tree(suite);
-    let service = tree
-        .service("ssh")
-        .run("exit 0")
-        .finish("exec sleep 1000")
-        .supervised();
+    let service = tree.service("ssh").run("exit 0").finish("exec sleep 1000").supervised();
     service.eventually_finishes();
     ssh(&tree, "status").says("finish: ssh: (pid N) Ns\n", 0);
 }
@@ -101,27 +97,16 @@ fn status_that_cannot_be_read_is_4(suite: &Suite) {
     let tree = tree(suite);
     let service = tree.service("ssh").run("exec sleep 1000").running();
     service.write("supervise/status", "short");
-    ssh(&tree, "status").says(
-        "warning: ssh: unable to read supervise/status: bad format\n",
-        4,
-    );
+    ssh(&tree, "status").says("warning: ssh: unable to read supervise/status: bad format\n", 4);
     service.remove("supervise/status");
-    ssh(&tree, "status").says(
-        "warning: ssh: unable to open supervise/status: file does not exist\n",
-        4,
-    );
+    ssh(&tree, "status").says("warning: ssh: unable to open supervise/status: file does not exist\n", 4);
 }
 
 /// SV-61, SV-62.
 fn commands_that_work_are_0(suite: &Suite) {
     let tree = tree(suite);
     let run = "trap '' HUP; echo >ready; exec sleep 1000";
-    let service = tree
-        .service("ssh")
-        .run(run)
-        .check("test -e ready")
-        .down()
-        .supervised();
+    let service = tree.service("ssh").run(run).check("test -e ready").down().supervised();
     ssh(&tree, "start").says("ok: run: ssh: (pid N) Ns, normally down\n", 0);
     ssh(&tree, "reload").says("ok: run: ssh: (pid N) Ns, normally down\n", 0);
     service.eventually_runs();
@@ -161,15 +146,6 @@ fn a_fatal_error_is_151(suite: &Suite) {
     let closed = tree.root().join("closed");
     fs::create_dir(&closed).unwrap();
     set_mode(&closed, 0o711);
-    let output = tree
-        .command("ssh")
-        .arg("status")
-        .dir(&closed)
-        .as_nobody()
-        .output();
-    output.is(
-        "",
-        "fatal: unable to open current directory: access denied\n",
-        151,
-    );
+    let output = tree.command("ssh").arg("status").dir(&closed).as_nobody().output();
+    output.is("", "fatal: unable to open current directory: access denied\n", 151);
 }

@@ -65,48 +65,28 @@ fn older_than_a_second(service: &Service) -> u32 {
 #[track_caller]
 fn two_seconds_ago(status: Status) {
     eventually("the last change is two seconds old", || {
-        SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
-            >= status.unix_seconds() + 2
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() >= status.unix_seconds() + 2
     });
 }
 
 /// SV-34, SV-35.
 pub fn start_waits_until_it_runs(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .control('u', "sleep .5")
-        .down()
-        .supervised();
-    web.sv("start")
-        .says("ok: run: web: (pid N) Ns, normally down\n", 0);
+    let web = suite.service("web").run(SLEEPS).control('u', "sleep .5").down().supervised();
+    web.sv("start").says("ok: run: web: (pid N) Ns, normally down\n", 0);
     assert_eq!(web.stat(), "run");
 }
 
 /// SV-35, SV-44.
 pub fn start_waits_for_the_check(suite: &Suite) {
     let run = "sleep .5; echo >ready; exec sleep 1000";
-    let web = suite
-        .service("web")
-        .run(run)
-        .check("test -e ready")
-        .down()
-        .supervised();
-    web.sv("start")
-        .says("ok: run: web: (pid N) Ns, normally down\n", 0);
+    let web = suite.service("web").run(run).check("test -e ready").down().supervised();
+    web.sv("start").says("ok: run: web: (pid N) Ns, normally down\n", 0);
     assert!(web.has("ready"));
 }
 
 /// SV-36.
 pub fn start_waits_for_finish(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .finish("sleep .5")
-        .running();
+    let web = suite.service("web").run(SLEEPS).finish("sleep .5").running();
     older_than_a_second(&web);
     web.control("d");
     web.eventually_finishes();
@@ -126,13 +106,8 @@ pub fn stop_waits_until_it_is_down(suite: &Suite) {
 
 /// SV-35.
 pub fn stop_waits_for_finish(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .finish("sleep .3; echo >finished")
-        .running();
-    web.sv("-v down")
-        .says("ok: down: web: Ns, normally up\n", 0);
+    let web = suite.service("web").run(SLEEPS).finish("sleep .3; echo >finished").running();
+    web.sv("-v down").says("ok: down: web: Ns, normally up\n", 0);
     assert!(web.has("finished"));
 }
 
@@ -148,16 +123,14 @@ pub fn restart_waits_for_another_process(suite: &Suite) {
 /// SV-4: `tcu`.
 pub fn restart_starts_what_is_down(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).down().supervised();
-    web.sv("restart")
-        .says("ok: run: web: (pid N) Ns, normally down\n", 0);
+    web.sv("restart").says("ok: run: web: (pid N) Ns, normally down\n", 0);
 }
 
 /// SV-4: `tcu`.
 pub fn restart_continues_what_is_paused(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).running();
     let old = older_than_a_second(&web);
-    web.sv("-v pause")
-        .says("ok: run: web: (pid N) Ns, paused\n", 0);
+    web.sv("-v pause").says("ok: run: web: (pid N) Ns, paused\n", 0);
     web.sv("restart").says("ok: run: web: (pid N) Ns\n", 0);
     assert_ne!(web.status().pid, old);
 }
@@ -203,15 +176,13 @@ pub fn reload_and_other_signals_are_not_waited_for(suite: &Suite) {
 pub fn once_is_waited_for_with_v(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).down().supervised();
     two_seconds_ago(web.status());
-    web.sv("-v once")
-        .says("ok: run: web: (pid N) Ns, normally down, want down\n", 0);
+    web.sv("-v once").says("ok: run: web: (pid N) Ns, normally down, want down\n", 0);
 }
 
 /// SV-35, 6.8.
 pub fn pause_and_cont_are_waited_for_with_v(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).running();
-    web.sv("-v pause")
-        .says("ok: run: web: (pid N) Ns, paused\n", 0);
+    web.sv("-v pause").says("ok: run: web: (pid N) Ns, paused\n", 0);
     web.sv("-v cont").says("ok: run: web: (pid N) Ns\n", 0);
 }
 
@@ -227,11 +198,7 @@ pub fn term_and_kill_are_waited_for_with_v(suite: &Suite) {
 
 /// SV-35, 6.8.
 pub fn shutdown_waits_until_runsv_is_gone(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .finish("sleep .3; echo >finished")
-        .running();
+    let web = suite.service("web").run(SLEEPS).finish("sleep .3; echo >finished").running();
     web.sv("shutdown").says("ok: web: runsv not running\n", 0);
     assert!(web.has("finished"));
     assert_eq!(web.runsv.finished().code(), Some(0));
@@ -239,11 +206,7 @@ pub fn shutdown_waits_until_runsv_is_gone(suite: &Suite) {
 
 /// SV-4, SV-35.
 pub fn exit_waits_until_runsv_is_gone_with_v(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .log("cat >/dev/null; echo >ended")
-        .running();
+    let web = suite.service("web").run(SLEEPS).log("cat >/dev/null; echo >ended").running();
     web.log().eventually_runs();
     web.sv("-v exit").says("ok: web: runsv not running\n", 0);
     assert!(web.has("log/ended"));
@@ -259,23 +222,14 @@ pub fn exit_without_v_does_not_wait(suite: &Suite) {
 
 /// SV-4, SV-35.
 pub fn check_asks_the_script(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .check("echo >asked")
-        .running();
+    let web = suite.service("web").run(SLEEPS).check("echo >asked").running();
     web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
     assert!(web.has("asked"));
 }
 
 /// SV-36, QRK-8.
 pub fn check_is_content_with_what_is_down(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .check("exit 1")
-        .down()
-        .supervised();
+    let web = suite.service("web").run(SLEEPS).check("exit 1").down().supervised();
     web.sv("check").says("ok: down: web: Ns\n", 0);
 }
 
@@ -283,11 +237,7 @@ pub fn check_is_content_with_what_is_down(suite: &Suite) {
 fn times_out(service: &Service, words: &str, text: &str) {
     let output = service.sv(words);
     output.says(text, 1);
-    assert!(
-        output.took >= Duration::from_secs(1),
-        "too soon: {:?}",
-        output.took
-    );
+    assert!(output.took >= Duration::from_secs(1), "too soon: {:?}", output.took);
 }
 
 /// SV-35, SV-37.
@@ -300,73 +250,36 @@ pub fn check_times_out_when_the_script_fails(suite: &Suite) {
 pub fn a_stop_that_takes_too_long_is_a_timeout(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
-    times_out(
-        &web,
-        "-w 1 stop",
-        "timeout: run: web: (pid N) Ns, want down, got TERM\n",
-    );
-    times_out(
-        &web,
-        "-w 1 down",
-        "timeout: run: web: (pid N) Ns, want down, got TERM\n",
-    );
+    times_out(&web, "-w 1 stop", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
+    times_out(&web, "-w 1 down", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
     assert_eq!(web.stat(), "run, got TERM, want down");
 }
 
 /// SV-37.
 pub fn a_start_that_takes_too_long_is_a_timeout(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .check("exit 1")
-        .down()
-        .supervised();
-    times_out(
-        &web,
-        "-w 1 start",
-        "timeout: run: web: (pid N) Ns, normally down\n",
-    );
+    let web = suite.service("web").run(SLEEPS).check("exit 1").down().supervised();
+    times_out(&web, "-w 1 start", "timeout: run: web: (pid N) Ns, normally down\n");
 }
 
 /// SV-37, 6.8.
 pub fn a_finish_that_takes_too_long_is_a_timeout(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .finish("exec sleep 1000")
-        .running();
-    times_out(
-        &web,
-        "-w 1 stop",
-        "timeout: finish: web: (pid N) Ns, want down\n",
-    );
+    let web = suite.service("web").run(SLEEPS).finish("exec sleep 1000").running();
+    times_out(&web, "-w 1 stop", "timeout: finish: web: (pid N) Ns, want down\n");
 }
 
 /// SV-37.
 pub fn a_shutdown_that_takes_too_long_is_a_timeout(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
-    times_out(
-        &web,
-        "-w 1 shutdown",
-        "timeout: run: web: (pid N) Ns, want down, got TERM\n",
-    );
+    times_out(&web, "-w 1 shutdown", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
     assert!(web.is_supervised());
 }
 
 /// SV-37, QRK-8.
 pub fn a_forced_stop_kills_in_the_end(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(IGNORES_TERM)
-        .finish("echo $* >told")
-        .running();
+    let web = suite.service("web").run(IGNORES_TERM).finish("echo $* >told").running();
     web.eventually_has("ready");
-    times_out(
-        &web,
-        "-w 1 force-stop",
-        "kill: run: web: (pid N) Ns, want down, got TERM\n",
-    );
+    times_out(&web, "-w 1 force-stop", "kill: run: web: (pid N) Ns, want down, got TERM\n");
     web.eventually_stat("down");
     web.eventually_reads("told", "-1 9\n");
 }
@@ -376,11 +289,7 @@ pub fn a_forced_restart_kills_in_the_end(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
     let old = older_than_a_second(&web);
-    times_out(
-        &web,
-        "-w 1 force-restart",
-        "kill: run: web: (pid N) Ns, got TERM\n",
-    );
+    times_out(&web, "-w 1 force-restart", "kill: run: web: (pid N) Ns, got TERM\n");
     web.eventually_runs_anew(old);
     web.eventually_gone(old);
 }
@@ -390,11 +299,7 @@ pub fn a_forced_reload_kills_in_the_end(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
     let old = older_than_a_second(&web);
-    times_out(
-        &web,
-        "-w 1 force-reload",
-        "kill: run: web: (pid N) Ns, got TERM\n",
-    );
+    times_out(&web, "-w 1 force-reload", "kill: run: web: (pid N) Ns, got TERM\n");
     web.eventually_runs_anew(old);
 }
 
@@ -402,23 +307,14 @@ pub fn a_forced_reload_kills_in_the_end(suite: &Suite) {
 pub fn a_forced_shutdown_kills_in_the_end(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
-    times_out(
-        &web,
-        "-w 1 force-shutdown",
-        "kill: run: web: (pid N) Ns, want down, got TERM\n",
-    );
+    times_out(&web, "-w 1 force-shutdown", "kill: run: web: (pid N) Ns, want down, got TERM\n");
     assert_eq!(web.runsv.finished().code(), Some(0));
 }
 
 /// SV-37.
 pub fn a_forced_stop_of_who_obeys_does_not_kill(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .finish("echo $* >told")
-        .running();
-    web.sv("force-stop")
-        .says("ok: down: web: Ns, normally up\n", 0);
+    let web = suite.service("web").run(SLEEPS).finish("echo $* >told").running();
+    web.sv("force-stop").says("ok: down: web: Ns, normally up\n", 0);
     assert_eq!(web.read("told"), "-1 15\n");
 }
 
@@ -428,62 +324,35 @@ pub fn the_limit_is_seven_seconds(suite: &Suite) {
     web.eventually_has("ready");
     let output = web.sv("stop");
     output.says("timeout: run: web: (pid N) Ns, want down, got TERM\n", 1);
-    assert!(
-        output.took >= Duration::from_secs(7),
-        "too soon: {:?}",
-        output.took
-    );
+    assert!(output.took >= Duration::from_secs(7), "too soon: {:?}", output.took);
 }
 
 /// SV-2: it does not make sv wait.
 pub fn svwait_sets_the_limit_only(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
-    let sv = |word: &str| {
-        web.tree()
-            .command("sv")
-            .args([word, "web"])
-            .env("SVWAIT", "1")
-            .output()
-    };
+    let sv = |word: &str| web.tree().command("sv").args([word, "web"]).env("SVWAIT", "1").output();
     sv("down").says("", 0);
     let output = sv("stop");
     output.says("timeout: run: web: (pid N) Ns, want down, got TERM\n", 1);
-    assert!(
-        (Duration::from_secs(1)..Duration::from_secs(7)).contains(&output.took),
-        "{:?}",
-        output.took
-    );
+    assert!((Duration::from_secs(1)..Duration::from_secs(7)).contains(&output.took), "{:?}", output.took);
 }
 
 /// SV-2.
 pub fn w_beats_svwait(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
-    let sv = web
-        .tree()
-        .command("sv")
-        .args(["-w", "1", "down", "web"])
-        .env("SVWAIT", "1000");
+    let sv = web.tree().command("sv").args(["-w", "1", "down", "web"]).env("SVWAIT", "1000");
     let output = sv.output();
     output.says("timeout: run: web: (pid N) Ns, want down, got TERM\n", 1);
-    assert!(
-        output.took >= Duration::from_secs(1),
-        "too soon: {:?}",
-        output.took
-    );
+    assert!(output.took >= Duration::from_secs(1), "too soon: {:?}", output.took);
 }
 
 /// SV-33, SV-34.
 pub fn services_are_told_in_the_order_they_are_done(suite: &Suite) {
     let tree = suite.tree();
-    let services = [
-        ("slow", "sleep 1.2"),
-        ("quick", ":"),
-        ("slower", "sleep 2.4"),
-    ];
-    let services =
-        services.map(|(name, finish)| tree.service(name).run(SLEEPS).finish(finish).running());
+    let services = [("slow", "sleep 1.2"), ("quick", ":"), ("slower", "sleep 2.4")];
+    let services = services.map(|(name, finish)| tree.service(name).run(SLEEPS).finish(finish).running());
     let text = "ok: down: quick: Ns, normally up\nok: down: slow: Ns, normally up\nok: down: slower: Ns, normally up\n";
     tree.sv("stop slow quick slower").says(text, 0);
     drop(services);
@@ -510,16 +379,8 @@ timeout: run: b: (pid N) Ns, got TERM
 
 /// SV-38.
 pub fn a_runsv_that_vanishes_is_a_failure(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .check("echo >>asked; exit 1")
-        .running();
-    let sv = web
-        .tree()
-        .command("sv")
-        .args(["-w", "20", "check", "web"])
-        .start();
+    let web = suite.service("web").run(SLEEPS).check("echo >>asked; exit 1").running();
+    let sv = web.tree().command("sv").args(["-w", "20", "check", "web"]).start();
     web.eventually_has("asked");
     web.runsv.signal(Signal::SIGKILL);
     sv.finished().says("fail: web: runsv not running\n", 1);
@@ -530,10 +391,7 @@ pub fn the_check_is_called_in_its_directory_without_output(suite: &Suite) {
     let check = "test ! -e /proc/$$/fd/1 || echo >open; echo \"$0 $#\" >called; pwd -P >here; echo aside >&2";
     let web = suite.service("web").run(SLEEPS).check(check).running();
     let output = web.sv("check");
-    assert_eq!(
-        (output.normal().as_str(), output.code()),
-        ("ok: run: web: (pid N) Ns\n", Some(0))
-    );
+    assert_eq!((output.normal().as_str(), output.code()), ("ok: run: web: (pid N) Ns\n", Some(0)));
     assert!(output.stderr.contains("aside\n"), "{output:?}");
     assert_eq!(web.read("called"), "check 0\n");
     assert_eq!(web.read("here"), format!("{}\n", web.dir().display()));
@@ -544,43 +402,23 @@ pub fn the_check_is_called_in_its_directory_without_output(suite: &Suite) {
 pub fn a_check_that_cannot_be_executed_passes(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).file("check", "").running();
     let text = "ok: run: web: (pid N) Ns\n";
-    web.sv("check")
-        .is(text, "warning: unable to run web/check: access denied\n", 0);
+    web.sv("check").is(text, "warning: unable to run web/check: access denied\n", 0);
     web.remove("check");
     web.write_script("check", "#!/nonexistent/sh\n");
-    web.sv("start").is(
-        text,
-        "warning: unable to run web/check: file does not exist\n",
-        0,
-    );
+    web.sv("start").is(text, "warning: unable to run web/check: file does not exist\n", 0);
 }
 
 /// SV-45, SV-50.
 pub fn a_check_that_cannot_be_looked_at_does_not_pass(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .link("check", "check")
-        .running();
+    let web = suite.service("web").run(SLEEPS).link("check", "check").running();
     let output = web.sv("-w 1 check");
-    assert_eq!(
-        (output.normal().as_str(), output.code()),
-        ("timeout: run: web: (pid N) Ns\n", Some(1))
-    );
-    assert!(
-        output
-            .stderr
-            .starts_with("warning: unable to stat web/check: symbolic link loop\n")
-    );
+    assert_eq!((output.normal().as_str(), output.code()), ("timeout: run: web: (pid N) Ns\n", Some(1)));
+    assert!(output.stderr.starts_with("warning: unable to stat web/check: symbolic link loop\n"));
 }
 
 /// SV-34.
 pub fn the_check_is_asked_again_and_again(suite: &Suite) {
-    let web = suite
-        .service("web")
-        .run(SLEEPS)
-        .check("echo >>asked; test $(wc -l <asked) -ge 4")
-        .running();
+    let web = suite.service("web").run(SLEEPS).check("echo >>asked; test $(wc -l <asked) -ge 4").running();
     web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
     assert_eq!(web.lines("asked").len(), 4);
 }
