@@ -175,6 +175,8 @@ fn a_killed_runsv_leaves_its_services_and_a_new_one_starts_a_second_copy(suite: 
     let old = [web.status().pid, web.log().eventually_runs().pid];
     web.runsv.signal(Signal::SIGKILL);
     web.runsv.finished();
+    // A child that was not executed yet still has everything of its parent.
+    web.eventually("nobody listens", |web| !web.is_supervised());
     web.sv("status").says("fail: web: runsv not running\n", 1);
     let anew = web.tree().at("web").supervised();
     anew.eventually_runs_anew(old[0]);

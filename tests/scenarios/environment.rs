@@ -6,8 +6,8 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tests::process::{Process, is_alive};
-use tests::{Command, Service, Suite, Tree, both_suites, eventually_some};
+use tests::process::{Process, inherited_descriptors, is_alive};
+use tests::{Command, Service, Suite, both_suites, eventually, eventually_some};
 
 both_suites! {
     run_is_called_by_its_name_in_its_directory,
@@ -126,15 +126,12 @@ fn group_and_session_are_those_of_runsv(suite: &Suite) {
     }
 }
 
-/// The numbers of its descriptors.
-pub fn numbers(process: &Process) -> Vec<u32> {
-    process.descriptors().into_iter().map(|(number, _)| number).collect()
-}
-
-/// What a program of this tree has open that opens nothing itself.
-pub fn inherited(tree: &Tree, through: impl FnOnce(Command) -> Command) -> Vec<u32> {
-    let sleep = through(tree.command("sleep").arg("999")).start();
-    numbers(&asleep(sleep.pid()))
+/// Waits until a process has these descriptors and no others: one that has just been executed still
+/// reads its libraries.
+#[track_caller]
+pub fn has_just(process: &Process, wanted: &[u32]) {
+    let numbers = || process.descriptors().into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+    eventually(&format!("{} has just {wanted:?}", process.command_line()), || numbers() == wanted);
 }
 
 /// RSV-14, TST-2.
@@ -146,31 +143,33 @@ fn no_descriptor_leaks(suite: &Suite) {
         .log("exec sleep 1000")
         .control('h', "exec sleep 1000")
         .running();
-    let wanted = inherited(web.tree(), |sleep| sleep);
-    assert_eq!(numbers(&asleep(web.status().pid)), wanted);
-    assert_eq!(numbers(&asleep(web.log().eventually_runs().pid)), wanted);
+    let wanted = inherited_descriptors();
+    has_just(&asleep(web.status().pid), &wanted);
+    has_just(&asleep(web.log().eventually_runs().pid), &wanted);
     let script = web.status().pid;
     web.control("h");
     let script = eventually_some("the script sleeps", || {
         let mut sleeping = web.tree().processes_called("sleep 1000").into_iter();
         sleeping.find(|process| process.pid != script && process.pid != web.log().status().pid)
     });
-    assert_eq!(numbers(&script), wanted);
+    has_just(&script, &wanted);
     tests::process::send(script.pid, Signal::SIGKILL);
     web.control("d");
-    assert_eq!(numbers(&asleep(web.eventually_finishes().pid)), wanted);
+    has_just(&asleep(web.eventually_finishes().pid), &wanted);
 }
 
 /// RSV-14.
 fn an_inherited_descriptor_reaches_every_child(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").made();
-    let wanted = inherited(web.tree(), |sleep| sleep.redirected("7</dev/zero"));
-    assert!(wanted.contains(&7));
+    let mut wanted = inherited_descriptors();
+    wanted.extend([7]);
+    wanted.sort_unstable();
+    wanted.dedup();
     let runsv = web.runsv().redirected("7</dev/zero");
     let web = web.supervised_by(runsv);
     for pid in [web.eventually_runs().pid, web.log().eventually_runs().pid] {
         let process = asleep(pid);
-        assert_eq!(numbers(&process), wanted);
+        has_just(&process, &wanted);
         assert!(process.descriptors().contains(&(7, "/dev/zero".to_owned())));
     }
 }
@@ -277,7 +276,7 @@ fn signals_other_than_term_end_runsv_and_leave_the_services(suite: &Suite) {
         let output = web.runsv.finished();
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.ended), Some(signal as i32));
         assert!(pids.into_iter().all(is_alive));
-        assert!(!web.is_supervised());
+        web.eventually("nobody listens", |web| !web.is_supervised());
     }
 }
 

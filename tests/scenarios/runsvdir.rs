@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
-use tests::process::{Process, is_alive};
+use tests::process::{Process, inherited_descriptors, is_alive};
 use tests::{Program, Service, Suite, Tree, both_suites, eventually, eventually_some, nothing_happens_for};
 
-use crate::environment::{inherited, numbers};
+use crate::environment::has_just;
 
 both_suites! {
     every_directory_is_a_service,
@@ -381,7 +381,7 @@ pub fn runsv_starts_clean(suite: &Suite) {
     for set in ["SigBlk", "SigIgn", "SigCgt"] {
         assert_eq!(run.signals(set), [0; 0], "{set}");
     }
-    assert_eq!(numbers(&run), inherited(&tree, |sleep| sleep));
+    has_just(&run, &inherited_descriptors());
     let runsv = Process::find(eventually_runsv_of(&runsvdir, "web")).unwrap();
     assert_eq!(runsv.signals("SigCgt"), [15, 17]);
     assert_eq!(runsv.environment(), runsvdir.process().environment());
