@@ -56,6 +56,20 @@ pub struct Goal {
     steps: Duration,
 }
 
+/// What else is known of the process in a status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// How long ago the time is that stands in the status.
+    pub age: Duration,
+    /// Whether the process lives and has executed its script, as far as can be seen.
+    pub is_program: bool,
+}
+
+impl Life {
+    /// The age up to which it makes a difference whether the script was executed.
+    pub const CHILDHOOD: Duration = NEXT_STEPS;
+}
+
 /// One life of a service.
 pub type Process = (Stamp, u32);
 
@@ -70,12 +84,12 @@ impl Goal {
         Self { signs, before, young: None, steps: FIRST_STEPS }
     }
 
-    /// Judges the status of a service whose runsv lives, so long after the time that stands in it.
-    pub fn verdict(&mut self, now: &Status, age: Duration) -> Verdict {
+    /// Judges the status of a service whose runsv lives.
+    pub fn verdict(&mut self, now: &Status, life: Life) -> Verdict {
         if self.young.take().is_some_and(|young| young != process(now)) {
             self.steps = NEXT_STEPS;
         }
-        let verdict = self.signs.iter().map(|sign| self.shows(*sign, now, age)).max();
+        let verdict = self.signs.iter().map(|sign| self.shows(*sign, now, life)).max();
         let verdict = verdict.unwrap_or(Verdict::Reached);
         if let Verdict::Soon(_) = verdict {
             self.young = Some(process(now));
@@ -88,14 +102,14 @@ impl Goal {
         self.signs.contains(&Sign::Gone)
     }
 
-    fn shows(&self, sign: Sign, now: &Status, age: Duration) -> Verdict {
+    fn shows(&self, sign: Sign, now: &Status, life: Life) -> Verdict {
         let has_process = now.pid != 0;
         let is_running = has_process && now.state == Some(State::Run);
         let is_down = !has_process && now.state == Some(State::Down);
         // The whole stamp: a service that was started in this very second is still the old one.
         let is_another = now.since != self.before.since;
         match sign {
-            Sign::Up => self.when_settled(is_running && now.want == Want::Up, age),
+            Sign::Up => self.when_settled(is_running && now.want == Want::Up, life),
             Sign::Down => when(is_down && now.want != Want::Up),
             Sign::Once if has_process => when(now.want != Want::Up),
             Sign::Once => when(is_another),
@@ -103,17 +117,20 @@ impl Goal {
             Sign::Paused => when(!has_process || now.is_paused),
             Sign::Continued => when(!has_process || !now.is_paused),
             Sign::Renewed if !has_process && now.want != Want::Up => Verdict::Reached,
-            Sign::Renewed => self.when_settled(has_process && is_another && !now.got_term, age),
-            Sign::AsRequested if now.want == Want::Up => self.when_settled(is_running, age),
+            Sign::Renewed => self.when_settled(has_process && is_another && !now.got_term, life),
+            Sign::AsRequested if now.want == Want::Up => self.when_settled(is_running, life),
             Sign::AsRequested => when(is_down),
         }
     }
 
-    fn when_settled(&self, fact: bool, age: Duration) -> Verdict {
-        match self.steps.saturating_sub(age) {
-            _ if !fact => Verdict::NotYet,
-            Duration::ZERO => Verdict::IfCheckAgrees,
-            rest => Verdict::Soon(rest),
+    fn when_settled(&self, fact: bool, life: Life) -> Verdict {
+        if !fact {
+            return Verdict::NotYet;
+        }
+        match self.steps.saturating_sub(life.age) {
+            // Whoever is still no program after so long runs something that is called like runsv.
+            Duration::ZERO if life.is_program || life.age >= NEXT_STEPS => Verdict::IfCheckAgrees,
+            rest => Verdict::Soon(rest.max(FIRST_STEPS / 2)),
         }
     }
 }
@@ -147,8 +164,12 @@ mod tests {
         Status { want, pid: 8, state: Some(State::Finish), ..bare(stamp(since)) }
     }
 
+    fn aged(age: Duration) -> Life {
+        Life { age, is_program: true }
+    }
+
     fn verdict(sign: &'static [Sign], before: Status, now: Status) -> Verdict {
-        Goal::new(sign, before).verdict(&now, FIRST_STEPS)
+        Goal::new(sign, before).verdict(&now, aged(FIRST_STEPS))
     }
 
     #[test]
@@ -164,18 +185,29 @@ mod tests {
     fn a_new_process_has_to_survive_its_first_steps() {
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
         let first = running(2, Want::Up);
-        assert_eq!(goal.verdict(&first, FIRST_STEPS / 4), Verdict::Soon(FIRST_STEPS / 4 * 3));
-        assert_eq!(goal.verdict(&first, FIRST_STEPS), IfCheckAgrees);
+        assert_eq!(goal.verdict(&first, aged(FIRST_STEPS / 4)), Verdict::Soon(FIRST_STEPS / 4 * 3));
+        assert_eq!(goal.verdict(&first, aged(FIRST_STEPS)), IfCheckAgrees);
     }
 
     #[test]
     fn when_one_process_has_stumbled_the_next_is_watched_for_longer() {
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        assert_eq!(goal.verdict(&running(2, Want::Up), Duration::ZERO), Verdict::Soon(FIRST_STEPS));
-        assert_eq!(goal.verdict(&down(3, Want::Up), Duration::ZERO), NotYet);
+        assert_eq!(goal.verdict(&running(2, Want::Up), aged(Duration::ZERO)), Verdict::Soon(FIRST_STEPS));
+        assert_eq!(goal.verdict(&down(3, Want::Up), aged(Duration::ZERO)), NotYet);
         let second = running(4, Want::Up);
-        assert_eq!(goal.verdict(&second, FIRST_STEPS), Verdict::Soon(NEXT_STEPS.saturating_sub(FIRST_STEPS)));
-        assert_eq!(goal.verdict(&second, NEXT_STEPS), IfCheckAgrees);
+        assert_eq!(
+            goal.verdict(&second, aged(FIRST_STEPS)),
+            Verdict::Soon(NEXT_STEPS.saturating_sub(FIRST_STEPS))
+        );
+        assert_eq!(goal.verdict(&second, aged(NEXT_STEPS)), IfCheckAgrees);
+    }
+
+    #[test]
+    fn a_process_that_is_not_yet_its_program_does_not_count() {
+        let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
+        let mut after = |age| goal.verdict(&running(2, Want::Up), Life { is_program: false, age });
+        assert_eq!(after(FIRST_STEPS * 9), Verdict::Soon(FIRST_STEPS / 2));
+        assert_eq!(after(NEXT_STEPS), IfCheckAgrees);
     }
 
     #[test]

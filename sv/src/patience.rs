@@ -10,10 +10,10 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use servicedir::visitor::{Change, Refusal, Watch};
 use servicedir::{Command, Status};
-use unix::{Pid, Poller, Signal};
+use unix::{Pid, Poller, Signal, proc};
 
 use crate::check::{self, Checks};
-use crate::goal::{Goal, Process, Verdict, process};
+use crate::goal::{Goal, Life, Process, Verdict, process};
 use crate::report::Report;
 use crate::service::Service;
 
@@ -287,9 +287,7 @@ impl<'a> Waiting<'a> {
                 return false;
             }
         };
-        // The label of a moment to come is the work of a clock that was set: that is no young process.
-        let age = SystemTime::now().duration_since(status.since.time()).unwrap_or(Duration::MAX);
-        match goal.verdict(&status, age) {
+        match goal.verdict(&status, life(&status)) {
             Verdict::NotYet => return false,
             Verdict::Soon(rest) => {
                 self.look_at = Some(Instant::now() + rest);
@@ -390,5 +388,23 @@ impl<'a> Waiting<'a> {
             self.check = Check::Unasked;
             check::kill(check);
         }
+    }
+}
+
+/// What the kernel knows of the process in a status.
+fn life(status: &Status) -> Life {
+    // The label of a moment to come is the work of a clock that was set: that is no young process.
+    let age = SystemTime::now().duration_since(status.since.time()).unwrap_or(Duration::MAX);
+    Life { age, is_program: age >= Life::CHILDHOOD || is_program(status.pid) }
+}
+
+/// Whether a child of runsv lives and is no longer called as runsv is. Without /proc it does.
+fn is_program(pid: u32) -> bool {
+    let stat = |pid: u32| proc::stat(Pid::from_raw(i32::try_from(pid).ok()?));
+    match stat(pid) {
+        Some(child) => {
+            child.state != 'Z' && proc::stat(child.parent).is_none_or(|runsv| runsv.name != child.name)
+        }
+        None => stat(std::process::id()).is_none(),
     }
 }
