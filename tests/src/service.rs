@@ -13,7 +13,7 @@ use crate::command::{Command, Output, Program};
 use crate::process;
 use crate::status::{DOWN, FINISH, RUN, Status};
 use crate::tree::Tree;
-use crate::wait::{eventually, eventually_some};
+use crate::wait::{eventually, eventually_same, eventually_some};
 
 /// Describes a service directory; [`made`](Self::made) writes it.
 #[derive(Debug)]
@@ -399,14 +399,4 @@ impl Deref for Supervised {
     fn deref(&self) -> &Service {
         &self.service
     }
-}
-
-/// Waits until something reads like this; shows both when it never does.
-#[track_caller]
-fn eventually_same(what: &str, wanted: &str, mut read: impl FnMut() -> String) {
-    let mut last = String::new();
-    eventually(&format!("{what} reads {wanted:?}"), || {
-        last = read();
-        last == wanted
-    });
 }

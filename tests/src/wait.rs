@@ -28,6 +28,20 @@ pub fn eventually_some<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) ->
     }
 }
 
+/// Waits until something reads like this; panics with both when it never does.
+#[track_caller]
+pub fn eventually_same(what: &str, wanted: &str, mut read: impl FnMut() -> String) {
+    let start = Instant::now();
+    loop {
+        let is = read();
+        if is == wanted {
+            return;
+        }
+        assert!(start.elapsed() < LIMIT, "awaited in vain: {what}\n wanted: {wanted:?}\n     is: {is:?}");
+        thread::sleep(STEP);
+    }
+}
+
 /// Shows that something stays as it is: the condition must hold at every look until the time is over.
 #[track_caller]
 pub fn nothing_happens_for(time: Duration, what: &str, mut still_so: impl FnMut() -> bool) {
