@@ -31,7 +31,7 @@ mod ours {
         let web = Suite::ours()
             .service("web")
             .run("exec sleep 1000")
-            .check("echo loud && readlink /proc/$$/fd/1 >output; exit 0")
+            .check("echo loud && device=$(readlink /proc/$$/fd/1); echo \"$device\" >output; exit 0")
             .running();
         web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
         web.eventually_reads("output", "/dev/null\n");
