@@ -35,7 +35,7 @@ impl Checks {
     pub fn start(&self, dir: &ServiceDir) -> Result<Pid, Errno> {
         let stderr = std::io::stderr();
         let stdout = self.null.as_ref().map_or_else(|| stderr.as_fd(), AsFd::as_fd);
-        Program::new("./check")
+        Program::new("check")
             .current_dir(dir.path())
             .stdout(stdout)
             .default_signals(&[Signal::CHLD])

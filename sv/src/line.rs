@@ -29,7 +29,7 @@ pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down:
         (!has_process && !has_down, ", normally up"),
         (has_process && status.is_paused, ", paused"),
         (!has_process && status.want == Want::Up, ", want up"),
-        (has_process && status.want != Want::Up, ", want down"),
+        (has_process && matches!(status.want, Want::Down | Want::Exit), ", want down"),
         (has_process && status.got_term, ", got TERM"),
     ];
     for (_, words) in facts.iter().filter(|(is_so, _)| *is_so) {

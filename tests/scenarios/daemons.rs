@@ -28,7 +28,7 @@ fn init(tree: &Tree) -> Namespace {
 
 /// TERM, and then the orderly end.
 #[track_caller]
-fn stopped(container: Namespace) -> String {
+fn stopped(container: &Namespace) -> String {
     container.signal(Signal::SIGTERM);
     let end = container.finished();
     assert_eq!(end.code(), Some(0), "{}\n{}", end.stdout, end.stderr);
@@ -63,7 +63,7 @@ fn redis_has_its_last_write_on_disk() {
         .made();
     let container = init(&tree);
     assert_eq!(redis_says(&socket, "SET last write-of-the-day"), "+OK\r\n+OK\r\n");
-    stopped(container);
+    stopped(&container);
     let dump = fs::read(tree.services().join("redis/dump.rdb")).expect("a dump");
     assert!(dump.windows(16).any(|window| window == b"write-of-the-day"));
 
@@ -72,7 +72,7 @@ fn redis_has_its_last_write_on_disk() {
         Some(redis_says(&socket, "GET last")).filter(|answer| !answer.contains("LOADING"))
     });
     assert!(answer.contains("write-of-the-day"), "{answer}");
-    stopped(again);
+    stopped(&again);
 }
 
 /// An orderly shutdown is in the log, and the next start needs no recovery.
@@ -118,13 +118,13 @@ fn postgres_needs_no_recovery_after_the_stop() {
     let container = init(&tree);
     eventually("postgres accepts connections", || sql("select 1").stdout == "1\n");
     assert_eq!(sql("create table kept as select 42 as answer").code(), Some(0));
-    stopped(container);
+    stopped(&container);
     assert!(log().contains("database system is shut down"), "{}", log());
 
     let again = init(&tree);
     eventually("postgres accepts connections again", || sql("select 1").stdout == "1\n");
     assert_eq!(sql("select answer from kept").stdout, "42\n");
-    stopped(again);
+    stopped(&again);
     assert!(log().contains("database system was shut down at"), "{}", log());
     for trouble in ["was interrupted", "not properly shut down", "redo starts"] {
         assert!(!log().contains(trouble), "{}", log());
@@ -179,7 +179,7 @@ fn nginx_serves_a_download_in_flight_to_its_last_byte() {
         client.read_to_end(&mut answer).expect("the download goes on");
         answer
     });
-    let said = stopped(container);
+    let said = stopped(&container);
     let answer = download.join().expect("the client reads");
     let body = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a header") + 4;
     assert_eq!(answer.len() - body, SIZE, "cut off: {said}");

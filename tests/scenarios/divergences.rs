@@ -11,6 +11,43 @@ mod ours {
     use tests::status::DOWN;
     use tests::{Suite, eventually_some, nothing_happens_for};
 
+    /// The bytes are always written: `sv down; sv up` ends up, however quickly they follow.
+    #[test]
+    fn sv_31_down_and_up_in_quick_succession_end_up() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").running();
+        let old = web.status().pid;
+        // A runsv that does not listen just now keeps in its fifo what it is sent.
+        web.runsv.signal(Signal::SIGSTOP);
+        web.sv("down").says("", 0);
+        web.sv("up").says("", 0);
+        web.runsv.signal(Signal::SIGCONT);
+        web.eventually_runs_anew(old);
+        assert_eq!(web.status().want, b'u');
+    }
+
+    /// The check's output goes nowhere, but there is somewhere for it to go.
+    #[test]
+    fn sv_44_a_check_prints_into_the_null_device() {
+        let web = Suite::ours()
+            .service("web")
+            .run("exec sleep 1000")
+            .check("echo loud && device=$(readlink /proc/$$/fd/1); echo \"$device\" >output; exit 0")
+            .running();
+        web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
+        web.eventually_reads("output", "/dev/null\n");
+    }
+
+    /// A check that cannot be executed agrees to nothing, and says why once.
+    #[test]
+    fn sv_45_a_check_that_cannot_be_executed_does_not_pass() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").file("check", "").running();
+        web.sv("-w 1 check").is(
+            "timeout: run: web: (pid N) Ns\n",
+            "warning: unable to run web/check: access denied\n",
+            1,
+        );
+    }
+
     /// The rest after a quick death eats no bytes: none of them is handled only after another start.
     #[test]
     fn dev_1_bytes_are_handled_during_the_rest() {
@@ -240,6 +277,25 @@ mod ours {
 /// What the original does.
 mod theirs {
     use std::time::Duration;
+
+    /// A byte that the record seems to hold already is not written, and so is lost.
+    #[test]
+    fn sv_31_what_is_wanted_already_is_not_sent() {
+        crate::sv_lines::u_is_not_sent_to_who_wants_up(Suite::theirs());
+        crate::sv_lines::d_is_sent_unless_term_was(Suite::theirs());
+    }
+
+    /// The check's output is closed.
+    #[test]
+    fn sv_44_a_check_has_no_output() {
+        crate::sv_waiting::the_check_is_called_in_its_directory_without_output(Suite::theirs());
+    }
+
+    /// A check that cannot be executed is passed.
+    #[test]
+    fn sv_45_a_check_that_cannot_be_executed_passes() {
+        crate::sv_waiting::a_check_that_cannot_be_executed_passes(Suite::theirs());
+    }
 
     use nix::sys::signal::Signal;
     use tests::{Suite, nothing_happens_for};

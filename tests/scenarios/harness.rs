@@ -37,7 +37,7 @@ fn a_program_starts_with_a_clean_slate() {
         assert_eq!(sleep.signals(set), [0; 0], "{set}");
     }
     assert_eq!(sleep.fact("Umask").as_deref(), Some("0022"));
-    assert_eq!(sleep.environment().len(), 3, "{:?}", sleep.environment());
+    assert_eq!(sleep.environment().len(), 4, "{:?}", sleep.environment());
 }
 
 /// The decoder reads the contract's worked example.

@@ -34,8 +34,6 @@ both_suites! {
     a_down_that_cannot_be_looked_at_is_warned_about,
     a_command_prints_nothing_by_itself,
     a_current_directory_that_may_not_be_read_is_fatal,
-    u_is_not_sent_to_who_wants_up,
-    d_is_sent_unless_term_was,
 }
 
 fn sleeping(suite: &Suite) -> Supervised {

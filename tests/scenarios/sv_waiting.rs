@@ -44,8 +44,6 @@ both_suites! {
     services_are_told_in_the_order_they_are_done,
     a_failure_does_not_keep_the_others_from_being_waited_for,
     a_runsv_that_vanishes_is_a_failure,
-    the_check_is_called_in_its_directory_without_output,
-    a_check_that_cannot_be_executed_passes,
     a_check_that_cannot_be_looked_at_does_not_pass,
     the_check_is_asked_again_and_again,
     up_with_v_on_a_running_service_is_ok_at_once,
