@@ -200,6 +200,13 @@ mod ours {
         sv.output().says("ok: run: web/: (pid N) Ns\n", 0);
     }
 
+    /// The question is about the service, not about its log.
+    #[test]
+    fn dev_11_status_as_an_init_script_is_that_of_the_service() {
+        let web = super::down_with_a_log(Suite::ours());
+        assert_eq!(web.tree().command("web").arg("status").output().code(), Some(3));
+    }
+
     /// A killed process is waited for, then finish is told, then comes the restart.
     #[test]
     fn dev_15_k_and_u_start_no_second_copy() {
@@ -372,6 +379,13 @@ mod theirs {
         sv.output().says("fail: web/: unable to change to service directory: file does not exist\n", 1);
     }
 
+    /// The log decides.
+    #[test]
+    fn dev_11_status_as_an_init_script_is_that_of_the_log() {
+        let web = super::down_with_a_log(Suite::theirs());
+        assert_eq!(web.tree().command("web").arg("status").output().code(), Some(0));
+    }
+
     /// It is run again, and told about itself.
     #[test]
     fn dev_15_k_during_finish_runs_a_second_finish() {
@@ -468,6 +482,14 @@ fn with_k_during_finish(suite: &Suite) -> Supervised {
     web.control("kdp");
     web.eventually("the bytes are handled", |web| web.status().paused == 1);
     web.write("go", "");
+    web
+}
+
+/// A service that is down while its log runs, and sv under its name.
+fn down_with_a_log(suite: &Suite) -> Supervised {
+    let web = suite.service("web").run("exec sleep 1000").down().log("exec cat").supervised();
+    web.log().eventually_runs();
+    std::os::unix::fs::symlink("sv", web.tree().bin().join("web")).unwrap();
     web
 }
 

@@ -17,8 +17,8 @@ use crate::wait::{eventually, eventually_some};
 /// A program about to run.
 ///
 /// It gets default signal dispositions and an empty mask, umask 022, null as its input, the tree's
-/// services directory as its working directory, and an environment of just `PATH`, `SVDIR` and the
-/// marker of the tree. The suite's programs come first on that `PATH`.
+/// services directory as its working directory, and an environment of just `PATH`, `SVDIR`,
+/// `SVWAIT` (60 seconds) and the marker of the tree. The suite's programs come first on that `PATH`.
 #[derive(Debug)]
 pub struct Command {
     tree: Tree,
@@ -39,6 +39,8 @@ impl Command {
             (MARKER.into(), tree.root().into()),
             ("PATH".into(), path.into()),
             ("SVDIR".into(), tree.services().into()),
+            // Far more than anything takes, for a machine that stands still for a while.
+            ("SVWAIT".into(), "60".into()),
         ];
         Self {
             tree: tree.clone(),
