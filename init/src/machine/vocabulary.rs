@@ -60,6 +60,17 @@ pub enum Event {
         /// How, if its runsv tells.
         ending: Option<Ending>,
     },
+    /// A critical service has done something.
+    CriticalChanged(String),
+    /// Something was put into the services directory.
+    DirectoryChanged,
+    /// Outcome: these critical services are watched.
+    CriticalWatched {
+        /// All that are watched.
+        names: Vec<String>,
+        /// Whether some cannot be watched yet.
+        is_complete: bool,
+    },
     /// What the status of supervisors says: whether their services are down.
     Statuses(Vec<(Pid, bool)>),
     /// Outcome: the hooks of a stage.
@@ -180,8 +191,10 @@ pub enum Action {
     StartCommand,
     /// Start runsvdir.
     StartScanner,
-    /// Watch the services that are marked critical.
+    /// Watch the services that are marked critical: [`Event::CriticalWatched`].
     WatchCritical,
+    /// See whether a critical service has ended by itself: [`Event::CriticalEnded`].
+    JudgeCritical(String),
     /// The terminal's foreground is init's again.
     TakeTerminal,
     /// Send a signal to a process.
