@@ -87,7 +87,8 @@ impl Hands {
             }
             Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
             Action::Hurry => self.nice = start::hurry(),
-            Action::EndStrays(spare) => kill::end_strays(&spare),
+            Action::EndStrays(supervisors) => kill::end_strays(&supervisors),
+            Action::EndAdopted(spare) => kill::end_adopted(&spare),
             Action::Sweep(signal) => return Some(Event::Swept(kill::sweep(signal, &mut self.named))),
         }
         None

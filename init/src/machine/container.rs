@@ -181,7 +181,7 @@ impl Container {
             Event::CriticalWatched { names, is_complete } => self.sentry.watched(names, is_complete, now),
             Event::Statuses(statuses) => {
                 for (supervisor, is_down) in statuses {
-                    self.roster.note_status(supervisor, is_down);
+                    self.roster.note_status(supervisor, is_down, now);
                 }
             }
             Event::HooksFound(stage, hooks) => self.hooks_found(stage, hooks),
@@ -405,6 +405,10 @@ impl Container {
             stop.look_due = Some(if self.roster.is_any_waiting() { now } else { now + QUIET });
         }
         self.actions.extend(asked);
+        let clearable = self.roster.take_clearable(now);
+        if !clearable.is_empty() {
+            self.actions.push_back(Action::EndStrays(clearable));
+        }
         let late = self.roster.late(now);
         if !late.is_empty() {
             self.actions.push_back(Action::Press(late));
@@ -433,9 +437,9 @@ impl Container {
 
     fn begin_flush(&mut self) -> Phase {
         if !self.is_childless && !self.roster.is_empty() {
-            // What services have left behind may hold the pipes the loggers read.
+            // What services have left to init may hold the pipes the loggers read, too.
             let spare = self.roster.processes();
-            self.ask(Action::EndStrays(spare));
+            self.ask(Action::EndAdopted(spare));
         }
         Phase::Flush
     }

@@ -213,8 +213,11 @@ pub enum Action {
     Press(Vec<Late>),
     /// Go before all others where that is allowed: there is a grace to keep.
     Hurry,
-    /// TERM to what services have left behind, sparing loggers, supervisors and these.
+    /// TERM to what these supervisors, whose services are down, still have for children, but for
+    /// loggers and control scripts.
     EndStrays(Vec<Pid>),
+    /// TERM to what services have left to init, sparing these.
+    EndAdopted(Vec<Pid>),
     /// A signal to whatever is left: [`Event::Swept`].
     Sweep(Signal),
 }
