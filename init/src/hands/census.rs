@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use servicedir::visitor::Visitor;
 use servicedir::{ServiceDir, Status};
 use unix::{Pid, has_children, proc};
 
@@ -126,7 +127,7 @@ fn recorded(pid: Pid, directory: &Path) -> Option<String> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
-/// A service's record.
+/// A service's record, whether or not its runsv lives.
 pub fn status(service: &ServiceDir) -> Option<Status> {
-    Status::from_bytes(&fs_err::read(service.status()).ok()?)
+    Visitor::of(service.clone()).last_status().ok()
 }

@@ -81,17 +81,22 @@ fn press_one(tree: &Tree, late: Late) -> Vec<String> {
     }
 }
 
-/// TERM to what is neither a service on its way down nor a logger.
-pub fn end_strays(spare: &[Pid]) {
+/// TERM to what supervisors have for children that is neither a logger nor a control script: their
+/// services are down.
+pub fn end_strays(supervisors: &[Pid]) {
     let tree = Tree::read();
-    for child in tree.children(nix::unistd::getpid()) {
-        if !spare.contains(child) {
-            strike(&tree, &[*child], &NOBODY, Signal::TERM);
-        } else if is_supervisor(*child) {
-            let logger: BTreeSet<Pid> = logger_of(*child).into_iter().collect();
-            strike(&tree, tree.children(*child), &logger, Signal::TERM);
-        }
+    for supervisor in supervisors {
+        let mut spared: BTreeSet<Pid> = logger_of(*supervisor).into_iter().collect();
+        spared.extend(tree.children(*supervisor).iter().copied().filter(|pid| is_control_script(*pid)));
+        strike(&tree, tree.children(*supervisor), &spared, Signal::TERM);
     }
+}
+
+/// TERM to the children of init but these, and to theirs.
+pub fn end_adopted(spare: &[Pid]) {
+    let tree = Tree::read();
+    let spare: BTreeSet<Pid> = spare.iter().copied().collect();
+    strike(&tree, tree.children(nix::unistd::getpid()), &spare, Signal::TERM);
 }
 
 /// A signal to whatever is left; says, of a KILL, whom it hit that was not named before.
@@ -154,6 +159,11 @@ fn strike(tree: &Tree, heads: &[Pid], spared: &BTreeSet<Pid>, signal: Signal) ->
 
 fn is_supervisor(pid: Pid) -> bool {
     super::census::supervised(&proc::arguments(pid)).is_some()
+}
+
+/// Whether a process was started as `control/BYTE`, by itself or by its interpreter.
+fn is_control_script(pid: Pid) -> bool {
+    proc::arguments(pid).iter().any(|argument| argument.starts_with(b"control/"))
 }
 
 /// The log service's process of a runsv.

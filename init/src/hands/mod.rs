@@ -1,6 +1,7 @@
 //! The hands: they do what the machine asks for, and decide nothing.
 
 mod census;
+mod critical;
 mod hooks;
 mod kill;
 mod lookout;
@@ -70,7 +71,10 @@ impl Hands {
             }
             Action::StartCommand => return Some(outcome(Job::Command, self.start_command())),
             Action::StartScanner => return Some(outcome(Job::Scanner, self.start_scanner())),
-            Action::WatchCritical => {}
+            Action::WatchCritical => {
+                return self.lookout.as_mut().map(|lookout| lookout.watch_critical(&self.directory));
+            }
+            Action::JudgeCritical(name) => return self.lookout.as_mut()?.judge(&name),
             Action::TakeTerminal => start::take_terminal(),
             // Whoever is gone has nothing to be told any more.
             Action::Signal(to, signal) => drop(signal.send(to)),
@@ -79,11 +83,12 @@ impl Hands {
             Action::EndOrphan(pid) => kill::end_orphan(pid),
             Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory),
             Action::WatchStatus(supervisors) => {
-                return self.lookout.as_mut().map(|lookout| Event::Statuses(lookout.watch(&supervisors)));
+                return self.lookout.as_mut().map(|lookout| lookout.watch(&supervisors));
             }
             Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
             Action::Hurry => self.nice = start::hurry(),
-            Action::EndStrays(spare) => kill::end_strays(&spare),
+            Action::EndStrays(supervisors) => kill::end_strays(&supervisors),
+            Action::EndAdopted(spare) => kill::end_adopted(&spare),
             Action::Sweep(signal) => return Some(Event::Swept(kill::sweep(signal, &mut self.named))),
         }
         None
@@ -95,9 +100,8 @@ impl Hands {
     }
 
     /// What the watched services did.
-    pub fn watched(&mut self) -> Option<Event> {
-        let statuses = self.lookout.as_mut()?.read();
-        (!statuses.is_empty()).then_some(Event::Statuses(statuses))
+    pub fn watched(&mut self) -> Vec<Event> {
+        self.lookout.as_mut().map(Lookout::read).unwrap_or_default()
     }
 
     /// What children have said that could not start.

@@ -12,6 +12,7 @@ use super::hook_run::{HookRun, Running};
 use super::plan::Plan;
 use super::roster::Roster;
 use super::scanner::Scanner;
+use super::sentry::Sentry;
 use super::verdict::{CANNOT_RUN, NOT_FOUND, Reason, exit_code};
 use super::vocabulary::{Action, Child, Event, Job, Kind, Stage, Weight};
 use super::words::{counted, listed, seconds};
@@ -52,6 +53,7 @@ pub struct Container {
     setup: Setup,
     phase: Phase,
     scanner: Scanner,
+    sentry: Sentry,
     command: Command,
     roster: Roster,
     stop: Option<Stop>,
@@ -147,6 +149,7 @@ impl Container {
         let mut container = Self {
             phase: Phase::Boot(HookRun::of(Stage::Start, setup.start_hooks.clone())),
             scanner: Scanner::default(),
+            sentry: Sentry::default(),
             command: if setup.command.is_some() { Command::Due } else { Command::None },
             roster: Roster::default(),
             stop: None,
@@ -164,7 +167,7 @@ impl Container {
     pub fn handle(&mut self, event: Event, now: Instant) {
         match event {
             Event::Signal(signal) if is_request(signal) => self.requested(signal, now),
-            Event::Signal(signal) => self.pass_on(signal),
+            Event::Signal(signal) => self.pass_on(signal, now),
             Event::Reaped { deaths, failures, is_childless } => {
                 self.is_childless = is_childless;
                 for (pid, ending) in deaths {
@@ -173,9 +176,12 @@ impl Container {
                 }
             }
             Event::CriticalEnded { name, ending } => self.begin_stop(Reason::Critical { name, ending }, now),
+            Event::CriticalChanged(name) => self.sentry.changed(name, now),
+            Event::DirectoryChanged => self.sentry.look_soon(now),
+            Event::CriticalWatched { names, is_complete } => self.sentry.watched(names, is_complete, now),
             Event::Statuses(statuses) => {
                 for (supervisor, is_down) in statuses {
-                    self.roster.note_status(supervisor, is_down);
+                    self.roster.note_status(supervisor, is_down, now);
                 }
             }
             Event::HooksFound(stage, hooks) => self.hooks_found(stage, hooks),
@@ -215,7 +221,8 @@ impl Container {
 
     /// When time passing is an event.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let scanner = self.scanner.restart_due().filter(|_| self.is_serving());
+        let scanner = [self.scanner.restart_due(), self.sentry.next_deadline()].into_iter().flatten().min();
+        let scanner = scanner.filter(|_| self.is_serving());
         let Some(stop) = &self.stop else { return scanner };
         let plan = &stop.plan;
         let in_phase = match &self.phase {
@@ -308,6 +315,13 @@ impl Container {
             self.ask(Action::StartCommand);
         } else if self.setup.directory.is_some() && self.scanner.start(now) {
             self.ask(Action::StartScanner);
+            self.sentry.look_soon(now);
+        }
+        if self.sentry.is_look_due(now) {
+            self.ask(Action::WatchCritical);
+        }
+        for name in self.sentry.due(now) {
+            self.ask(Action::JudgeCritical(name));
         }
     }
 
@@ -391,6 +405,10 @@ impl Container {
             stop.look_due = Some(if self.roster.is_any_waiting() { now } else { now + QUIET });
         }
         self.actions.extend(asked);
+        let clearable = self.roster.take_clearable(now);
+        if !clearable.is_empty() {
+            self.actions.push_back(Action::EndStrays(clearable));
+        }
         let late = self.roster.late(now);
         if !late.is_empty() {
             self.actions.push_back(Action::Press(late));
@@ -419,9 +437,9 @@ impl Container {
 
     fn begin_flush(&mut self) -> Phase {
         if !self.is_childless && !self.roster.is_empty() {
-            // What services have left behind may hold the pipes the loggers read.
+            // What services have left to init may hold the pipes the loggers read, too.
             let spare = self.roster.processes();
-            self.ask(Action::EndStrays(spare));
+            self.ask(Action::EndAdopted(spare));
         }
         Phase::Flush
     }
@@ -741,7 +759,10 @@ impl Container {
 
     // Signals for COMMAND.
 
-    fn pass_on(&mut self, signal: Signal) {
+    fn pass_on(&mut self, signal: Signal, now: Instant) {
+        if signal == Signal::HUP {
+            self.sentry.look_soon(now);
+        }
         match (self.command, self.scanner.pid()) {
             (Command::Up { pid, .. }, _) => self.signal_command(pid, signal),
             // Without a COMMAND, a HUP means: look at the services directory now.
@@ -823,7 +844,7 @@ impl Container {
     /// Each second, who is still up.
     fn report(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
-        if stop.next_report > now {
+        if stop.next_report > now || matches!(self.phase, Phase::Over(_)) {
             return;
         }
         while stop.next_report <= now {

@@ -6,9 +6,13 @@ pub mod order;
 pub mod plan;
 pub mod roster;
 pub mod scanner;
+pub mod sentry;
 pub mod verdict;
 pub mod vocabulary;
 pub mod words;
 
 pub use container::{Container, Setup};
 pub use vocabulary::{Action, Child, Event, Job, Kind, Late, Pressure, Stage, Weight};
+
+#[cfg(test)]
+mod tests;

@@ -35,8 +35,14 @@ struct Member {
     role: Role,
     way: Way,
     is_down: bool,
+    /// When whatever it has left behind is told to end, once it is down.
+    clear_at: Option<Instant>,
     was_killed: bool,
 }
+
+/// How long a service is down before what it has left behind is told to end: it may hold the pipe
+/// that the logger reads.
+const CLEAR_AFTER: Duration = Duration::from_millis(50);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -102,6 +108,7 @@ impl Roster {
                 role,
                 way: Way::Waiting,
                 is_down: role == Role::OrphanedLogger,
+                clear_at: None,
                 was_killed: false,
             });
         }
@@ -193,10 +200,22 @@ impl Roster {
     }
 
     /// A supervisor's status was read.
-    pub fn note_status(&mut self, supervisor: Pid, is_down: bool) {
+    pub fn note_status(&mut self, supervisor: Pid, is_down: bool, now: Instant) {
         if let Some(member) = self.members.get_mut(&supervisor) {
+            if is_down && !member.is_down {
+                member.clear_at = Some(now + CLEAR_AFTER);
+            }
             member.is_down = is_down;
         }
+    }
+
+    /// The supervisors whose services are down for a while, and who are still there themselves.
+    pub fn take_clearable(&mut self, now: Instant) -> Vec<Pid> {
+        self.members
+            .iter_mut()
+            .filter(|(_, member)| member.is_down && matches!(member.way, Way::Asked { .. }))
+            .filter_map(|(pid, member)| member.clear_at.take_if(|due| *due <= now).map(|_| *pid))
+            .collect()
     }
 
     /// A process has died; if it stood for a service, the line that says so.
@@ -279,7 +298,7 @@ impl Roster {
         self.members
             .values()
             .filter_map(|member| match member.way {
-                Way::Asked { next, .. } => next.map(|(_, due)| due),
+                Way::Asked { next, .. } => next.map(|(_, due)| due).into_iter().chain(member.clear_at).min(),
                 Way::Waiting => None,
             })
             .min()

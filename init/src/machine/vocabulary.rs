@@ -60,6 +60,17 @@ pub enum Event {
         /// How, if its runsv tells.
         ending: Option<Ending>,
     },
+    /// A critical service has done something.
+    CriticalChanged(String),
+    /// Something was put into the services directory.
+    DirectoryChanged,
+    /// Outcome: these critical services are watched.
+    CriticalWatched {
+        /// All that are watched.
+        names: Vec<String>,
+        /// Whether some cannot be watched yet.
+        is_complete: bool,
+    },
     /// What the status of supervisors says: whether their services are down.
     Statuses(Vec<(Pid, bool)>),
     /// Outcome: the hooks of a stage.
@@ -180,8 +191,10 @@ pub enum Action {
     StartCommand,
     /// Start runsvdir.
     StartScanner,
-    /// Watch the services that are marked critical.
+    /// Watch the services that are marked critical: [`Event::CriticalWatched`].
     WatchCritical,
+    /// See whether a critical service has ended by itself: [`Event::CriticalEnded`].
+    JudgeCritical(String),
     /// The terminal's foreground is init's again.
     TakeTerminal,
     /// Send a signal to a process.
@@ -200,8 +213,11 @@ pub enum Action {
     Press(Vec<Late>),
     /// Go before all others where that is allowed: there is a grace to keep.
     Hurry,
-    /// TERM to what services have left behind, sparing loggers, supervisors and these.
+    /// TERM to what these supervisors, whose services are down, still have for children, but for
+    /// loggers and control scripts.
     EndStrays(Vec<Pid>),
+    /// TERM to what services have left to init, sparing these.
+    EndAdopted(Vec<Pid>),
     /// A signal to whatever is left: [`Event::Swept`].
     Sweep(Signal),
 }
