@@ -99,12 +99,13 @@ impl Family {
         Ok(command)
     }
 
-    /// Starts all services of a directory as process 1, and how to tell it to stop.
-    pub fn first_process(self, services: &Path) -> Outcome<(Command, Signal)> {
+    /// Starts all services of a directory as process 1, and how to tell it to stop; `hooks` is an
+    /// empty directory.
+    pub fn first_process(self, services: &Path, hooks: &Path) -> Outcome<(Command, Signal)> {
         match self {
             Self::Ours => {
                 let mut command = self.command("init")?;
-                command.arg("--hooks").arg(services.with_file_name("hooks")).arg(services);
+                command.arg("--hooks").arg(hooks).arg(services);
                 Ok((command, Signal::SIGTERM))
             }
             Self::Runit => Ok((self.scan(services)?, Signal::SIGHUP)),

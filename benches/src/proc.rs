@@ -32,6 +32,8 @@ pub fn wakeups(pid: u32) -> Outcome<u64> {
 pub struct Memory {
     /// Pages that nobody else has: what one process more costs.
     pub private: u32,
+    /// Those of them that were written to, and are no copy of a file.
+    pub written: u32,
     /// The same, and its share of what is shared.
     pub proportional: u32,
 }
@@ -39,8 +41,9 @@ pub struct Memory {
 /// The memory of a process.
 pub fn memory(pid: u32) -> Outcome<Memory> {
     let file = format!("/proc/{pid}/smaps_rollup");
-    let private = number(&file, "\nPrivate_Clean:")? + number(&file, "\nPrivate_Dirty:")?;
-    Ok(Memory { private, proportional: number(&file, "\nPss:")? })
+    let written = number(&file, "\nPrivate_Dirty:")?;
+    let private = number(&file, "\nPrivate_Clean:")? + written;
+    Ok(Memory { private, written, proportional: number(&file, "\nPss:")? })
 }
 
 /// The time a process has spent on a CPU, user and system, in nanoseconds.

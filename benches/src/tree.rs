@@ -102,7 +102,7 @@ impl Tree {
 
     /// Has a family keep it as process 1; its services go on for a while after TERM.
     pub fn contain(self, family: Family, linger: Duration) -> Outcome<Contained> {
-        let (mut command, stop) = family.first_process(&self.services())?;
+        let (mut command, stop) = family.first_process(&self.services(), &self.hooks())?;
         self.tell(&mut command, linger);
         Ok(Contained { namespace: Namespace::start(&command)?, tree: self, stop })
     }

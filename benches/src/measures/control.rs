@@ -12,7 +12,8 @@ pub(super) const MEASURE: Measure = Measure {
     name: "control",
     about: "sv stop, start, restart (s6-svc -wD -d, -wu -u, -wr -r) of a prompt service",
     note: "the service is older than 1 s, so no supervisor holds it back; \
-           the original's sv looks, sleeps 420 ms, and looks again",
+           the original's sv looks, sleeps 420 ms, and looks again; \
+           s6-supervise rests for a second before every restart",
     run,
 };
 

@@ -19,7 +19,7 @@ pub(super) const RUNSV: Measure = Measure {
 pub(super) const RUN: Measure = Measure {
     name: "run",
     about: "from KILL for a ./run to the next one executing",
-    note: "the service is older than 1 s, so that no supervisor holds it back",
+    note: "the service is older than 1 s, so that runsv starts it at once; s6-supervise rests for a second always",
     run: restart_service,
 };
 

@@ -87,9 +87,7 @@ fn reap(family: Family, orphans: u32) -> Outcome<Taken> {
 /// Process 1 with a shell as its main command.
 fn process_1(family: Family, tree: &Tree, orphans: u32) -> Outcome<Command> {
     let mut command = if family == Family::Ours {
-        let mut command = family.command("init")?;
-        command.arg("--hooks").arg(tree.hooks()).arg(tree.services());
-        command
+        family.first_process(&tree.services(), &tree.hooks())?.0
     } else {
         family.command(family.scanner())?
     };

@@ -1,12 +1,15 @@
 //! sv status of a large tree.
 
 use std::process::Command;
+use std::time::Duration;
 
-use nix::sys::resource::{Usage, UsageWho, getrusage};
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
-use super::{Figures, Measure, Runs, time};
+use super::{Figures, Measure, Runs, milliseconds, time};
 use crate::Outcome;
 use crate::family::Family;
+use crate::sample::Sample;
 use crate::table::{Goal, Row};
 use crate::tree::Running;
 
@@ -23,7 +26,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
     let families = [Family::Ours, Family::Runit];
     let trees =
         families.iter().map(|&family| Running::settled(family, SERVICES)).collect::<Outcome<Vec<_>>>()?;
-    let mut wall = Figures(families.map(|family| (family, crate::sample::Sample::default())).into());
+    let mut wall = Figures(families.map(|family| (family, Sample::default())).into());
     let mut cpu = Figures(wall.0.clone());
     for _ in 0..runs.of(30, 5) {
         for running in &trees {
@@ -49,9 +52,7 @@ fn status(running: &Running) -> Outcome<Command> {
 
 /// What our children that were waited for have used, in milliseconds.
 fn cpu_of_children() -> Outcome<f64> {
-    let usage: Usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
-    let time = usage.user_time() + usage.system_time();
-    Ok(std::time::Duration::from_micros(u64::try_from(time.tv_sec() * 1_000_000 + time.tv_usec())?)
-        .as_secs_f64()
-        * 1e3)
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+    let micros = (usage.user_time() + usage.system_time()).num_microseconds();
+    Ok(milliseconds(Duration::from_micros(u64::try_from(micros)?)))
 }
