@@ -677,8 +677,9 @@ impl Container {
         if let Some(why) = why {
             return self.no_command(why, now);
         }
+        let is_asked = matches!(self.command, Command::Up { is_asked: true, .. });
         self.command = Command::Ended(ending);
-        if self.setup.is_group {
+        if self.setup.is_group && !is_asked {
             // The rest of its group is asked to end, and waited for like all that is left.
             self.ask(Action::SignalGroup(pid, self.stopper()));
             self.ask(Action::SignalGroup(pid, Signal::CONT));
