@@ -84,7 +84,9 @@ impl Hands {
                 }
                 let _ = signal.send_to_group(leader);
             }
-            Action::TakeCensus => return Some(Event::Census(census::take(&self.directory))),
+            Action::TakeCensus(scanner) => {
+                return Some(Event::Census(census::take(&self.directory, scanner)));
+            }
             Action::EndOrphan(pid) => kill::end_orphan(pid),
             Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory),
             Action::WatchStatus(supervisors) => {
