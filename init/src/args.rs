@@ -1,6 +1,7 @@
 //! The command line, and what it means.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -19,9 +20,6 @@ const HOOKS: &str = "/etc/init";
 const GRACE: &str = "10";
 /// A grace beyond this is a mistake; it also keeps sums of times within what a clock can say.
 const LONGEST_GRACE: f64 = 1e7;
-
-/// One line, for those who mistyped.
-pub const USAGE: &str = "usage: init [--grace SEC] [--hooks DIR] [-q] [-v] [-g] [DIR] [-- COMMAND [ARG]...]";
 
 /// The whole of `--help`.
 pub const HELP: &str = "\
@@ -89,6 +87,17 @@ pub struct Options {
 
 /// Reads the command line; `lookup` is the environment.
 pub fn parse(
+    arguments: impl IntoIterator<Item = OsString>,
+    lookup: impl Fn(&str) -> Option<OsString>,
+) -> Result<Request, Failure> {
+    read(arguments, lookup).map_err(|mistake| {
+        let mut line = mistake.to_bytes();
+        line.extend_from_slice(b" (see init --help)");
+        Failure::plain(OsString::from_vec(line))
+    })
+}
+
+fn read(
     arguments: impl IntoIterator<Item = OsString>,
     lookup: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Request, Failure> {
@@ -172,7 +181,7 @@ fn mistake(error: &clap::Error) -> Failure {
 mod tests {
     use super::*;
 
-    fn read(words: &[&str], environment: &[(&str, &str)]) -> Result<Request, Failure> {
+    fn parsed(words: &[&str], environment: &[(&str, &str)]) -> Result<Request, Failure> {
         let words = std::iter::once("init").chain(words.iter().copied()).map(OsString::from);
         parse(words, |name| {
             environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
@@ -180,7 +189,7 @@ mod tests {
     }
 
     fn options(words: &[&str], environment: &[(&str, &str)]) -> Options {
-        match read(words, environment) {
+        match parsed(words, environment) {
             Ok(Request::Keep(options)) => options,
             other => panic!("{other:?}"),
         }
@@ -228,8 +237,8 @@ mod tests {
             &["a", "b"],
             &["-g"],
         ] {
-            assert!(read(words, &[]).is_err(), "{words:?}");
+            assert!(parsed(words, &[]).is_err(), "{words:?}");
         }
-        assert!(read(&[], &[("INIT_GRACE", "soon")]).is_err());
+        assert!(parsed(&[], &[("INIT_GRACE", "soon")]).is_err());
     }
 }

@@ -23,9 +23,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let caught = inbox::caught_signals();
     let inbox = Inbox::new(&caught);
     manners::restore_inherited_dispositions();
-    let reporter = Reporter::new("init");
+    let mut reporter = Reporter::new("init");
     let refuse = |failure: &Failure, code: u8| {
-        reporter.fatal(failure);
+        Reporter::new("init").fatal(failure);
         ExitCode::from(code)
     };
     let options = match args::parse(arguments, |name| std::env::var_os(name)) {
@@ -34,13 +34,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             failure::write_line_to(std::io::stdout(), text.trim_end().as_bytes());
             return ExitCode::SUCCESS;
         }
-        Err(mistake) => {
-            refuse(&mistake, USAGE);
-            failure::write_line(args::USAGE.as_bytes());
-            return ExitCode::from(USAGE);
-        }
+        Err(mistake) => return refuse(&mistake, USAGE),
     };
-    let setup = match check(&options) {
+    let setup = match check(&options, &mut reporter) {
         Ok(setup) => setup,
         Err((failure, code)) => return refuse(&failure, code),
     };
@@ -76,7 +72,7 @@ fn keep(container: &mut Container, hands: &mut Hands, inbox: &mut Inbox) -> u8 {
 }
 
 /// What is wrong with what init was told, before anything is started.
-fn check(options: &Options) -> Result<Setup, (Failure, u8)> {
+fn check(options: &Options, reporter: &mut Reporter) -> Result<Setup, (Failure, u8)> {
     let is_there = fs_err::read_dir(&options.directory);
     // A COMMAND needs no services; but a directory that was named is to be there.
     let has_services = match is_there {
@@ -95,7 +91,13 @@ fn check(options: &Options) -> Result<Setup, (Failure, u8)> {
     if let Some(failure) = unusable.into_iter().next() {
         return Err((failure, CANNOT_RUN));
     }
-    let is_any = |stage| !hands::find_hooks(&options.hooks, stage).0.is_empty();
+    let mut is_any = |stage| {
+        let (usable, unusable) = hands::find_hooks(&options.hooks, stage);
+        for failure in &unusable {
+            reporter.warn(failure);
+        }
+        !usable.is_empty()
+    };
     Ok(Setup {
         grace: options.grace,
         directory: has_services.then(|| options.directory.clone()),

@@ -15,9 +15,10 @@ use crate::machine::{Child, Kind};
 /// How long strangers are looked at closely: there may be thousands.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Init's children, or `None` where nobody can tell. The dead are left out.
-pub fn take(directory: &Path) -> Option<Vec<Child>> {
-    let children = own_children()?;
+/// Init's children and the scanner's, or `None` where nobody can tell. The dead are left out.
+pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
+    let mut children = own_children()?;
+    children.extend(scanner.into_iter().flat_map(proc::children));
     let mut known: Vec<Child> = Vec::with_capacity(children.len());
     let mut others = Vec::new();
     for pid in children {

@@ -81,38 +81,77 @@ fn press_one(tree: &Tree, late: Late) -> Vec<String> {
     }
 }
 
-/// TERM to what supervisors have for children that is neither a logger nor a control script: their
-/// services are down.
-pub fn end_strays(supervisors: &[Pid]) {
-    let tree = Tree::read();
-    for supervisor in supervisors {
-        let mut spared: BTreeSet<Pid> = logger_of(*supervisor).into_iter().collect();
-        spared.extend(tree.children(*supervisor).iter().copied().filter(|pid| is_control_script(*pid)));
-        strike(&tree, tree.children(*supervisor), &spared, Signal::TERM);
+/// Tells leftovers to end, each of them once: who is told twice may take it for impatience.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    told: BTreeSet<Pid>,
+    told_groups: BTreeSet<Pid>,
+    named: BTreeSet<Pid>,
+}
+
+impl Leftovers {
+    /// This group is told to end by somebody else.
+    pub fn group_is_told(&mut self, leader: Pid) {
+        self.told_groups.insert(leader);
     }
-}
 
-/// TERM to the children of init but these, and to theirs.
-pub fn end_adopted(spare: &[Pid]) {
-    let tree = Tree::read();
-    let spare: BTreeSet<Pid> = spare.iter().copied().collect();
-    strike(&tree, tree.children(nix::unistd::getpid()), &spare, Signal::TERM);
-}
-
-/// A signal to whatever is left; says, of a KILL, whom it hit that was not named before.
-pub fn sweep(signal: Signal, seen: &mut BTreeSet<Pid>) -> Vec<String> {
-    // Names first, and few of them: afterwards they are gone, and nothing is to wait for them.
-    let names = if signal == Signal::KILL { name_some(seen) } else { Vec::new() };
-    if nix::unistd::getpid() == Pid::from_raw(1) {
-        let everybody = Pid::from_raw(-1);
-        // Whoever cannot be signalled is not there.
-        let _ = signal.send(everybody);
-        let _ = Signal::CONT.send(everybody);
-    } else {
+    /// TERM to what supervisors have for children that is neither a logger nor a control script:
+    /// their services are down.
+    pub fn end_strays(&mut self, supervisors: &[Pid]) {
         let tree = Tree::read();
-        strike(&tree, tree.children(nix::unistd::getpid()), &NOBODY, signal);
+        for supervisor in supervisors {
+            let mut spared: BTreeSet<Pid> = logger_of(*supervisor).into_iter().collect();
+            spared.extend(tree.children(*supervisor).iter().copied().filter(|pid| is_control_script(*pid)));
+            let family = tree.children(*supervisor).iter().flat_map(|child| tree.family(*child, &spared));
+            self.end(&tree, family);
+        }
     }
-    names
+
+    /// TERM to the children of init but these, and to theirs.
+    pub fn end_adopted(&mut self, spare: &[Pid]) {
+        let tree = Tree::read();
+        let spare: BTreeSet<Pid> = spare.iter().copied().collect();
+        let children = tree.children(nix::unistd::getpid());
+        self.end(&tree, children.iter().flat_map(|child| tree.family(*child, &spare)));
+    }
+
+    /// A signal to whatever is left; says, of a KILL, whom it hit that was not named before.
+    pub fn sweep(&mut self, signal: Signal) -> Vec<String> {
+        // Names first, and few of them: afterwards they are gone, and nothing is to wait for them.
+        let names = if signal == Signal::KILL { name_some(&mut self.named) } else { Vec::new() };
+        let own = nix::unistd::getpid();
+        let is_first = own == Pid::from_raw(1);
+        let tree = if is_first && signal == Signal::KILL {
+            None
+        } else {
+            Some(Tree::read()).filter(|tree| tree.is_complete() || !is_first)
+        };
+        match tree {
+            Some(tree) if signal == Signal::KILL => {
+                strike(&tree, tree.children(own), &NOBODY, signal);
+            }
+            // Of a whole namespace, also those that were put into it from outside.
+            Some(tree) if is_first => self.end(&tree, tree.all().filter(|pid| *pid != own)),
+            Some(tree) => self.end(&tree, tree.family(own, &NOBODY).into_iter().filter(|pid| *pid != own)),
+            None => {
+                let everybody = Pid::from_raw(-1);
+                // Whoever cannot be signalled is not there.
+                let _ = signal.send(everybody);
+                let _ = Signal::CONT.send(everybody);
+            }
+        }
+        names
+    }
+
+    fn end(&mut self, tree: &Tree, family: impl IntoIterator<Item = Pid>) {
+        for pid in family {
+            let is_told = tree.group(pid).is_some_and(|group| self.told_groups.contains(&group));
+            if !is_told && self.told.insert(pid) {
+                let _ = Signal::TERM.send(pid);
+                let _ = Signal::CONT.send(pid);
+            }
+        }
+    }
 }
 
 /// Names children of init that live and were not named before.

@@ -11,7 +11,6 @@ mod tree;
 pub use hooks::find as find_hooks;
 pub use start::prepare;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
@@ -19,7 +18,9 @@ use std::path::PathBuf;
 use unix::spawn::{FailurePipe, StartFailure};
 use unix::{Errno, Failure, Pid, Reporter, Signal};
 
+use crate::machine::container::is_request;
 use crate::machine::{Action, Event, Job, Stage, Weight};
+use kill::Leftovers;
 use lookout::Lookout;
 
 /// What the hands need to know, and what they hold.
@@ -32,8 +33,7 @@ pub struct Hands {
     reporter: Reporter,
     failures: FailurePipe,
     lookout: Option<Lookout>,
-    /// Whom a sweep has named already.
-    named: BTreeSet<Pid>,
+    leftovers: Leftovers,
     /// The priority that children are to have, while init has a higher one.
     nice: Option<i32>,
 }
@@ -56,7 +56,7 @@ impl Hands {
             reporter: Reporter::new("init"),
             failures: FailurePipe::new().map_err(Failure::of("unable to create pipe"))?,
             lookout: Lookout::new().ok(),
-            named: BTreeSet::new(),
+            leftovers: Leftovers::default(),
             nice: None,
         })
     }
@@ -78,8 +78,15 @@ impl Hands {
             Action::TakeTerminal => start::take_terminal(),
             // Whoever is gone has nothing to be told any more.
             Action::Signal(to, signal) => drop(signal.send(to)),
-            Action::SignalGroup(leader, signal) => drop(signal.send_to_group(leader)),
-            Action::TakeCensus => return Some(Event::Census(census::take(&self.directory))),
+            Action::SignalGroup(leader, signal) => {
+                if is_request(signal) {
+                    self.leftovers.group_is_told(leader);
+                }
+                let _ = signal.send_to_group(leader);
+            }
+            Action::TakeCensus(scanner) => {
+                return Some(Event::Census(census::take(&self.directory, scanner)));
+            }
             Action::EndOrphan(pid) => kill::end_orphan(pid),
             Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory),
             Action::WatchStatus(supervisors) => {
@@ -87,9 +94,9 @@ impl Hands {
             }
             Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
             Action::Hurry => self.nice = start::hurry(),
-            Action::EndStrays(supervisors) => kill::end_strays(&supervisors),
-            Action::EndAdopted(spare) => kill::end_adopted(&spare),
-            Action::Sweep(signal) => return Some(Event::Swept(kill::sweep(signal, &mut self.named))),
+            Action::EndStrays(supervisors) => self.leftovers.end_strays(&supervisors),
+            Action::EndAdopted(spare) => self.leftovers.end_adopted(&spare),
+            Action::Sweep(signal) => return Some(Event::Swept(self.leftovers.sweep(signal))),
         }
         None
     }

@@ -14,22 +14,38 @@ const PATIENCE: Duration = Duration::from_millis(100);
 pub struct Tree {
     processes: BTreeMap<Pid, proc::Stat>,
     children: BTreeMap<Pid, Vec<Pid>>,
+    is_complete: bool,
 }
 
 impl Tree {
     /// Looks at all of them.
     pub fn read() -> Self {
         let end = Instant::now() + PATIENCE;
-        let processes: BTreeMap<Pid, proc::Stat> = proc::all()
+        let everybody = proc::all();
+        let mut is_complete = !everybody.is_empty();
+        let processes: BTreeMap<Pid, proc::Stat> = everybody
             .into_iter()
-            .take_while(|_| Instant::now() < end)
+            .take_while(|_| {
+                is_complete &= Instant::now() < end;
+                is_complete
+            })
             .filter_map(|pid| Some((pid, proc::stat(pid)?)))
             .collect();
         let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
         for (pid, stat) in &processes {
             children.entry(stat.parent).or_default().push(*pid);
         }
-        Self { processes, children }
+        Self { processes, children, is_complete }
+    }
+
+    /// Whether everybody was seen.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Everybody who was seen.
+    pub fn all(&self) -> impl Iterator<Item = Pid> {
+        self.processes.keys().copied()
     }
 
     /// The children of a process.

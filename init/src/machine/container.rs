@@ -288,7 +288,10 @@ impl Container {
                 self.stop_services(now);
                 let stop = self.stop.as_ref()?;
                 let is_known = !matches!(stop.census, Census::Unknown | Census::Asked(_));
-                let is_over = is_known && !self.roster.is_any_up() && !self.is_command_up();
+                let is_over = is_known
+                    && self.scanner.pid().is_none()
+                    && !self.roster.is_any_up()
+                    && !self.is_command_up();
                 is_over.then(|| self.begin_flush())
             }
             Phase::Flush => {
@@ -346,6 +349,7 @@ impl Container {
         if self.stop.is_some() {
             return;
         }
+        self.ask(Action::Hurry);
         self.say(Weight::Info, self.why(&reason));
         self.stop = Some(Stop {
             began: now,
@@ -380,7 +384,6 @@ impl Container {
     }
 
     fn end_scanner(&mut self, now: Instant) -> Phase {
-        self.ask(Action::Hurry);
         // It has nothing to save, and may be stopped or deaf: KILL is as good as TERM, and sure.
         if let Some(pid) = self.scanner.pid() {
             self.ask(Action::Signal(pid, Signal::KILL));
@@ -397,7 +400,7 @@ impl Container {
         };
         if is_due {
             stop.census = Census::Asked(now);
-            self.actions.push_back(Action::TakeCensus);
+            self.actions.push_back(Action::TakeCensus(self.scanner.pid()));
         }
         let asked = self.roster.ask(stop.began, &stop.plan, now);
         if !asked.is_empty() {
@@ -450,14 +453,14 @@ impl Container {
         }
         let Some(stop) = &mut self.stop else { return true };
         match stop.census {
-            _ if !self.roster.is_empty() => false,
+            _ if !self.roster.is_empty() || self.scanner.pid().is_some() => false,
             Census::Impossible => stop.at(stop.plan.run) <= now,
             Census::Fresh => true,
             Census::Asked(_) | Census::Old { look: Some(_) } => false,
             Census::Unknown | Census::Old { look: None } => {
                 // The last one that is known has gone; are there others?
                 stop.census = Census::Asked(now);
-                self.actions.push_back(Action::TakeCensus);
+                self.actions.push_back(Action::TakeCensus(self.scanner.pid()));
                 false
             }
         }
@@ -652,6 +655,10 @@ impl Container {
             self.command_ended(pid, ending, why, now);
         } else if self.scanner.pid() == Some(pid) {
             self.scanner.ended();
+            if let Some(stop) = self.stop.as_mut().filter(|stop| stop.census != Census::Unknown) {
+                // It took its time to die; only now its children are init's.
+                stop.census = Census::Old { look: Some(now) };
+            }
             if self.is_serving() {
                 let why = why.map_or(ending.to_string(), |why| phrase(why).to_owned());
                 self.say(Weight::Warning, format!("runsvdir has ended: {why}; starting it again"));
@@ -677,8 +684,9 @@ impl Container {
         if let Some(why) = why {
             return self.no_command(why, now);
         }
+        let is_asked = matches!(self.command, Command::Up { is_asked: true, .. });
         self.command = Command::Ended(ending);
-        if self.setup.is_group {
+        if self.setup.is_group && !is_asked {
             // The rest of its group is asked to end, and waited for like all that is left.
             self.ask(Action::SignalGroup(pid, self.stopper()));
             self.ask(Action::SignalGroup(pid, Signal::CONT));

@@ -69,7 +69,7 @@ impl World {
                     let names = found.map(|(_, names)| names.clone()).unwrap_or_default();
                     Some(Event::HooksFound(*stage, names.into_iter().map(Into::into).collect()))
                 }
-                Action::TakeCensus => Some(Event::Census(Some(self.children.clone()))),
+                Action::TakeCensus(_) => Some(Event::Census(Some(self.children.clone()))),
                 Action::Press(late) => Some(Event::Pressed(
                     late.iter().map(|late| (*late, vec!["run (pid 9)".into()])).collect(),
                 )),
@@ -206,6 +206,18 @@ fn a_service_that_is_just_being_born_is_not_lost() {
     world.runs(10, "web", &[]).pass(SECOND / 100);
     assert!(world.terminated(10), "the first TERM was for a runsvdir that was no runsv yet");
     world.dies(SECOND, 10, Ending::Exited(0));
+    assert_eq!(world.container.exit_code(), Some(0));
+}
+
+#[test]
+fn a_runsvdir_that_dies_slowly_hides_no_service() {
+    let mut world = World::new(SECOND * 10, None);
+    world.children.push(Child { pid: Pid::from_raw(30), kind: Kind::Stray });
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).pass(SECOND);
+    assert!(!world.is_done(&Action::Sweep(Signal::TERM)), "its runsv are still its own");
+    world.runs(10, "web", &[]).dies(SECOND, 2, KILLED);
+    assert!(world.terminated(10));
+    world.dies(SECOND, 30, KILLED).dies(SECOND, 10, Ending::Exited(0));
     assert_eq!(world.container.exit_code(), Some(0));
 }
 

@@ -201,8 +201,9 @@ pub enum Action {
     Signal(Pid, Signal),
     /// Send a signal to a process group.
     SignalGroup(Pid, Signal),
-    /// See whom init has adopted: [`Event::Census`].
-    TakeCensus,
+    /// See whom init has adopted, and whom a runsvdir still has that does not die:
+    /// [`Event::Census`].
+    TakeCensus(Option<Pid>),
     /// Ask an orphaned service to end, as its directory says.
     EndOrphan(Pid),
     /// Tell every runsv through its FIFO to end, for want of a census.
