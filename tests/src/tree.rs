@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::{env, thread};
 
 use fs_err as fs;
+use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::command::{Command, Output};
 use crate::process::{self, Process};
@@ -18,7 +19,7 @@ use crate::service::{Builder, Service};
 use crate::status::Status;
 use crate::suite::Suite;
 
-/// A directory of services under the temporary directory, with a short path.
+/// A temporary directory of services, with a short path.
 ///
 /// It has `service/` (what runsvdir and `SVDIR` are given), `bin/` (the suite's programs) and `out/`
 /// (what the programs print). When the last handle is dropped, every process of the tree is killed
@@ -44,7 +45,7 @@ impl Tree {
     pub(crate) fn new(suite: &Suite) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let root = env::temp_dir().join(format!("rt.{}.{number}", std::process::id()));
+        let root = place().join(format!("rt.{}.{number}", std::process::id()));
         // Left over from a process of the same number that was killed.
         let _ = fs::remove_dir_all(&root);
         for dir in ["service", "bin", "out"] {
@@ -215,6 +216,19 @@ impl Inner {
 pub fn set_mode(file: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).expect("the mode can be set");
+}
+
+/// Where trees are made: `TMPDIR` if it is set, else in memory if programs may be executed there and
+/// there is room for a database, else the temporary directory. A disk that others keep busy can hold up
+/// the creation of a file for seconds, and then a limit of one second proves nothing.
+fn place() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let suits = || {
+        let about = statvfs(memory).ok()?;
+        let room = about.blocks_available().checked_mul(about.fragment_size())?;
+        Some(!about.flags().contains(FsFlags::ST_NOEXEC) && room >= 1 << 30)
+    };
+    if env::var_os("TMPDIR").is_none() && suits() == Some(true) { memory.to_owned() } else { env::temp_dir() }
 }
 
 fn sorted(dir: &Path) -> Vec<PathBuf> {
