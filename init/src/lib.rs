@@ -1,6 +1,110 @@
-//! Stub.
+//! The program `init`: process 1 of a container, or a subreaper anywhere else.
 
-/// Stub.
-pub fn run(_args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod args;
+mod hands;
+mod inbox;
+mod machine;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use unix::{Failure, Reporter, failure, manners};
+
+use args::{Options, Request};
+use hands::Hands;
+use inbox::Inbox;
+use machine::verdict::{CANNOT_RUN, SYSTEM, USAGE};
+use machine::{Container, Event, Setup, Stage};
+
+/// Runs `init` with these arguments, the program's name first; returns its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    // Before anything else: the kernel drops a TERM that is sent to a process 1 without a handler.
+    let caught = inbox::caught_signals();
+    let inbox = Inbox::new(&caught);
+    manners::restore_inherited_dispositions();
+    let mut reporter = Reporter::new("init");
+    let refuse = |failure: &Failure, code: u8| {
+        Reporter::new("init").fatal(failure);
+        ExitCode::from(code)
+    };
+    let options = match args::parse(arguments, |name| std::env::var_os(name)) {
+        Ok(Request::Keep(options)) => options,
+        Ok(Request::Print(text)) => {
+            failure::write_line_to(std::io::stdout(), text.trim_end().as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(mistake) => return refuse(&mistake, USAGE),
+    };
+    let setup = match check(&options, &mut reporter) {
+        Ok(setup) => setup,
+        Err((failure, code)) => return refuse(&failure, code),
+    };
+    let Options { directory, hooks, command, loudness, .. } = options;
+    let kept = Hands::new(directory, hooks, command, loudness, caught)
+        .and_then(|hands| Ok((hands, inbox?)))
+        .map(|(mut hands, mut inbox)| keep(&mut Container::new(setup), &mut hands, &mut inbox));
+    match kept {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => refuse(&failure, SYSTEM),
+    }
+}
+
+/// The loop: whatever happens goes into the machine, whatever that asks for is done.
+fn keep(container: &mut Container, hands: &mut Hands, inbox: &mut Inbox) -> u8 {
+    inbox.watch(hands);
+    container.handle(Event::Tick, Instant::now());
+    loop {
+        while let Some(action) = container.next_action() {
+            if let Some(outcome) = hands.perform(action) {
+                container.handle(outcome, Instant::now());
+            }
+        }
+        if let Some(code) = container.exit_code() {
+            return code;
+        }
+        let mut events = inbox.wait(container.next_deadline(), container.is_idle(), hands);
+        events.push(Event::Tick);
+        for event in events {
+            container.handle(event, Instant::now());
+        }
+    }
+}
+
+/// What is wrong with what init was told, before anything is started.
+fn check(options: &Options, reporter: &mut Reporter) -> Result<Setup, (Failure, u8)> {
+    let is_there = fs_err::read_dir(&options.directory);
+    // A COMMAND needs no services; but a directory that was named is to be there.
+    let has_services = match is_there {
+        Ok(_) => true,
+        Err(_) if !options.command.is_empty() && !options.is_directory_given => false,
+        Err(error) => {
+            let text = failure::words([
+                "unable to open services directory ".as_ref(),
+                options.directory.as_os_str(),
+            ]);
+            return Err((Failure::of_io(text)(error), SYSTEM));
+        }
+    };
+    hands::prepare(has_services).map_err(|failure| (failure, SYSTEM))?;
+    let (start_hooks, unusable) = hands::find_hooks(&options.hooks, Stage::Start);
+    if let Some(failure) = unusable.into_iter().next() {
+        return Err((failure, CANNOT_RUN));
+    }
+    let mut is_any = |stage| {
+        let (usable, unusable) = hands::find_hooks(&options.hooks, stage);
+        for failure in &unusable {
+            reporter.warn(failure);
+        }
+        !usable.is_empty()
+    };
+    Ok(Setup {
+        grace: options.grace,
+        directory: has_services.then(|| options.directory.clone()),
+        command: options.command.first().map(|name| name.to_string_lossy().into_owned()),
+        is_group: options.is_group,
+        start_hooks,
+        has_drain: is_any(Stage::Drain),
+        has_finish: is_any(Stage::Finish),
+    })
 }

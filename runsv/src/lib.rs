@@ -1,6 +1,85 @@
-//! Stub.
+//! runsv: starts and monitors a service, and optionally its log service.
+//!
+//! Decisions are in [`machine`]; [`hands`] and [`inbox`] touch the world; [`supervise`] connects
+//! them. What a service directory and its `supervise/` look like is crate `servicedir`'s.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
 
-/// Stub.
-pub fn run(_args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub mod hands;
+pub mod inbox;
+pub mod machine;
+mod open;
+pub mod supervise;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+use unix::failure::{words, write_line};
+use unix::{Failure, Reporter};
+
+/// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
+const TROUBLE: u8 = 111;
+
+/// Used wrongly (RSV-1).
+const USAGE: u8 = 1;
+
+/// The whole program: its exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    unix::manners::restore_inherited_dispositions();
+    let mut args = args.into_iter();
+    let name = args.next().unwrap_or_else(|| "runsv".into());
+    let Some(dir) = parse(args) else {
+        write_line(words(["usage: ".as_ref(), &name, " dir\n".as_ref()]).as_encoded_bytes());
+        return ExitCode::from(USAGE);
+    };
+    let reporter = Reporter::new(words(["runsv ".as_ref(), &dir]));
+    match open::open(&dir) {
+        Ok(open::Opened::Ready(mut parts)) => {
+            unix::manners::release_startup_memory();
+            supervise::supervise(&mut parts);
+            ExitCode::SUCCESS
+        }
+        Ok(open::Opened::ToldToLeave) => ExitCode::SUCCESS,
+        Err(failure) => {
+            reporter.fatal(&failure);
+            ExitCode::from(TROUBLE)
+        }
+    }
+}
+
+/// One argument, whatever it looks like: there are no options (RSV-1).
+fn parse(args: impl Iterator<Item = OsString>) -> Option<OsString> {
+    let command = Command::new("runsv")
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .arg(Arg::new("dir").required(true).action(ArgAction::Set).value_parser(value_parser!(OsString)));
+    // Behind a `--` nothing is an option, not even another one.
+    let args = [OsString::from("--")].into_iter().chain(args);
+    command.try_get_matches_from(args).ok()?.remove_one("dir")
+}
+
+/// For the few failures at the start that are no more than a text and a reason.
+type Opening<T> = Result<T, Failure>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(args: &[&str]) -> Option<String> {
+        parse(args.iter().map(OsString::from)).and_then(|dir| dir.into_string().ok())
+    }
+
+    #[test]
+    fn exactly_one_argument_is_a_directory_whatever_it_looks_like() {
+        for dir in ["web", "--", "-V", "--help", "", "-"] {
+            assert_eq!(parsed(&[dir]).as_deref(), Some(dir));
+        }
+        assert_eq!(parsed(&[]), None);
+        assert_eq!(parsed(&["a", "b"]), None);
+        assert_eq!(parsed(&["--", "a"]), None);
+    }
 }

@@ -1,6 +1,7 @@
 //! The contract on disk between runsv and everybody else: names, bytes and pipes.
 
 pub mod command;
+pub mod history;
 pub mod layout;
 pub mod owner;
 pub mod status;

@@ -22,6 +22,8 @@ pub enum Want {
     Down,
     /// Do not start it again, and end runsv when it is down.
     Exit,
+    /// What a reader makes of a byte that no runsv writes.
+    Unknown,
 }
 
 /// A TAI64N label (GEN-8), as the record holds it.
@@ -119,7 +121,11 @@ impl Status {
             },
             pid: u32::from_le_bytes(*pid),
             is_paused: *paused != 0,
-            want: if *want == b'u' { Want::Up } else { Want::Down },
+            want: match want {
+                b'u' => Want::Up,
+                b'd' => Want::Down,
+                _ => Want::Unknown,
+            },
             got_term: *term != 0,
             state: match state {
                 0 => Some(State::Down),
@@ -145,7 +151,7 @@ impl Status {
         }
         if self.state != Some(State::Down) {
             match self.want {
-                Want::Up => {}
+                Want::Up | Want::Unknown => {}
                 Want::Down => text.push_str(", want down"),
                 Want::Exit => text.push_str(", want exit"),
             }

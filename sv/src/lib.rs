@@ -1,6 +1,106 @@
-//! Stub.
+//! sv: controls and manages services monitored by runsv.
+//!
+//! `args` and `verb` say what is wanted, `goal` when it is fulfilled, `line` how it is said:
+//! machines. `service`, `report` and `check` are hands; `patience` is the loop that waits.
 
-/// Stub.
-pub fn run(_args: impl IntoIterator<Item = std::ffi::OsString>) -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod args;
+mod check;
+mod goal;
+mod line;
+mod patience;
+mod report;
+mod service;
+mod verb;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use servicedir::visitor::Refusal;
+use unix::Failure;
+use unix::failure::write_line;
+use unix::phrase::errno_of;
+
+use args::{Invocation, Manner};
+use goal::Goal;
+use patience::Patience;
+use report::Report;
+use service::Service;
+use verb::{Order, Verb};
+
+/// Where services are, unless `SVDIR` says otherwise (GEN-10).
+const SERVICES: &str = "/etc/service";
+
+/// The exit code counts failures up to here (SV-46).
+const MOST_FAILURES: usize = 99;
+
+/// Runs sv.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    unix::manners::restore_inherited_dispositions();
+    let mut args = args.into_iter();
+    let (name, manner) = args::program_name(args.next());
+    let invocation = match args::parse(args.collect(), std::env::var_os("SVWAIT"), &name, manner) {
+        Ok(invocation) => invocation,
+        Err(misuse) => {
+            if let Some(message) = misuse.message(&name) {
+                write_line(message.as_encoded_bytes());
+            }
+            write_line(&args::usage(&name, manner));
+            return ExitCode::from(if manner == Manner::Sv { 100 } else { 2 });
+        }
+    };
+    // The original needs it to find back. Here only relative names do, but whoever relies on the
+    // message shall have it.
+    if let Err(why) = fs_err::File::open(".") {
+        let failure = Failure::new("fatal: unable to open current directory", errno_of(&why));
+        write_line(&failure.to_bytes());
+        return ExitCode::from(if manner == Manner::Sv { 100 } else { 151 });
+    }
+    let base = std::env::var_os("SVDIR").map_or_else(|| PathBuf::from(SERVICES), PathBuf::from);
+    let Invocation { verb, names, is_verbose, limit } = invocation;
+    let services = Service::find_all(names, &base);
+    let mut report = Report::new();
+    let code = match verb {
+        Verb::Status => {
+            let answers: Vec<_> = services.iter().map(|service| report.query(service)).collect();
+            match (manner, answers.first()) {
+                (Manner::Script, Some(answer)) => *answer as usize,
+                _ => report.failures,
+            }
+        }
+        Verb::Order(order) => {
+            let patience = (order.waits || is_verbose).then(|| Patience::new(limit));
+            carry_out(order, &services, patience, &mut report);
+            if manner == Manner::Script { report.failures.min(1) } else { report.failures }
+        }
+    };
+    report.flush();
+    ExitCode::from(u8::try_from(code.min(MOST_FAILURES)).unwrap_or(u8::MAX))
+}
+
+/// Tells each service, and then waits for all of them (SV-33).
+fn carry_out<'a>(
+    order: Order,
+    services: &'a [Service],
+    mut patience: Option<Patience<'a>>,
+    report: &mut Report,
+) {
+    for service in services {
+        if let Some(patience) = &mut patience {
+            patience.watch(service);
+        }
+        let told = service.status().and_then(|before| service.send(order.commands).map(|()| before));
+        match told {
+            Ok(before) => {
+                if let Some(patience) = &mut patience {
+                    patience.expect(Goal::new(order.signs, before));
+                }
+            }
+            Err(Refusal::NotRunning) if order.ends_runsv() => report.tell_gone(service),
+            Err(refusal) => report.refuse(service, &refusal),
+        }
+    }
+    if let Some(patience) = patience {
+        patience.wait(order.kills, report);
+    }
 }

@@ -8,6 +8,7 @@ pub mod failure;
 pub mod manners;
 pub mod phrase;
 pub mod poller;
+pub mod priority;
 pub mod proc;
 pub mod reap;
 pub mod signal;
@@ -17,7 +18,7 @@ pub mod title;
 pub use clock::Now;
 pub use failure::{Failure, Reporter};
 pub use poller::Poller;
-pub use reap::{Ending, reap_next};
+pub use reap::{Ending, has_children, reap_next};
 pub use signal::Signal;
 pub use spawn::Program;
 

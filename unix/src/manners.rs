@@ -18,11 +18,17 @@ extern "C" fn note_inherited_sigpipe() {
 #[unsafe(link_section = ".init_array")]
 static NOTE_INHERITED_SIGPIPE: extern "C" fn() = note_inherited_sigpipe;
 
-/// Undoes what Rust's runtime does to SIGPIPE, so that this program and its children see the
-/// disposition they were started with (GEN-12). To be called first in every program.
+/// Undoes what Rust's runtime does to signals, so that this program and its children see the
+/// dispositions they were started with (GEN-12, RSV-17): it ignores SIGPIPE, and catches SEGV and
+/// BUS to explain a stack overflow. To be called first in every program.
 pub fn restore_inherited_dispositions() {
     if !SIGPIPE_WAS_IGNORED.load(Ordering::Relaxed) {
         signal::set_default(Signal::PIPE);
+    }
+    for signal in [Signal::SEGV, Signal::BUS] {
+        if !signal::is_ignored(signal) {
+            signal::set_default(signal);
+        }
     }
 }
 

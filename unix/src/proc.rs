@@ -1,6 +1,7 @@
 //! What the kernel tells about processes in /proc. Every answer is a hint: the process may be
 //! gone by the time it is read, and without /proc there are no answers.
 
+use std::io::Read;
 use std::path::PathBuf;
 
 use nix::unistd::Pid;
@@ -22,12 +23,12 @@ pub struct Stat {
 
 /// Looks one process up.
 pub fn stat(pid: Pid) -> Option<Stat> {
-    parse_stat(&String::from_utf8_lossy(&fs_err::read(path(pid, "stat")).ok()?))
+    parse_stat(&String::from_utf8_lossy(&read(pid, "stat")?))
 }
 
 /// The arguments a process was started with; none for a zombie.
 pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
-    let text = fs_err::read(path(pid, "cmdline")).unwrap_or_default();
+    let text = read(pid, "cmdline").unwrap_or_default();
     let text = text.strip_suffix(b"\0").unwrap_or(&text);
     if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
 }
@@ -86,6 +87,16 @@ pub fn describe(pid: Pid) -> String {
         Some(stat) => format!("{} (pid {pid})", stat.name),
         None => format!("pid {pid}"),
     }
+}
+
+/// Reads a file of a process. The kernel makes its text up while it is read: asking for the size
+/// first, as reading a whole file does, would only cost time.
+fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
+    const USUAL: usize = 512;
+    let mut text = Vec::with_capacity(USUAL);
+    let file = fs_err::File::open(path(pid, file)).ok()?;
+    file.take(u64::MAX).read_to_end(&mut text).ok()?;
+    Some(text)
 }
 
 fn path(pid: Pid, file: &str) -> PathBuf {

@@ -1,5 +1,7 @@
 //! How a process ended, and the collecting of those that did.
 
+use std::mem::MaybeUninit;
+
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
@@ -76,6 +78,20 @@ pub fn reap_next() -> Option<(Pid, Ending)> {
             Ok(pid) if pid > 0 => return Some((Pid::from_raw(pid), Ending::of_wait_status(status))),
             Err(Errno::EINTR) => {}
             Ok(_) | Err(_) => return None,
+        }
+    }
+}
+
+/// Whether this process has any child, dead ones that are not collected included.
+pub fn has_children() -> bool {
+    loop {
+        let mut about = MaybeUninit::<libc::siginfo_t>::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: `about` is valid for the call; WNOWAIT leaves every child as it is.
+        match Errno::result(unsafe { libc::waitid(libc::P_ALL, 0, about.as_mut_ptr(), options) }) {
+            Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return false,
+            Ok(_) | Err(_) => return true,
         }
     }
 }

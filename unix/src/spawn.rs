@@ -1,4 +1,4 @@
-//! Starting a program: fork, put the child in order, execute.
+//! Starting a program: make a child, put it in order, execute.
 //!
 //! The standard library's `Command` hands its parent's signal mask on and reports a failed
 //! execution by waiting for it; runsv must do neither (RSV-15, RSV-41).
@@ -10,7 +10,7 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::Pid;
 
 use crate::signal::{self, Signal, SignalSet};
 
@@ -183,24 +183,17 @@ impl<'a> Program<'a> {
         let environment = self.environment.as_deref().map(pointers);
         // No handler may run in the child: it would eat a signal that is meant for the program.
         let mask = SignalSet::all().block();
-        // SAFETY: the child makes system calls only, allocates nothing, and ends in exec or _exit.
-        let forked = unsafe { nix::unistd::fork() };
-        match forked {
-            Ok(ForkResult::Child) => self.become_program(mask, &arguments, environment.as_deref()),
-            Ok(ForkResult::Parent { child }) => {
-                mask.set_as_mask();
-                if let Leads::Group { .. } = self.leads {
-                    // Also here, so that the group exists whoever runs first; the child's own call
-                    // makes a failure of this one harmless.
-                    let _ = nix::unistd::setpgid(child, child);
-                }
-                Ok(child)
-            }
-            Err(why) => {
-                mask.set_as_mask();
-                Err(why)
-            }
+        let errand =
+            Errand { program: self, mask, arguments: &arguments, environment: environment.as_deref() };
+        let child = errand.run();
+        mask.set_as_mask();
+        let child = child?;
+        if let Leads::Group { .. } = self.leads {
+            // Also here, so that the group exists whoever runs first; the child's own call makes a
+            // failure of this one harmless.
+            let _ = nix::unistd::setpgid(child, child);
         }
+        Ok(child)
     }
 
     fn become_program(
@@ -279,6 +272,83 @@ impl<'a> Program<'a> {
             }
         }
         denied.unwrap_or(Errno::ENOENT)
+    }
+}
+
+/// What a child has to do, as it is handed over to it.
+struct Errand<'a, 'b> {
+    program: &'a Program<'b>,
+    mask: SignalSet,
+    arguments: &'a [*const libc::c_char],
+    environment: Option<&'a [*const libc::c_char]>,
+}
+
+/// The child's stack while it is not yet the program: it calls a few system calls deep.
+const CHILD_STACK: usize = 64 << 10;
+
+impl Errand<'_, '_> {
+    /// Sends a child on its way, and returns when it is the program or has failed.
+    ///
+    /// The child shares this process's memory until then, so nothing has to be copied, and when
+    /// this returns nobody holds this process's descriptors any more: a supervisor that is killed
+    /// right after has left no copy of its lock behind.
+    fn run(&self) -> Result<Pid, Errno> {
+        let stack = Stack::new()?;
+        let errand: *const Self = self;
+        // SAFETY: the child runs on a stack of its own and this thread is suspended (CLONE_VFORK)
+        // until the child executes a program or exits, so `self` outlives its use and nothing is
+        // accessed by both at once. Descriptors, dispositions and the working directory are
+        // copies. Every signal is blocked.
+        let child = unsafe {
+            libc::clone(
+                Self::in_child,
+                stack.top(),
+                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
+                errand.cast_mut().cast(),
+            )
+        };
+        Errno::result(child).map(Pid::from_raw)
+    }
+
+    extern "C" fn in_child(errand: *mut libc::c_void) -> i32 {
+        // SAFETY: `run` hands over a pointer to itself and is suspended while the child uses it.
+        let errand = unsafe { &*errand.cast_const().cast::<Errand<'_, '_>>() };
+        errand.program.become_program(errand.mask, errand.arguments, errand.environment)
+    }
+}
+
+/// A piece of memory that is given back when the child no longer needs it.
+struct Stack(*mut libc::c_void);
+
+impl Stack {
+    fn new() -> Result<Self, Errno> {
+        // SAFETY: a fresh private mapping, placed by the kernel.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                CHILD_STACK,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Self(start)) }
+    }
+
+    /// Stacks grow downwards.
+    fn top(&self) -> *mut libc::c_void {
+        // SAFETY: one past the end of the mapping; its size is a multiple of any alignment.
+        unsafe { self.0.add(CHILD_STACK) }
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's own, and nobody runs on it any more.
+        unsafe {
+            libc::munmap(self.0, CHILD_STACK);
+        }
     }
 }
 

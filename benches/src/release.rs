@@ -1,0 +1,43 @@
+//! Builds the release as it is shipped, and has its own `benches` do the measuring.
+
+use std::env;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use crate::arguments::Wishes;
+use crate::{MEASURE, Outcome, family, namespace};
+
+/// Where `cargo static` puts the programs, below the target directory.
+const PLACE: &str = "x86_64-unknown-linux-gnu/release";
+
+/// Builds, then measures in a pid namespace: whatever becomes of this program, nothing it started stays.
+pub fn measure(wishes: &Wishes, arguments: &[OsString]) -> Outcome<ExitCode> {
+    // Before the build and not after it, and before minutes of measuring.
+    family::require(wishes)?;
+    let benches = build()?.join("benches");
+    let mut measure = Command::new(benches);
+    measure.arg0(namespace::OUTER).arg(MEASURE).args(arguments);
+    let ended = measure.status()?;
+    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}
+
+fn build() -> Outcome<PathBuf> {
+    let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // The alias `static` is found from the directory, the target directory by an absolute path.
+    let target = target_dir()?;
+    cargo.current_dir(workspace).arg("static").arg("--quiet").arg("--target-dir").arg(&target);
+    if !cargo.status()?.success() {
+        return Err("the static release does not build".into());
+    }
+    Ok(target.join(PLACE))
+}
+
+/// The target directory this program was built in.
+fn target_dir() -> Outcome<PathBuf> {
+    let me = env::current_exe()?;
+    let top = me.ancestors().find(|dir| dir.join(".rustc_info.json").exists());
+    Ok(top.ok_or("this program is not in a target directory of cargo's")?.to_owned())
+}

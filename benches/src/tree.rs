@@ -1,0 +1,204 @@
+//! A directory of services that announce their start, and the programs that keep them.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use fs_err as fs;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::events::Events;
+use crate::family::Family;
+use crate::namespace::Namespace;
+use crate::{Outcome, beacon, proc};
+
+/// A service older than this is started again at once when it ends; with a margin.
+pub const GROWN_UP: Duration = Duration::from_millis(1100);
+
+/// Service directories below the temporary directory; removed when dropped.
+#[derive(Debug)]
+pub struct Tree {
+    root: PathBuf,
+    /// Where its services say that they run.
+    pub events: Events,
+}
+
+/// A tree whose services are kept by a family; ended when dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// The directories.
+    pub tree: Tree,
+    /// Who keeps them.
+    pub family: Family,
+    /// When the scanner was started.
+    pub begin: Instant,
+    scanner: Child,
+}
+
+/// A tree whose services are kept by a family as process 1.
+#[derive(Debug)]
+pub struct Contained {
+    /// The directories.
+    pub tree: Tree,
+    /// Process 1 and all others.
+    pub namespace: Namespace,
+    /// What tells process 1 to stop.
+    pub stop: Signal,
+}
+
+impl Tree {
+    /// Makes so many service directories.
+    pub fn new(services: usize) -> Outcome<Self> {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        // Our own number is small in our own pid namespace: nobody else's directory must be in the way.
+        let root = fs::canonicalize(env::temp_dir())?.join(format!("rb.{}.{number}", unique()));
+        for dir in ["service", "spare", "hooks"] {
+            fs::create_dir_all(root.join(dir))?;
+        }
+        let tree = Self { events: Events::new(root.join("events"))?, root };
+        for number in 0..services {
+            make_service(&tree.service(number))?;
+        }
+        Ok(tree)
+    }
+
+    /// The directory of service directories.
+    pub fn services(&self) -> PathBuf {
+        self.root.join("service")
+    }
+
+    /// An empty directory for hooks.
+    pub fn hooks(&self) -> PathBuf {
+        self.root.join("hooks")
+    }
+
+    /// A service directory.
+    pub fn service(&self, number: usize) -> PathBuf {
+        self.services().join(format!("s{number}"))
+    }
+
+    /// Makes a service directory that no scanner sees yet.
+    pub fn spare(&self, number: usize) -> Outcome<PathBuf> {
+        let spare = self.root.join("spare").join(format!("n{number}"));
+        make_service(&spare)?;
+        Ok(spare)
+    }
+
+    /// Has a family keep it.
+    pub fn start(self, family: Family) -> Outcome<Running> {
+        let mut command = family.scan(&self.services())?;
+        self.tell(&mut command, Duration::ZERO);
+        let begin = Instant::now();
+        let scanner = command.spawn()?;
+        Ok(Running { tree: self, family, begin, scanner })
+    }
+
+    /// Has a family keep it as process 1; its services go on for a while after TERM.
+    pub fn contain(self, family: Family, linger: Duration) -> Outcome<Contained> {
+        let (mut command, stop) = family.first_process(&self.services(), &self.hooks())?;
+        self.tell(&mut command, linger);
+        Ok(Contained { namespace: Namespace::start(&command)?, tree: self, stop })
+    }
+
+    /// Tells the services through the environment what they must know.
+    pub fn tell(&self, command: &mut Command, linger: Duration) {
+        command.env(beacon::EVENTS, self.events.path());
+        if !linger.is_zero() {
+            command.env(beacon::LINGER, linger.as_millis().to_string());
+        }
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+impl Running {
+    /// Starts a tree of so many services, and waits until all of them run and none is young.
+    pub fn settled(family: Family, services: usize) -> Outcome<Self> {
+        let mut running = Tree::new(services)?.start(family)?;
+        running.tree.events.nth(services)?;
+        thread::sleep(GROWN_UP);
+        Ok(running)
+    }
+
+    /// The process id of the scanner.
+    pub fn scanner(&self) -> u32 {
+        self.scanner.id()
+    }
+
+    /// The process ids of the supervisors.
+    pub fn supervisors(&self) -> Outcome<Vec<u32>> {
+        proc::children(self.scanner.id())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.scanner.kill();
+        let _ = self.scanner.wait();
+        let _ = end_all(&self.tree.root);
+    }
+}
+
+/// Kills everybody who works below a directory, and reaps whoever became our child.
+fn end_all(root: &Path) -> Outcome<()> {
+    let mut ended = BTreeSet::new();
+    loop {
+        let living = proc::working_below(root)?;
+        if living.is_empty() {
+            break;
+        }
+        for pid in living {
+            let _ = kill(id(pid)?, Signal::SIGKILL);
+            ended.insert(pid);
+        }
+    }
+    // Twice: the children of those who are reaped first become ours only then.
+    for pid in ended.iter().chain(&ended) {
+        reap(*pid)?;
+    }
+    Ok(())
+}
+
+/// Ends a process that has lost its parent, or soon will.
+pub fn end(pid: u32) -> Outcome<()> {
+    Ok(kill(id(pid)?, Signal::SIGKILL)?)
+}
+
+/// Waits for the end of a process if it is our child.
+pub fn reap(pid: u32) -> Outcome<()> {
+    let _ = waitpid(id(pid)?, None);
+    Ok(())
+}
+
+/// Sends a signal.
+pub fn signal(pid: u32, signal: Signal) -> Outcome<()> {
+    Ok(kill(id(pid)?, signal)?)
+}
+
+fn id(pid: u32) -> Outcome<Pid> {
+    Ok(Pid::from_raw(i32::try_from(pid)?))
+}
+
+fn make_service(dir: &Path) -> Outcome<()> {
+    fs::create_dir(dir)?;
+    Ok(symlink(env::current_exe()?, dir.join(beacon::NAME))?)
+}
+
+/// A number that no other run of this program has at the same time.
+fn unique() -> u128 {
+    static START: std::sync::OnceLock<u128> = std::sync::OnceLock::new();
+    *START.get_or_init(|| {
+        std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_micros() % 1_000_000_000)
+    })
+}

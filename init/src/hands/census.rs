@@ -1,0 +1,134 @@
+//! Hands: whom init has adopted, and what each of them is.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use servicedir::visitor::Visitor;
+use servicedir::{ServiceDir, Status};
+use unix::{Pid, has_children, proc};
+
+use crate::machine::{Child, Kind};
+
+/// How long strangers are looked at closely: there may be thousands.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Init's children and the scanner's, or `None` where nobody can tell. The dead are left out.
+pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
+    let mut children = own_children()?;
+    children.extend(scanner.into_iter().flat_map(proc::children));
+    let mut known: Vec<Child> = Vec::with_capacity(children.len());
+    let mut others = Vec::new();
+    for pid in children {
+        let arguments = proc::arguments(pid);
+        if let Some(name) = supervised(&arguments) {
+            let needs = needs_of(directory, &name);
+            known.push(Child { pid, kind: Kind::Supervisor { name, needs } });
+        } else if is_scanner(&arguments, directory) {
+            known.push(Child { pid, kind: Kind::Embryo });
+        } else if !arguments.is_empty() {
+            others.push(pid);
+        }
+    }
+    if !others.is_empty() {
+        let supervisors: BTreeSet<Pid> = known.iter().map(|child| child.pid).collect();
+        let end = Instant::now() + PATIENCE;
+        known.extend(others.into_iter().map(|pid| {
+            let is_time_left = Instant::now() < end;
+            Child {
+                pid,
+                kind: if is_time_left { stranger(pid, &supervisors, directory) } else { Kind::Stray },
+            }
+        }));
+    }
+    Some(known)
+}
+
+/// The children, from the kernel's list of them or by a look at everybody.
+fn own_children() -> Option<Vec<Pid>> {
+    let listed = proc::own_children();
+    if !listed.is_empty() || !has_children() {
+        return Some(listed);
+    }
+    let own = nix::unistd::getpid();
+    let found: Vec<Pid> = proc::all()
+        .into_iter()
+        .filter(|pid| proc::stat(*pid).is_some_and(|stat| stat.parent == own))
+        .collect();
+    (!found.is_empty()).then_some(found)
+}
+
+/// The service's name, if these are the arguments of a runsv; it may be a multi-call program's.
+pub fn supervised(arguments: &[Vec<u8>]) -> Option<String> {
+    let ([program, name] | [_, program, name]) = arguments else { return None };
+    (base_name(program) == b"runsv").then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// Whether these are the arguments runsvdir was started with: a child of it that has them still
+/// is one that has not become a runsv yet.
+fn is_scanner(arguments: &[Vec<u8>], directory: &Path) -> bool {
+    matches!(arguments, [program, option, argument]
+        if program == b"runsvdir" && option == b"-P" && argument == directory.as_os_str().as_bytes())
+}
+
+fn base_name(path: &[u8]) -> &[u8] {
+    path.rsplit(|byte| *byte == b'/').next().unwrap_or(path)
+}
+
+/// The names in `dependencies.d`.
+fn needs_of(directory: &Path, name: &str) -> Vec<String> {
+    // Nearly no service has any: no more than one look for these.
+    let Ok(entries) = fs_err::read_dir(directory.join(name).join("dependencies.d")) else {
+        return Vec::new();
+    };
+    let mut needs: Vec<String> = entries
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| !name.starts_with('.'))
+        .collect();
+    needs.sort_unstable();
+    needs
+}
+
+/// What an adopted process is that is no runsv: a service that has lost its own, or just something
+/// that one has left behind.
+fn stranger(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> Kind {
+    // Each runsv leads a session, and its service is in it, but for one that has been given a
+    // session of its own: that one stands in the record.
+    let is_lost =
+        proc::stat(pid).is_some_and(|stat| stat.session != pid && !supervisors.contains(&stat.session));
+    if is_lost
+        && let Some(place) = proc::current_dir(pid)
+        && place.join("supervise/status").exists()
+        && place.join("run").exists()
+    {
+        let parent = place.parent().unwrap_or(&place);
+        return if place.file_name() == Some(OsStr::new("log")) && parent.join("run").exists() {
+            Kind::OrphanedLogger { name: name_of(parent) }
+        } else {
+            Kind::Orphan { name: name_of(&place) }
+        };
+    }
+    recorded(pid, directory).map_or(Kind::Stray, |name| Kind::Orphan { name })
+}
+
+fn name_of(directory: &Path) -> String {
+    directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// The service whose record says that this is its process.
+fn recorded(pid: Pid, directory: &Path) -> Option<String> {
+    let pid = u32::try_from(pid.as_raw()).ok()?;
+    fs_err::read_dir(directory)
+        .ok()?
+        .filter_map(Result::ok)
+        .find(|entry| status(&ServiceDir::at(entry.path())).is_some_and(|status| status.pid == pid))
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+}
+
+/// A service's record, whether or not its runsv lives.
+pub fn status(service: &ServiceDir) -> Option<Status> {
+    Visitor::of(service.clone()).last_status().ok()
+}

@@ -1,0 +1,49 @@
+//! Hands: which hooks there are.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use unix::failure::words;
+use unix::phrase::errno_of;
+use unix::{Errno, Failure};
+
+use super::start::executable;
+use crate::machine::Stage;
+
+/// The hooks of a stage in name order, and what is wrong with the others.
+///
+/// Directories, hidden files and editors' backups are no hooks; no directory is no hooks.
+pub fn find(hooks: &Path, stage: Stage) -> (Vec<PathBuf>, Vec<Failure>) {
+    let directory = hooks.join(stage.directory());
+    let entries = match fs_err::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if errno_of(&error) == Errno::ENOENT => return (Vec::new(), Vec::new()),
+        Err(error) => {
+            let text = words([OsStr::new("unable to read "), directory.as_os_str()]);
+            return (Vec::new(), vec![Failure::of_io(text)(error)]);
+        }
+    };
+    let mut paths: Vec<PathBuf> = entries
+        .filter_map(Result::ok)
+        .filter(|entry| {
+            let name = entry.file_name();
+            !name.as_bytes().starts_with(b".") && !name.as_bytes().ends_with(b"~")
+        })
+        .map(|entry| entry.path())
+        .filter(|path| !path.is_dir())
+        .collect();
+    paths.sort_unstable();
+    let mut usable = Vec::new();
+    let mut unusable = Vec::new();
+    for path in paths {
+        match executable(&path) {
+            Ok(()) => usable.push(path),
+            Err(why) => {
+                unusable
+                    .push(Failure::new(words([OsStr::new("unable to run hook "), path.as_os_str()]), why));
+            }
+        }
+    }
+    (usable, unusable)
+}

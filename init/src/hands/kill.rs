@@ -1,0 +1,213 @@
+//! Hands: making processes end, from asking a single one to killing whatever there is.
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::Path;
+
+use servicedir::{Command, ServiceDir, State};
+use unix::{Pid, Signal, proc};
+
+use super::census::status;
+use super::tree::Tree;
+use crate::machine::{Late, Pressure};
+
+/// Nobody is spared.
+const NOBODY: BTreeSet<Pid> = BTreeSet::new();
+
+/// A late service with more processes than this is a fork bomb.
+const CROWD: usize = 256;
+
+/// Tells an orphaned service to end, as its runsv would have done.
+pub fn end_orphan(pid: Pid) {
+    let place = proc::current_dir(pid).unwrap_or_default();
+    let signal = fs_err::read_to_string(place.join("down-signal"))
+        .ok()
+        .and_then(|text| Signal::parse(text.trim()))
+        .unwrap_or(Signal::TERM);
+    let is_group = place.join("process-group").exists();
+    for signal in [signal, Signal::CONT] {
+        // Whoever is gone has nothing to be told any more; a group is only one if it leads it.
+        if !is_group || signal.send_to_group(pid).is_err() {
+            let _ = signal.send(pid);
+        }
+    }
+}
+
+/// Writes `x` to every control FIFO that a runsv reads.
+pub fn end_all_by_fifo(directory: &Path) {
+    let Ok(entries) = fs_err::read_dir(directory) else { return };
+    for entry in entries.filter_map(Result::ok) {
+        let fifo = fs_err::OpenOptions::new()
+            .write(true)
+            .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+            .open(ServiceDir::at(entry.path()).control());
+        if let Ok(mut fifo) = fifo {
+            // A FIFO that is full has been told often enough.
+            let _ = fifo.write_all(&[Command::Exit.byte()]);
+        }
+    }
+}
+
+/// Is hard on late services; says whom it hit.
+pub fn press(late: Vec<Late>) -> Vec<(Late, Vec<String>)> {
+    let tree = Tree::read();
+    late.into_iter().map(|late| (late, press_one(&tree, late))).collect()
+}
+
+fn press_one(tree: &Tree, late: Late) -> Vec<String> {
+    let service = late.pid;
+    if !is_supervisor(service) {
+        return strike(tree, &[service], &NOBODY, Signal::KILL);
+    }
+    let logger: BTreeSet<Pid> = logger_of(service).into_iter().collect();
+    // Whatever it is told, a runsv that is stopped does not hear it.
+    let _ = Signal::CONT.send(service);
+    // So many are not waited for one by one, nor is there time for what would come after them.
+    let is_crowd = tree.family(service, &logger).len() > CROWD;
+    match late.pressure {
+        Pressure::Run | Pressure::Finish if !is_crowd => {
+            strike(tree, tree.children(service), &logger, Signal::KILL)
+        }
+        Pressure::Logger => {
+            let loggers: Vec<Pid> = logger.into_iter().collect();
+            strike(tree, &loggers, &NOBODY, Signal::TERM)
+        }
+        Pressure::Run | Pressure::Finish | Pressure::Supervisor => {
+            let mut victims = strike(tree, tree.children(service), &NOBODY, Signal::KILL);
+            victims.extend(strike(tree, &[service], &NOBODY, Signal::KILL));
+            victims
+        }
+    }
+}
+
+/// Tells leftovers to end, each of them once: who is told twice may take it for impatience.
+#[derive(Debug, Default)]
+pub struct Leftovers {
+    told: BTreeSet<Pid>,
+    told_groups: BTreeSet<Pid>,
+    named: BTreeSet<Pid>,
+}
+
+impl Leftovers {
+    /// This group is told to end by somebody else.
+    pub fn group_is_told(&mut self, leader: Pid) {
+        self.told_groups.insert(leader);
+    }
+
+    /// TERM to what supervisors have for children that is neither a logger nor a control script:
+    /// their services are down.
+    pub fn end_strays(&mut self, supervisors: &[Pid]) {
+        let tree = Tree::read();
+        for supervisor in supervisors {
+            let mut spared: BTreeSet<Pid> = logger_of(*supervisor).into_iter().collect();
+            spared.extend(tree.children(*supervisor).iter().copied().filter(|pid| is_control_script(*pid)));
+            let family = tree.children(*supervisor).iter().flat_map(|child| tree.family(*child, &spared));
+            self.end(&tree, family);
+        }
+    }
+
+    /// TERM to the children of init but these, and to theirs.
+    pub fn end_adopted(&mut self, spare: &[Pid]) {
+        let tree = Tree::read();
+        let spare: BTreeSet<Pid> = spare.iter().copied().collect();
+        let children = tree.children(nix::unistd::getpid());
+        self.end(&tree, children.iter().flat_map(|child| tree.family(*child, &spare)));
+    }
+
+    /// A signal to whatever is left; says, of a KILL, whom it hit that was not named before.
+    pub fn sweep(&mut self, signal: Signal) -> Vec<String> {
+        // Names first, and few of them: afterwards they are gone, and nothing is to wait for them.
+        let names = if signal == Signal::KILL { name_some(&mut self.named) } else { Vec::new() };
+        let own = nix::unistd::getpid();
+        let is_first = own == Pid::from_raw(1);
+        let tree = if is_first && signal == Signal::KILL {
+            None
+        } else {
+            Some(Tree::read()).filter(|tree| tree.is_complete() || !is_first)
+        };
+        match tree {
+            Some(tree) if signal == Signal::KILL => {
+                strike(&tree, tree.children(own), &NOBODY, signal);
+            }
+            // Of a whole namespace, also those that were put into it from outside.
+            Some(tree) if is_first => self.end(&tree, tree.all().filter(|pid| *pid != own)),
+            Some(tree) => self.end(&tree, tree.family(own, &NOBODY).into_iter().filter(|pid| *pid != own)),
+            None => {
+                let everybody = Pid::from_raw(-1);
+                // Whoever cannot be signalled is not there.
+                let _ = signal.send(everybody);
+                let _ = Signal::CONT.send(everybody);
+            }
+        }
+        names
+    }
+
+    fn end(&mut self, tree: &Tree, family: impl IntoIterator<Item = Pid>) {
+        for pid in family {
+            let is_told = tree.group(pid).is_some_and(|group| self.told_groups.contains(&group));
+            if !is_told && self.told.insert(pid) {
+                let _ = Signal::TERM.send(pid);
+                let _ = Signal::CONT.send(pid);
+            }
+        }
+    }
+}
+
+/// Names children of init that live and were not named before.
+fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
+    const ENOUGH: usize = 12;
+    let new: Vec<Pid> = proc::own_children().into_iter().filter(|pid| seen.insert(*pid)).collect();
+    let mut names: Vec<String> = new
+        .iter()
+        .take(ENOUGH)
+        .filter_map(|pid| Some((pid, proc::stat(*pid).filter(|stat| stat.state != 'Z')?)))
+        .map(|(pid, stat)| format!("{} (pid {pid})", stat.name))
+        .collect();
+    if new.len() > ENOUGH {
+        names.push(format!("{} others", new.len() - ENOUGH));
+    }
+    names
+}
+
+/// Sends a signal to these processes and their families; names those of them that were alive.
+fn strike(tree: &Tree, heads: &[Pid], spared: &BTreeSet<Pid>, signal: Signal) -> Vec<String> {
+    let family: Vec<Pid> = heads.iter().flat_map(|head| tree.family(*head, spared)).collect();
+    if signal == Signal::KILL {
+        // A group ends as one: no member can be born in between. But it may reach further than
+        // the family, if somebody in it is spared.
+        let spared_groups: BTreeSet<Pid> =
+            tree.groups_without(&family).chain([nix::unistd::getpgrp()]).collect();
+        let groups: BTreeSet<Pid> = family.iter().filter_map(|pid| tree.group(*pid)).collect();
+        for group in groups.difference(&spared_groups) {
+            let _ = signal.send_to_group(*group);
+        }
+    }
+    for pid in &family {
+        let _ = signal.send(*pid);
+        if signal != Signal::KILL {
+            let _ = Signal::CONT.send(*pid);
+        }
+    }
+    heads
+        .iter()
+        .filter(|head| !spared.contains(head) && tree.is_alive(**head))
+        .map(|head| tree.describe(*head))
+        .collect()
+}
+
+fn is_supervisor(pid: Pid) -> bool {
+    super::census::supervised(&proc::arguments(pid)).is_some()
+}
+
+/// Whether a process was started as `control/BYTE`, by itself or by its interpreter.
+fn is_control_script(pid: Pid) -> bool {
+    proc::arguments(pid).iter().any(|argument| argument.starts_with(b"control/"))
+}
+
+/// The log service's process of a runsv.
+fn logger_of(supervisor: Pid) -> Option<Pid> {
+    let log = ServiceDir::at(proc::current_dir(supervisor)?).log();
+    let status = status(&log).filter(|status| status.state != Some(State::Down) && status.pid != 0)?;
+    i32::try_from(status.pid).ok().map(Pid::from_raw)
+}

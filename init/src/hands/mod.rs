@@ -1,0 +1,144 @@
+//! The hands: they do what the machine asks for, and decide nothing.
+
+mod census;
+mod critical;
+mod hooks;
+mod kill;
+mod lookout;
+mod start;
+mod tree;
+
+pub use hooks::find as find_hooks;
+pub use start::prepare;
+
+use std::ffi::OsString;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::PathBuf;
+
+use unix::spawn::{FailurePipe, StartFailure};
+use unix::{Errno, Failure, Pid, Reporter, Signal};
+
+use crate::machine::container::is_request;
+use crate::machine::{Action, Event, Job, Stage, Weight};
+use kill::Leftovers;
+use lookout::Lookout;
+
+/// What the hands need to know, and what they hold.
+pub struct Hands {
+    directory: PathBuf,
+    hooks: PathBuf,
+    command: Vec<OsString>,
+    loudness: Weight,
+    caught: Vec<Signal>,
+    reporter: Reporter,
+    failures: FailurePipe,
+    lookout: Option<Lookout>,
+    leftovers: Leftovers,
+    /// The priority that children are to have, while init has a higher one.
+    nice: Option<i32>,
+}
+
+impl Hands {
+    /// Hands for these directories and this COMMAND; children get `caught` back as they were.
+    pub fn new(
+        directory: PathBuf,
+        hooks: PathBuf,
+        command: Vec<OsString>,
+        loudness: Weight,
+        caught: Vec<Signal>,
+    ) -> Result<Self, Failure> {
+        Ok(Self {
+            directory,
+            hooks,
+            command,
+            loudness,
+            caught,
+            reporter: Reporter::new("init"),
+            failures: FailurePipe::new().map_err(Failure::of("unable to create pipe"))?,
+            lookout: Lookout::new().ok(),
+            leftovers: Leftovers::default(),
+            nice: None,
+        })
+    }
+
+    /// Does one thing; what came of it is an event.
+    pub fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Say(weight, line) => self.say(weight, &line),
+            Action::FindHooks(stage) => return Some(self.look_for_hooks(stage)),
+            Action::StartHook { path, reason, remaining } => {
+                return Some(outcome(Job::Hook, self.start_hook(&path, reason, remaining)));
+            }
+            Action::StartCommand => return Some(outcome(Job::Command, self.start_command())),
+            Action::StartScanner => return Some(outcome(Job::Scanner, self.start_scanner())),
+            Action::WatchCritical => {
+                return self.lookout.as_mut().map(|lookout| lookout.watch_critical(&self.directory));
+            }
+            Action::JudgeCritical(name) => return self.lookout.as_mut()?.judge(&name),
+            Action::TakeTerminal => start::take_terminal(),
+            // Whoever is gone has nothing to be told any more.
+            Action::Signal(to, signal) => drop(signal.send(to)),
+            Action::SignalGroup(leader, signal) => {
+                if is_request(signal) {
+                    self.leftovers.group_is_told(leader);
+                }
+                let _ = signal.send_to_group(leader);
+            }
+            Action::TakeCensus(scanner) => {
+                return Some(Event::Census(census::take(&self.directory, scanner)));
+            }
+            Action::EndOrphan(pid) => kill::end_orphan(pid),
+            Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory),
+            Action::WatchStatus(supervisors) => {
+                return self.lookout.as_mut().map(|lookout| lookout.watch(&supervisors));
+            }
+            Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
+            Action::Hurry => self.nice = start::hurry(),
+            Action::EndStrays(supervisors) => self.leftovers.end_strays(&supervisors),
+            Action::EndAdopted(spare) => self.leftovers.end_adopted(&spare),
+            Action::Sweep(signal) => return Some(Event::Swept(self.leftovers.sweep(signal))),
+        }
+        None
+    }
+
+    /// The descriptor that is ready when [`Hands::watched`] has something to say.
+    pub fn lookout(&self) -> Option<BorrowedFd<'_>> {
+        self.lookout.as_ref().map(AsFd::as_fd)
+    }
+
+    /// What the watched services did.
+    pub fn watched(&mut self) -> Vec<Event> {
+        self.lookout.as_mut().map(Lookout::read).unwrap_or_default()
+    }
+
+    /// What children have said that could not start.
+    pub fn start_failures(&self) -> Vec<StartFailure> {
+        self.failures.drain()
+    }
+
+    fn say(&mut self, weight: Weight, line: &str) {
+        if weight > self.loudness {
+            return;
+        }
+        if weight == Weight::Warning {
+            self.reporter.warn(&Failure::plain(line));
+        } else {
+            self.reporter.say(line);
+        }
+    }
+
+    fn look_for_hooks(&mut self, stage: Stage) -> Event {
+        let (hooks, unusable) = hooks::find(&self.hooks, stage);
+        for failure in &unusable {
+            self.reporter.warn(failure);
+        }
+        Event::HooksFound(stage, hooks)
+    }
+}
+
+fn outcome(job: Job, started: Result<Pid, Errno>) -> Event {
+    match started {
+        Ok(pid) => Event::Started(job, pid),
+        Err(why) => Event::NotStarted(job, why),
+    }
+}

@@ -1,0 +1,133 @@
+//! Hands: starting runsvdir, COMMAND and hooks.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::unistd::{AccessFlags, access, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
+use unix::phrase::errno_of;
+use unix::signal::SignalSet;
+use unix::spawn::{along_path, beside_or_along_path, c_string};
+use unix::{Errno, Failure, Pid, Program, Signal, priority};
+
+use super::Hands;
+
+/// The program that looks after the services directory.
+const SCANNER: &str = "runsvdir";
+
+/// What must be so before anything is started: orphans come to init, and runsvdir is there.
+pub fn prepare(has_services: bool) -> Result<(), Failure> {
+    if nix::unistd::getpid() != Pid::from_raw(1) {
+        nix::sys::prctl::set_child_subreaper(true).map_err(Failure::of("unable to become a subreaper"))?;
+    }
+    if has_services {
+        first_executable(&beside_or_along_path(SCANNER)).map_err(Failure::of("unable to run runsvdir"))?;
+    }
+    Ok(())
+}
+
+/// Whether a file can be executed.
+pub fn executable(path: &Path) -> Result<(), Errno> {
+    access(path, AccessFlags::X_OK)?;
+    let about = fs_err::metadata(path).map_err(|error| errno_of(&error))?;
+    if about.is_dir() { Err(Errno::EACCES) } else { Ok(()) }
+}
+
+/// Why none of these can be executed, in GEN-9's sense, if so.
+fn first_executable(candidates: &[std::ffi::CString]) -> Result<(), Errno> {
+    let mut denied = None;
+    for candidate in candidates {
+        match executable(Path::new(OsStr::from_bytes(candidate.to_bytes()))) {
+            Ok(()) => return Ok(()),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(why) => denied = Some(why),
+        }
+    }
+    Err(denied.unwrap_or(Errno::ENOENT))
+}
+
+/// The terminal that init's process group has for itself, if there is one.
+fn terminal() -> Option<std::io::Stdin> {
+    let input = std::io::stdin();
+    let is_ours = isatty(&input).unwrap_or(false) && tcgetpgrp(&input) == Ok(getpgrp());
+    is_ours.then_some(input)
+}
+
+/// Makes init's process group the terminal's foreground again: Ctrl-C is for init now.
+pub fn take_terminal() {
+    let input = std::io::stdin();
+    if isatty(&input).unwrap_or(false) {
+        // Whoever asks from the background is stopped with TTOU, unless it is blocked.
+        let before = SignalSet::of(&[Signal::TTOU]).block();
+        // A terminal that is not ours stays with whom it belongs to.
+        let _ = tcsetpgrp(&input, getpgrp());
+        before.set_as_mask();
+    }
+}
+
+/// Raises init's priority as far as it may; returns the one it had, if that has changed.
+pub fn hurry() -> Option<i32> {
+    const FIRST: i32 = -20;
+    let before = priority::own();
+    priority::set_own(FIRST).ok().map(|()| before)
+}
+
+impl Hands {
+    /// runsvdir, in a session of its own and with one for each runsv: neither Ctrl-C nor what a
+    /// service does to its process group reaches another.
+    pub(super) fn start_scanner(&self) -> Result<Pid, Errno> {
+        let nothing = if self.command.is_empty() { None } else { open_null() };
+        let mut program = Program::first_of(beside_or_along_path(SCANNER), c_string(SCANNER))
+            .arg("-P")
+            .arg(&self.directory)
+            .own_session();
+        if let Some(nothing) = &nothing {
+            // What is typed is for COMMAND.
+            program = program.stdin(nothing.as_fd());
+        }
+        self.spawn(program)
+    }
+
+    /// COMMAND, in a process group of its own, in the terminal's foreground if there is one.
+    pub(super) fn start_command(&self) -> Result<Pid, Errno> {
+        let Some((name, arguments)) = self.command.split_first() else { return Err(Errno::ENOENT) };
+        let candidates = along_path(name);
+        first_executable(&candidates)?;
+        let terminal = terminal();
+        let program = Program::first_of(candidates, c_string(name));
+        let program = arguments.iter().fold(program, Program::arg);
+        self.spawn(program.own_group(terminal.as_ref().map(AsFd::as_fd)))
+    }
+
+    pub(super) fn start_hook(
+        &self,
+        path: &Path,
+        reason: Option<String>,
+        remaining: Option<Duration>,
+    ) -> Result<Pid, Errno> {
+        let mut program = Program::new(path).own_group(None::<BorrowedFd<'_>>);
+        if let Some(reason) = reason {
+            program = program.env("INIT_REASON", reason);
+        }
+        if let Some(remaining) = remaining {
+            program = program.env("INIT_REMAINING_MS", remaining.as_millis().to_string());
+        }
+        self.spawn(program)
+    }
+
+    fn spawn(&self, program: Program<'_>) -> Result<Pid, Errno> {
+        let program = program.default_signals(&self.caught).failures(&self.failures);
+        let Some(nice) = self.nice else { return program.spawn() };
+        // A child has the priority that init was started with.
+        let _ = priority::set_own(nice);
+        let started = program.spawn();
+        hurry();
+        started
+    }
+}
+
+fn open_null() -> Option<fs_err::File> {
+    fs_err::File::open("/dev/null").ok()
+}

@@ -1,0 +1,92 @@
+//! Hands: who descends from whom, at one moment, as far as /proc tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use unix::{Pid, proc};
+
+/// A look is not to take longer than this: where thousands of processes fight for the processor,
+/// an answer that is not complete now is better than one that comes when the grace is over. The
+/// oldest processes, the runsv among them, are looked at first.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Every process that could be seen.
+pub struct Tree {
+    processes: BTreeMap<Pid, proc::Stat>,
+    children: BTreeMap<Pid, Vec<Pid>>,
+    is_complete: bool,
+}
+
+impl Tree {
+    /// Looks at all of them.
+    pub fn read() -> Self {
+        let end = Instant::now() + PATIENCE;
+        let everybody = proc::all();
+        let mut is_complete = !everybody.is_empty();
+        let processes: BTreeMap<Pid, proc::Stat> = everybody
+            .into_iter()
+            .take_while(|_| {
+                is_complete &= Instant::now() < end;
+                is_complete
+            })
+            .filter_map(|pid| Some((pid, proc::stat(pid)?)))
+            .collect();
+        let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
+        for (pid, stat) in &processes {
+            children.entry(stat.parent).or_default().push(*pid);
+        }
+        Self { processes, children, is_complete }
+    }
+
+    /// Whether everybody was seen.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+
+    /// Everybody who was seen.
+    pub fn all(&self) -> impl Iterator<Item = Pid> {
+        self.processes.keys().copied()
+    }
+
+    /// The children of a process.
+    pub fn children(&self, pid: Pid) -> &[Pid] {
+        self.children.get(&pid).map_or(&[], Vec::as_slice)
+    }
+
+    /// A process and all that descend from it, but for `spared` ones and theirs.
+    pub fn family(&self, pid: Pid, spared: &BTreeSet<Pid>) -> Vec<Pid> {
+        let mut family = Vec::new();
+        let mut open = vec![pid];
+        while let Some(pid) = open.pop() {
+            if !spared.contains(&pid) {
+                family.push(pid);
+                open.extend_from_slice(self.children(pid));
+            }
+        }
+        family
+    }
+
+    /// The group of a process.
+    pub fn group(&self, pid: Pid) -> Option<Pid> {
+        self.processes.get(&pid).map(|stat| stat.group)
+    }
+
+    /// The groups that have members outside this family.
+    pub fn groups_without(&self, family: &[Pid]) -> impl Iterator<Item = Pid> {
+        let family: BTreeSet<Pid> = family.iter().copied().collect();
+        self.processes.iter().filter(move |(pid, _)| !family.contains(pid)).map(|(_, stat)| stat.group)
+    }
+
+    /// Whether it has not died yet.
+    pub fn is_alive(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// `sleep (pid 7)`.
+    pub fn describe(&self, pid: Pid) -> String {
+        match self.processes.get(&pid) {
+            Some(stat) => format!("{} (pid {pid})", stat.name),
+            None => format!("pid {pid}"),
+        }
+    }
+}

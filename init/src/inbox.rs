@@ -1,0 +1,95 @@
+//! Hands: everything that can happen to init, as events.
+
+use std::time::{Duration, Instant};
+
+use unix::signal::SignalSet;
+use unix::{Failure, Poller, Signal, has_children, reap_next};
+
+use crate::hands::Hands;
+use crate::machine::Event;
+
+/// The token of the hands' lookout.
+const LOOKOUT: usize = 0;
+/// Deaths that come closer together than this are a storm.
+const STORM: Duration = Duration::from_millis(2);
+/// How long init does not look while there is one.
+const SHELTER: Duration = Duration::from_millis(5);
+
+/// Every signal that init wants to hear of.
+pub fn caught_signals() -> Vec<Signal> {
+    let stopping = [Signal::TERM, Signal::INT, Signal::PWR, Signal::real_time(3)];
+    let passed_on =
+        [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALRM, Signal::WINCH, Signal::CONT];
+    [Signal::CHLD].into_iter().chain(stopping).chain(passed_on).collect()
+}
+
+/// Where init sleeps.
+pub struct Inbox {
+    poller: Poller,
+    last_death: Option<Instant>,
+    /// While it is set, SIGCHLD is blocked, and the dead wait.
+    sheltered_until: Option<Instant>,
+}
+
+impl Inbox {
+    /// Hears `signals` from now on.
+    pub fn new(signals: &[Signal]) -> Result<Self, Failure> {
+        let poller = Poller::new(signals).map_err(Failure::of_io("unable to wait for signals"))?;
+        Ok(Self { poller, last_death: None, sheltered_until: None })
+    }
+
+    /// Hears of what the hands watch.
+    pub fn watch(&self, hands: &Hands) {
+        if let Some(lookout) = hands.lookout() {
+            // Without it, deadlines still come.
+            let _ = self.poller.watch(lookout, LOOKOUT);
+        }
+    }
+
+    /// Sleeps until something happens. `is_idle`: nobody waits for a death in particular.
+    pub fn wait(&mut self, deadline: Option<Instant>, is_idle: bool, hands: &mut Hands) -> Vec<Event> {
+        if !is_idle {
+            self.leave_shelter();
+        }
+        let wakeup = self.poller.wait(deadline.into_iter().chain(self.sheltered_until).min());
+        let mut events: Vec<Event> = Vec::new();
+        let now = Instant::now();
+        if self.sheltered_until.is_some_and(|until| until <= now) {
+            self.leave_shelter();
+        }
+        if self.sheltered_until.is_none() {
+            events.extend(reap(hands));
+            if !events.is_empty() {
+                let is_storm = self.last_death.is_some_and(|last| now.duration_since(last) < STORM + SHELTER);
+                if is_idle && is_storm {
+                    SignalSet::of(&[Signal::CHLD]).block();
+                    self.sheltered_until = Some(now + SHELTER);
+                }
+                self.last_death = Some(now);
+            }
+        }
+        events.extend(wakeup.signals.into_iter().filter(|signal| *signal != Signal::CHLD).map(Event::Signal));
+        if wakeup.ready.contains(&LOOKOUT) {
+            events.extend(hands.watched());
+        }
+        events
+    }
+
+    fn leave_shelter(&mut self) {
+        if self.sheltered_until.take().is_some() {
+            let child = SignalSet::of(&[Signal::CHLD]);
+            // What it would tell is looked at right away.
+            child.take_pending();
+            child.unblock();
+        }
+    }
+}
+
+/// Collects all who have died.
+fn reap(hands: &Hands) -> Option<Event> {
+    let deaths: Vec<_> = std::iter::from_fn(reap_next).collect();
+    if deaths.is_empty() {
+        return None;
+    }
+    Some(Event::Reaped { deaths, failures: hands.start_failures(), is_childless: !has_children() })
+}

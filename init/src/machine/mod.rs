@@ -1,0 +1,18 @@
+//! The machines: they decide, and touch nothing. Time is an argument.
+
+pub mod container;
+pub mod hook_run;
+pub mod order;
+pub mod plan;
+pub mod roster;
+pub mod scanner;
+pub mod sentry;
+pub mod verdict;
+pub mod vocabulary;
+pub mod words;
+
+pub use container::{Container, Setup};
+pub use vocabulary::{Action, Child, Event, Job, Kind, Late, Pressure, Stage, Weight};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! Machine: how the grace is divided. Planned backwards, from the moment init must have left.
+
+use std::time::Duration;
+
+/// How the time of a stop is divided; every figure but the last is counted from its beginning.
+///
+/// These are latest moments. A phase that ends early gives its time to the next, and nothing
+/// waits for a moment of this table but for what has not happened yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// The drain is over, whatever its hooks do. Zero without drain hooks.
+    pub drain: Duration,
+    /// `./run` is killed where it still lives.
+    pub run: Duration,
+    /// `./finish`, control scripts and all else that keeps a runsv busy are killed.
+    pub finish: Duration,
+    /// Loggers that have not left at the end of their input are sent TERM.
+    pub loggers: Duration,
+    /// Loggers and runsv are killed.
+    pub supervisors: Duration,
+    /// Everything is killed.
+    pub sweep: Duration,
+    /// Finish hooks are killed; init leaves.
+    pub end: Duration,
+    /// What lies between that and the grace: for the machine's own slowness.
+    pub reserve: Duration,
+}
+
+/// The least and the most that is kept in reserve; a small grace keeps a quarter.
+const RESERVE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
+
+impl Plan {
+    /// The plan for a grace, with or without hooks.
+    pub fn of(grace: Duration, has_drain: bool, has_finish: bool) -> Self {
+        let reserve = (grace / 20).clamp(RESERVE.0, RESERVE.1).min(grace / 4);
+        let end = grace.saturating_sub(reserve);
+        let sweep = if has_finish { end.mul_f64(0.9) } else { end };
+        let part = |share: f64| sweep.mul_f64(share);
+        Self {
+            drain: if has_drain { part(0.5) } else { Duration::ZERO },
+            run: part(0.8),
+            finish: part(0.88),
+            loggers: part(0.93),
+            supervisors: part(0.96),
+            sweep,
+            end,
+            reserve,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_moments_come_in_order_and_before_the_grace_is_over() {
+        for grace in [SECOND / 20, SECOND * 3 / 10, SECOND, SECOND * 10, SECOND * 3600] {
+            for hooks in [false, true] {
+                let plan = Plan::of(grace, hooks, hooks);
+                let moments =
+                    [plan.drain, plan.run, plan.finish, plan.loggers, plan.supervisors, plan.sweep, plan.end];
+                assert!(moments.is_sorted(), "{plan:?}");
+                assert!(plan.end < grace && plan.end + plan.reserve == grace, "{plan:?}");
+                assert!(plan.run >= grace / 2, "services get more than half of it: {plan:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_hooks_no_time_is_set_aside_for_them() {
+        let plan = Plan::of(SECOND * 10, false, false);
+        assert_eq!((plan.drain, plan.run), (Duration::ZERO, Duration::from_millis(7600)));
+        assert_eq!((plan.sweep, plan.end), (plan.end, Duration::from_millis(9500)));
+    }
+}

@@ -1,0 +1,79 @@
+//! Machine: runsvdir is kept running, but not restarted more than once a second.
+
+use std::time::{Duration, Instant};
+
+use unix::Pid;
+
+/// The least between two starts.
+const THROTTLE: Duration = Duration::from_secs(1);
+
+/// runsvdir, as init sees it.
+#[derive(Debug, Default)]
+pub struct Scanner {
+    state: State,
+    last_start: Option<Instant>,
+}
+
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum State {
+    #[default]
+    Down,
+    Starting,
+    Up(Pid),
+}
+
+impl Scanner {
+    /// Whether to start it now.
+    pub fn start(&mut self, now: Instant) -> bool {
+        let is_due = self.state == State::Down && self.restart_due().is_none_or(|due| due <= now);
+        if is_due {
+            self.state = State::Starting;
+            self.last_start = Some(now);
+        }
+        is_due
+    }
+
+    /// It runs.
+    pub fn started(&mut self, pid: Pid) {
+        self.state = State::Up(pid);
+    }
+
+    /// It could not be started, or has ended.
+    pub fn ended(&mut self) {
+        self.state = State::Down;
+    }
+
+    /// The process, while it lives.
+    pub fn pid(&self) -> Option<Pid> {
+        match self.state {
+            State::Up(pid) => Some(pid),
+            State::Down | State::Starting => None,
+        }
+    }
+
+    /// When it may be started again, if it is down and was up.
+    pub fn restart_due(&self) -> Option<Instant> {
+        self.last_start.filter(|_| self.state == State::Down).map(|start| start + THROTTLE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_restarted_at_once_but_only_once_a_second() {
+        let begin = Instant::now();
+        let mut scanner = Scanner::default();
+        assert!(scanner.start(begin));
+        assert!(!scanner.start(begin), "it is being started");
+        scanner.started(Pid::from_raw(7));
+        scanner.ended();
+        assert!(!scanner.start(begin + THROTTLE / 2));
+        assert_eq!(scanner.restart_due(), Some(begin + THROTTLE));
+        assert!(scanner.start(begin + THROTTLE));
+        scanner.started(Pid::from_raw(8));
+        scanner.ended();
+        assert!(scanner.start(begin + THROTTLE * 60));
+    }
+}

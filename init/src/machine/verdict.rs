@@ -1,0 +1,107 @@
+//! Machine: why everything stops, and the exit code that follows from it.
+
+use std::fmt;
+
+use unix::{Ending, Signal};
+
+/// The command line cannot be understood.
+pub const USAGE: u8 = 100;
+/// The system refuses something at the start.
+pub const SYSTEM: u8 = 111;
+/// Something had to be killed.
+pub const KILLED: u8 = 99;
+/// COMMAND or a start hook is there, but cannot be run.
+pub const CANNOT_RUN: u8 = 126;
+/// COMMAND or a start hook is not there.
+pub const NOT_FOUND: u8 = 127;
+
+/// Why everything stops.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// Somebody asked.
+    Signal(Signal),
+    /// COMMAND has ended.
+    Command(Ending),
+    /// COMMAND could not be run.
+    NoCommand(u8),
+    /// A critical service has ended by itself.
+    Critical {
+        /// Which.
+        name: String,
+        /// How, if its runsv tells.
+        ending: Option<Ending>,
+    },
+    /// A start hook has failed.
+    StartHook {
+        /// Which.
+        name: String,
+        /// With what.
+        code: u8,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signal(signal) => write!(f, "{}", signal.to_string().trim_start_matches("SIG")),
+            Self::Command(_) | Self::NoCommand(_) => f.write_str("COMMAND"),
+            Self::Critical { name, .. } | Self::StartHook { name, .. } => f.write_str(name),
+        }
+    }
+}
+
+/// What init exits with.
+///
+/// `command` is how COMMAND ended, if there is one; `stopper` the signal it was sent at the stop.
+pub fn exit_code(reason: &Reason, command: Option<Ending>, stopper: Signal, has_killed: bool) -> u8 {
+    let by_itself = if has_killed { KILLED } else { 0 };
+    match (reason, command) {
+        (Reason::StartHook { code, .. } | Reason::NoCommand(code), _) => *code,
+        (Reason::Critical { ending: Some(ending), .. } | Reason::Command(ending), _) => ending.shell_code(),
+        (Reason::Critical { ending: None, .. }, _) => 1,
+        // What was asked to end, and ends of that, has done as it was told.
+        (Reason::Signal(_), Some(Ending::Killed { signal, .. })) if signal == stopper => by_itself,
+        (Reason::Signal(_), Some(ending)) => ending.shell_code(),
+        (Reason::Signal(_), None) => by_itself,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Reason = Reason::Signal(Signal::TERM);
+
+    fn death(signal: Signal) -> Ending {
+        Ending::Killed { signal, core: false }
+    }
+
+    #[test]
+    fn an_orderly_stop_is_a_success() {
+        assert_eq!(exit_code(&TERM, None, Signal::TERM, false), 0);
+        assert_eq!(exit_code(&TERM, Some(death(Signal::TERM)), Signal::TERM, false), 0);
+        assert_eq!(exit_code(&TERM, Some(Ending::Exited(0)), Signal::TERM, true), 0);
+    }
+
+    #[test]
+    fn what_had_to_be_killed_is_none() {
+        assert_eq!(exit_code(&TERM, None, Signal::TERM, true), KILLED);
+        assert_eq!(exit_code(&TERM, Some(death(Signal::KILL)), Signal::TERM, true), 137);
+    }
+
+    #[test]
+    fn the_commands_code_is_inits() {
+        assert_eq!(exit_code(&Reason::Command(Ending::Exited(3)), None, Signal::TERM, true), 3);
+        assert_eq!(exit_code(&Reason::Command(death(Signal::TERM)), None, Signal::TERM, false), 143);
+        assert_eq!(exit_code(&TERM, Some(Ending::Exited(1)), Signal::TERM, false), 1);
+        assert_eq!(exit_code(&Reason::NoCommand(NOT_FOUND), None, Signal::TERM, false), 127);
+    }
+
+    #[test]
+    fn a_critical_service_decides() {
+        let reason = |ending| Reason::Critical { name: "web".into(), ending };
+        assert_eq!(exit_code(&reason(Some(Ending::Exited(7))), None, Signal::TERM, false), 7);
+        assert_eq!(exit_code(&reason(Some(death(Signal::SEGV))), None, Signal::TERM, false), 139);
+        assert_eq!(exit_code(&reason(None), None, Signal::TERM, false), 1);
+    }
+}

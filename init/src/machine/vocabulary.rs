@@ -1,0 +1,224 @@
+//! Machine: what crosses its border. Events come in, actions go out; neither does anything.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use unix::spawn::StartFailure;
+use unix::{Ending, Errno, Pid, Signal};
+
+/// The three times at which hooks run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Before the first service.
+    Start,
+    /// When a stop was asked for, while every service still runs.
+    Drain,
+    /// After the last service.
+    Finish,
+}
+
+impl Stage {
+    /// The directory of the stage's hooks.
+    pub fn directory(self) -> &'static str {
+        match self {
+            Self::Start => "start.d",
+            Self::Drain => "drain.d",
+            Self::Finish => "finish.d",
+        }
+    }
+}
+
+/// What init starts itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// runsvdir.
+    Scanner,
+    /// COMMAND.
+    Command,
+    /// A hook.
+    Hook,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A signal has arrived.
+    Signal(Signal),
+    /// Children have died; some may have said before that they could not start.
+    Reaped {
+        /// Who, and how.
+        deaths: Vec<(Pid, Ending)>,
+        /// What those said that could not become what they were to be.
+        failures: Vec<StartFailure>,
+        /// Whether none is left, known or not.
+        is_childless: bool,
+    },
+    /// A critical service has ended, and nobody had asked it to.
+    CriticalEnded {
+        /// Its name.
+        name: String,
+        /// How, if its runsv tells.
+        ending: Option<Ending>,
+    },
+    /// A critical service has done something.
+    CriticalChanged(String),
+    /// Something was put into the services directory.
+    DirectoryChanged,
+    /// Outcome: these critical services are watched.
+    CriticalWatched {
+        /// All that are watched.
+        names: Vec<String>,
+        /// Whether some cannot be watched yet.
+        is_complete: bool,
+    },
+    /// What the status of supervisors says: whether their services are down.
+    Statuses(Vec<(Pid, bool)>),
+    /// Outcome: the hooks of a stage.
+    HooksFound(Stage, Vec<PathBuf>),
+    /// Outcome: it is started.
+    Started(Job, Pid),
+    /// Outcome: it could not be.
+    NotStarted(Job, Errno),
+    /// Outcome: whom init has for children, or that nobody can tell.
+    Census(Option<Vec<Child>>),
+    /// Outcome: whom the pressure on late services hit, service by service.
+    Pressed(Vec<(Late, Vec<String>)>),
+    /// Outcome: what was left in the container when everything was to have ended.
+    Swept(Vec<String>),
+    /// Time has passed.
+    Tick,
+}
+
+/// A child of init that it did not start itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Child {
+    /// The process.
+    pub pid: Pid,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a child of init can be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Kind {
+    /// A runsv, its service's name and what that says it needs.
+    Supervisor {
+        /// The name.
+        name: String,
+        /// From `dependencies.d`.
+        needs: Vec<String>,
+    },
+    /// A service, or its `finish`, that has lost its runsv.
+    Orphan {
+        /// The service's name.
+        name: String,
+    },
+    /// A logger that has lost its runsv.
+    OrphanedLogger {
+        /// The service's name.
+        name: String,
+    },
+    /// A runsvdir's child on its way to become a runsv.
+    Embryo,
+    /// Anything else: what a service has left behind.
+    Stray,
+}
+
+/// A service that is late, by its runsv or, if that is lost, its own process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// The process.
+    pub pid: Pid,
+    /// How late it is.
+    pub pressure: Pressure,
+}
+
+/// How hard a late service is pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Pressure {
+    /// KILL to all that its runsv runs, but for the logger; `./finish` may run.
+    Run,
+    /// The same once more: now it hits `./finish` and what else the runsv waits for.
+    Finish,
+    /// TERM to a logger that does not leave at the end of its input.
+    Logger,
+    /// KILL to logger and runsv.
+    Supervisor,
+}
+
+impl Pressure {
+    /// What follows.
+    pub fn next(self) -> Option<Self> {
+        match self {
+            Self::Run => Some(Self::Finish),
+            Self::Finish => Some(Self::Logger),
+            Self::Logger => Some(Self::Supervisor),
+            Self::Supervisor => None,
+        }
+    }
+}
+
+/// How much a line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// Said even with `--quiet`.
+    Problem,
+    /// The same, but not again and again.
+    Warning,
+    /// Said normally.
+    Info,
+    /// Said with `--verbose`.
+    Detail,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Say a line.
+    Say(Weight, String),
+    /// Look up the hooks of a stage: [`Event::HooksFound`].
+    FindHooks(Stage),
+    /// Start a hook: [`Event::Started`] or [`Event::NotStarted`].
+    StartHook {
+        /// Which.
+        path: PathBuf,
+        /// Why everything stops, for `$INIT_REASON`.
+        reason: Option<String>,
+        /// How long it may take, for `$INIT_REMAINING_MS`.
+        remaining: Option<Duration>,
+    },
+    /// Start COMMAND, in the terminal's foreground if there is one.
+    StartCommand,
+    /// Start runsvdir.
+    StartScanner,
+    /// Watch the services that are marked critical: [`Event::CriticalWatched`].
+    WatchCritical,
+    /// See whether a critical service has ended by itself: [`Event::CriticalEnded`].
+    JudgeCritical(String),
+    /// The terminal's foreground is init's again.
+    TakeTerminal,
+    /// Send a signal to a process.
+    Signal(Pid, Signal),
+    /// Send a signal to a process group.
+    SignalGroup(Pid, Signal),
+    /// See whom init has adopted, and whom a runsvdir still has that does not die:
+    /// [`Event::Census`].
+    TakeCensus(Option<Pid>),
+    /// Ask an orphaned service to end, as its directory says.
+    EndOrphan(Pid),
+    /// Tell every runsv through its FIFO to end, for want of a census.
+    EndAllByFifo,
+    /// From now on, say when these supervisors' services are down: [`Event::Statuses`].
+    WatchStatus(Vec<Pid>),
+    /// Be hard on late services: [`Event::Pressed`].
+    Press(Vec<Late>),
+    /// Go before all others where that is allowed: there is a grace to keep.
+    Hurry,
+    /// TERM to what these supervisors, whose services are down, still have for children, but for
+    /// loggers and control scripts.
+    EndStrays(Vec<Pid>),
+    /// TERM to what services have left to init, sparing these.
+    EndAdopted(Vec<Pid>),
+    /// A signal to whatever is left: [`Event::Swept`].
+    Sweep(Signal),
+}

@@ -1,0 +1,330 @@
+//! Hands: what runsv does to the world. No decision beyond how to say that something failed.
+
+mod history;
+mod logpipe;
+mod orders;
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+
+use nix::sys::stat::Mode;
+use servicedir::history::History;
+use servicedir::owner::Publisher;
+use servicedir::{Command, ServiceDir, Status};
+use unix::failure::words;
+use unix::spawn::{CANNOT_START, FailurePipe, StartFailure, Step};
+use unix::{Ending, Errno, Failure, Pid, Program, Reporter, Signal, signal};
+
+use crate::machine::{Action, Event, Hook, Note, Role, Script, Started};
+
+use history::{describe, is_news};
+pub use logpipe::LogPipe;
+
+/// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
+const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
+
+/// Everything runsv can do.
+pub struct Hands {
+    main: ServiceDir,
+    reporter: Reporter,
+    failures: FailurePipe,
+    publishers: Vec<(Role, Publisher)>,
+    log_pipe: Option<LogPipe>,
+    children: Vec<(Pid, Part)>,
+    named_strays: Vec<Pid>,
+    histories: Vec<(Role, History)>,
+    is_leaving: bool,
+}
+
+/// What a child was started as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Run,
+    Finish,
+    LogRun,
+    Hook(u8),
+}
+
+impl Hands {
+    /// Hands for the service in the working directory.
+    pub fn new(
+        reporter: Reporter,
+        failures: FailurePipe,
+        publishers: Vec<(Role, Publisher)>,
+        log_pipe: Option<LogPipe>,
+    ) -> Self {
+        let main = ServiceDir::at(".");
+        let histories = vec![(Role::Main, History::new(&main)), (Role::Log, History::new(&main.log()))];
+        Self {
+            main,
+            reporter,
+            failures,
+            publishers,
+            log_pipe,
+            children: Vec::new(),
+            named_strays: Vec::new(),
+            histories,
+            is_leaving: false,
+        }
+    }
+
+    /// Does one thing; the outcome, if the machine awaits one, is an event.
+    pub fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Publish(role, status) => self.publish(role, status),
+            Action::Remember(role, note) => self.remember(role, note),
+            Action::Start(role, script) => return Some(self.start(role, script)),
+            Action::RunHook(hook, pid) => return Some(self.run_hook(hook, pid)),
+            Action::ReadOrders(role) => return Some(self.read_orders(role)),
+            Action::Signal(target, signal) => {
+                // A target that is gone needs no signal; the death is on its way to us.
+                let _ =
+                    if target.is_group { signal.send_to_group(target.pid) } else { signal.send(target.pid) };
+            }
+            Action::ProbeGroup(role, leader) => {
+                return Some(Event::GroupProbed(role, signal::group_exists(leader)));
+            }
+            Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
+            Action::NameStrays => self.name_strays(),
+            Action::EndStrays => self.end_strays(),
+            Action::CloseLogPipe => {
+                let has_unread = self.log_pipe.as_mut().is_some_and(LogPipe::close_writer);
+                return Some(Event::LogPipeClosed { has_unread });
+            }
+            Action::NameLogHolders => self.name_log_holders(),
+        }
+        None
+    }
+
+    /// Whether there is a `./finish` to run: it must be readable, a dangling link is none (RSV-42).
+    pub fn has_finish(&self) -> bool {
+        fs_err::File::open(self.main.finish()).is_ok()
+    }
+
+    /// Forgets a child that ended, and says so if it could not even start.
+    pub fn child_ended(&mut self, pid: Pid, ending: Ending) {
+        if ending == Ending::Exited(CANNOT_START) {
+            for failure in self.failures.drain() {
+                self.explain(&failure);
+            }
+        }
+        self.children.retain(|(child, _)| *child != pid);
+        self.named_strays.retain(|stray| *stray != pid);
+    }
+
+    /// Whether a status file could not be written, and should be tried again.
+    pub fn is_behind(&self) -> bool {
+        self.publishers.iter().any(|(_, publisher)| publisher.is_behind())
+    }
+
+    /// Tries to write the status files that could not be written before.
+    pub fn catch_up(&mut self) {
+        for (_, publisher) in &mut self.publishers {
+            if let Err(failure) = publisher.retry() {
+                self.reporter.warn(&failure);
+            }
+        }
+    }
+
+    /// The status files are in a new place, and nothing is there yet.
+    pub fn publish_all_again(&mut self) {
+        for (_, publisher) in &mut self.publishers {
+            publisher.start_anew();
+        }
+        for (_, history) in &mut self.histories {
+            history.start_anew();
+        }
+    }
+
+    /// Somebody gave a command: what was said before is news again.
+    pub fn refresh_messages(&mut self) {
+        self.reporter.forget();
+    }
+
+    fn publish(&mut self, role: Role, status: Status) {
+        for (_, publisher) in self.publishers.iter_mut().filter(|(of, _)| *of == role) {
+            if let Err(failure) = publisher.publish(status) {
+                self.reporter.warn(&failure);
+            }
+        }
+    }
+
+    fn remember(&mut self, role: Role, note: Note) {
+        match note {
+            Note::ToldToLeave | Note::Told(Command::Exit) => self.is_leaving = true,
+            Note::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
+            _ => {}
+        }
+        // Nobody will ask a runsv that leaves, if nothing was worth remembering before.
+        self.add_to_history(role, &describe(note), is_news(note) && !self.is_leaving);
+    }
+
+    fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
+        for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
+            // A history that cannot be written is no reason to say anything: the status files,
+            // which stand beside it, have said it.
+            let _ = if is_news { history.add_news(words) } else { history.add(words) };
+        }
+    }
+
+    fn dir(&self, role: Role) -> ServiceDir {
+        match role {
+            Role::Main => self.main.clone(),
+            Role::Log => self.main.log(),
+        }
+    }
+
+    fn start(&mut self, role: Role, script: Script) -> Event {
+        let is_group = self.dir(role).file("process-group").exists();
+        let started = match (role, script) {
+            (Role::Main, Script::Run) => self.spawn(Program::new("./run"), Part::Run, is_group),
+            (Role::Main, Script::Finish(ending)) => {
+                let [code, status] = ending.finish_arguments();
+                let program = Program::new("./finish").arg(code).arg(status);
+                self.spawn(program, Part::Finish, is_group)
+            }
+            (Role::Log, _) => self.spawn(Program::new("./run").current_dir("log"), Part::LogRun, is_group),
+        };
+        match started {
+            Ok(pid) => {
+                let limit = match script {
+                    Script::Run => None,
+                    Script::Finish(_) => self.read_milliseconds(role, "timeout-finish"),
+                };
+                Event::Started(role, script, Started { pid, is_group, limit })
+            }
+            Err(why) => {
+                self.reporter.warn(&Failure::new("unable to fork, sleeping", why));
+                Event::NotStarted(role, script)
+            }
+        }
+    }
+
+    fn spawn(&mut self, program: Program<'_>, part: Part, is_group: bool) -> Result<Pid, Errno> {
+        let mut program = program.default_signals(DEFAULT_IN_CHILDREN).failures(&self.failures);
+        if is_group {
+            program = program.own_session();
+        }
+        if let Some(pipe) = &self.log_pipe {
+            match part {
+                Part::LogRun => program = program.stdin(pipe.reader.as_fd()),
+                _ => {
+                    if let Some(writer) = &pipe.writer {
+                        program = program.stdout(writer.as_fd());
+                    }
+                }
+            }
+        }
+        let child = program.spawn()?;
+        self.children.push((child, part));
+        Ok(child)
+    }
+
+    /// RSV-50: the script is run if its owner may execute it, and told the service's process.
+    fn run_hook(&mut self, hook: Hook, pid: Option<Pid>) -> Event {
+        let byte = hook.byte();
+        let path = self.main.hook(byte);
+        match fs_err::metadata(&path) {
+            Ok(about) if may_owner_execute(&about) => {}
+            Ok(_) => return Event::NoHook(hook),
+            Err(error) => {
+                let why = unix::phrase::errno_of(&error);
+                if why != Errno::ENOENT {
+                    let text = words(["unable to stat ".as_ref(), path.as_os_str()]);
+                    self.reporter.warn(&Failure::new(text, why));
+                }
+                return Event::NoHook(hook);
+            }
+        }
+        let argument = pid.map_or_else(String::new, |pid| pid.to_string());
+        match self.spawn(Program::new(&path).arg(argument), Part::Hook(byte), false) {
+            Ok(child) => Event::HookStarted(hook, child),
+            Err(why) => {
+                let text = words(["unable to fork for ".as_ref(), path.as_os_str()]);
+                self.reporter.warn(&Failure::new(text, why));
+                Event::NoHook(hook)
+            }
+        }
+    }
+
+    /// RSV-48: a child that could not start has its message said here, in its words.
+    fn explain(&mut self, failure: &StartFailure) {
+        let Some((_, part)) = self.children.iter().find(|(child, _)| *child == failure.child) else { return };
+        let text = match (part, failure.step) {
+            (Part::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
+            (Part::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
+            (Part::Finish, Step::Execute | Step::Directory) => "unable to start ./finish".to_owned(),
+            (Part::Finish, Step::Descriptor) => "unable to setup filedescriptor for ./finish".to_owned(),
+            (Part::LogRun, Step::Execute) => "unable to start log/./run".to_owned(),
+            (Part::LogRun, Step::Directory) => "unable to change directory to ./log".to_owned(),
+            (Part::LogRun, Step::Descriptor) => "unable to setup filedescriptor for ./log/run".to_owned(),
+            (Part::Hook(_), Step::Execute | Step::Directory) => "unable to run control/?".to_owned(),
+            (Part::Hook(byte), Step::Descriptor) => {
+                format!("unable to setup stdout for control/{}", char::from(*byte))
+            }
+        };
+        let role = if *part == Part::LogRun { Role::Log } else { Role::Main };
+        let failure = Failure::new(text, failure.why);
+        self.reporter.fatal_in_child(&failure);
+        self.add_to_history(role, &String::from_utf8_lossy(&failure.to_bytes()), true);
+    }
+
+    /// The children of this process that nobody here started: what a service forked and abandoned.
+    fn strays(&self) -> Vec<Pid> {
+        unix::proc::own_children()
+            .into_iter()
+            .filter(|pid| !self.children.iter().any(|(child, _)| child == pid))
+            .filter(|pid| unix::proc::stat(*pid).is_some_and(|stat| stat.state != 'Z'))
+            .collect()
+    }
+
+    fn name_strays(&mut self) {
+        let strays = self.strays();
+        let fresh: Vec<String> = strays
+            .iter()
+            .filter(|pid| !self.named_strays.contains(pid))
+            .map(|pid| unix::proc::describe(*pid))
+            .collect();
+        if !fresh.is_empty() {
+            let text = format!("the service is down, but has left behind: {}", fresh.join(", "));
+            self.reporter.warn(&Failure::plain(text));
+        }
+        self.named_strays = strays;
+    }
+
+    /// With `process-group` what has left the group, but not this session's business, is ended too.
+    fn end_strays(&mut self) {
+        let own_session = nix::unistd::getsid(None).ok();
+        for pid in self.strays() {
+            if unix::proc::stat(pid).is_some_and(|stat| Some(stat.session) != own_session) {
+                let _ = Signal::KILL.send(pid);
+            }
+        }
+    }
+
+    fn name_log_holders(&mut self) {
+        let Some(pipe) = &self.log_pipe else { return };
+        let log = self.children.iter().find(|(_, part)| *part == Part::LogRun).map(|(pid, _)| *pid);
+        let holders: Vec<String> = unix::proc::holders_of_pipe(pipe.inode())
+            .into_iter()
+            .filter(|pid| Some(*pid) != log)
+            .map(unix::proc::describe)
+            .collect();
+        let text = if holders.is_empty() {
+            "log/./run does not end with its input".to_owned()
+        } else {
+            format!("the log pipe is still held open by {}", holders.join(", "))
+        };
+        self.reporter.warn(&Failure::plain(text));
+    }
+}
+
+fn may_owner_execute(about: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    Mode::from_bits_truncate(about.permissions().mode()).contains(Mode::S_IXUSR)
+}
+
+/// Whether a path leads somewhere; a dangling link counts as nothing (LAY-1).
+pub fn is_there(path: impl AsRef<Path>) -> bool {
+    fs_err::metadata(path.as_ref()).is_ok()
+}

@@ -1,0 +1,85 @@
+//! Hands: the files that say how a service stops, in the formats s6 gave them, read at the moment
+//! they matter and absent in every old directory.
+
+use std::path::Path;
+use std::time::Duration;
+
+use servicedir::ServiceDir;
+use unix::failure::words;
+use unix::phrase::errno_of;
+use unix::{Errno, Failure, Signal};
+
+use super::Hands;
+use crate::machine::{Event, Orders, Role};
+
+/// The most that is read of such a file; its one line is short.
+const ENOUGH: usize = 64;
+
+impl Hands {
+    pub(super) fn read_orders(&mut self, role: Role) -> Event {
+        let signal = self.read_word(role, "down-signal", "the name or number of a signal", Signal::parse);
+        let orders = Orders {
+            signal: signal.unwrap_or(Orders::default().signal),
+            kill_after: self.read_milliseconds(role, "timeout-kill"),
+        };
+        Event::Orders(role, orders)
+    }
+
+    /// A number of milliseconds; 0, as in s6, and absence both mean without limit.
+    pub(super) fn read_milliseconds(&mut self, role: Role, name: &str) -> Option<Duration> {
+        let expected = "a number of milliseconds";
+        self.read_word(role, name, expected, |word| word.parse().ok().map(Duration::from_millis))
+            .filter(|limit| !limit.is_zero())
+    }
+
+    /// Reads a file of one word; malformed content gets one warning, and the default.
+    fn read_word<T>(
+        &mut self,
+        role: Role,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let dir = match role {
+            Role::Main => ServiceDir::at("."),
+            Role::Log => ServiceDir::at("log"),
+        };
+        let path = dir.file(name);
+        let text = match read_start(&path) {
+            Ok(text) => text,
+            Err(Errno::ENOENT) => return None,
+            Err(why) => {
+                let text = words(["unable to read ".as_ref(), path.as_os_str()]);
+                self.reporter.warn(&Failure::new(text, why));
+                return None;
+            }
+        };
+        let value = str::from_utf8(&text).ok().map(str::trim).and_then(parse);
+        if value.is_none() {
+            let text = words([
+                "bad content of ".as_ref(),
+                path.as_os_str(),
+                ": expected ".as_ref(),
+                expected.as_ref(),
+            ]);
+            self.reporter.warn(&Failure::plain(text));
+        }
+        value
+    }
+}
+
+fn read_start(path: &Path) -> Result<Vec<u8>, Errno> {
+    use std::io::Read as _;
+
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    let mut text = Vec::new();
+    // A FIFO in this place must not hold runsv up.
+    let file = fs_err::OpenOptions::new()
+        .read(true)
+        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
+        .open(path)
+        .map_err(|error| errno_of(&error))?;
+    let limit = u64::try_from(ENOUGH).unwrap_or(u64::MAX);
+    file.take(limit).read_to_end(&mut text).map_err(|error| errno_of(&error))?;
+    Ok(text)
+}

@@ -1,0 +1,241 @@
+//! Machine: the command line and the environment (SV-1, SV-2, SV-3, GEN-4).
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Arg, ArgAction, value_parser};
+
+use crate::verb::Verb;
+
+/// As whom sv was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// As `sv`: services are arguments, the exit code counts failures.
+    Sv,
+    /// As a service, by a link in `/etc/init.d`: LSB's exit codes (SV-60).
+    Script,
+}
+
+/// What sv is to do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// What.
+    pub verb: Verb,
+    /// With which services, as they were typed.
+    pub names: Vec<OsString>,
+    /// Whether `-v` or `-w` asks to wait and report.
+    pub is_verbose: bool,
+    /// How long to wait at most.
+    pub limit: Duration,
+}
+
+/// Why sv can do nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Misuse {
+    /// Only the version was asked for.
+    Version,
+    /// An option that does not exist.
+    IllegalOption(Vec<u8>),
+    /// An option without its argument.
+    MissingArgument(Vec<u8>),
+    /// A word is missing, or means nothing.
+    Usage,
+}
+
+/// How long sv waits if nobody says otherwise.
+const LIMIT: Duration = Duration::from_secs(7);
+
+/// The base name of the program, which decides the manner and stands in messages (GEN-5).
+pub fn program_name(program: Option<OsString>) -> (OsString, Manner) {
+    let program = program.unwrap_or_else(|| "sv".into());
+    let base = program.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let manner = if base == b"sv" { Manner::Sv } else { Manner::Script };
+    (OsStr::from_bytes(base).to_owned(), manner)
+}
+
+/// Understands the arguments (without the program's name) and the value of `SVWAIT`.
+pub fn parse(
+    arguments: Vec<OsString>,
+    svwait: Option<OsString>,
+    name: &OsStr,
+    manner: Manner,
+) -> Result<Invocation, Misuse> {
+    let mut matches = matches(arguments)?;
+    let given = matches.remove_one::<OsString>("limit");
+    let is_verbose = given.is_some() || matches.get_count("verbose") > 0;
+    let limit = given.or(svwait).map_or(LIMIT, |text| Duration::from_secs(number(text.as_bytes())));
+    let mut words = matches.remove_many::<OsString>("words").into_iter().flatten();
+    let word = words.next().ok_or(Misuse::Usage)?;
+    let names = match manner {
+        Manner::Sv => words.collect(),
+        Manner::Script => vec![name.to_owned()],
+    };
+    if names.is_empty() {
+        return Err(Misuse::Usage);
+    }
+    let verb = Verb::parse(word.as_bytes(), manner).ok_or(Misuse::Usage)?;
+    Ok(Invocation { verb, names, is_verbose, limit })
+}
+
+fn matches(mut arguments: Vec<OsString>) -> Result<clap::ArgMatches, Misuse> {
+    loop {
+        let error = match command_line().try_get_matches_from(arguments.iter().map(OsString::as_os_str)) {
+            Ok(matches) => return Ok(matches),
+            Err(error) => error,
+        };
+        let about = match error.get(ContextKind::InvalidArg) {
+            Some(ContextValue::String(option)) => option.clone().into_bytes(),
+            _ => Vec::new(),
+        };
+        match error.kind() {
+            ErrorKind::DisplayVersion => return Err(Misuse::Version),
+            // There are no long options: whatever begins with two dashes ends the options.
+            ErrorKind::UnknownArgument if about.starts_with(b"--") => {
+                let long = arguments.iter_mut().find(|argument| argument.as_bytes().starts_with(&about));
+                *long.ok_or(Misuse::Usage)? = "--".into();
+            }
+            ErrorKind::UnknownArgument => return Err(Misuse::IllegalOption(letter(&about))),
+            // `-w <SEC>`
+            _ => return Err(Misuse::MissingArgument(letter(&about))),
+        }
+    }
+}
+
+/// The original knows bytes, not letters.
+fn letter(option: &[u8]) -> Vec<u8> {
+    option.iter().skip(1).take(1).copied().collect()
+}
+
+fn command_line() -> clap::Command {
+    clap::Command::new("sv")
+        .no_binary_name(true)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .version("-")
+        .arg(Arg::new("verbose").short('v').action(ArgAction::Count))
+        .arg(
+            Arg::new("limit")
+                .short('w')
+                .value_name("SEC")
+                .value_parser(value_parser!(OsString))
+                .allow_hyphen_values(true)
+                .overrides_with("limit"),
+        )
+        .arg(Arg::new("version").short('V').action(ArgAction::Version))
+        .arg(
+            Arg::new("words")
+                .num_args(0..)
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(OsString))
+                .trailing_var_arg(true),
+        )
+}
+
+/// Digits from the start; no digits are 0 (GEN-7).
+fn number(text: &[u8]) -> u64 {
+    text.iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .fold(0, |number: u64, byte| number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
+}
+
+/// The usage text, which an empty line follows (GEN-2).
+pub fn usage(name: &OsStr, manner: Manner) -> Vec<u8> {
+    let rest: &[u8] = match manner {
+        Manner::Sv => b" [-v] [-w sec] command service ...\n",
+        Manner::Script => b" [-w sec] command\n",
+    };
+    [b"usage: ", name.as_bytes(), rest].concat()
+}
+
+impl Misuse {
+    /// What is said before the usage text, if anything.
+    pub fn message(&self, name: &OsStr) -> Option<OsString> {
+        let (what, letter): (&[u8], &[u8]) = match self {
+            Self::Usage => return None,
+            Self::Version => return Some(concat!("sv ", env!("CARGO_PKG_VERSION")).into()),
+            Self::IllegalOption(letter) => (b": illegal option -- ", letter),
+            Self::MissingArgument(letter) => (b": option requires an argument -- ", letter),
+        };
+        Some(OsString::from_vec([name.as_bytes(), what, letter].concat()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sv(line: &str) -> Result<Invocation, Misuse> {
+        let arguments = line.split_whitespace().map(OsString::from).collect();
+        parse(arguments, None, OsStr::new("sv"), Manner::Sv)
+    }
+
+    fn waiting(line: &str) -> (bool, u64, Vec<OsString>) {
+        let invocation = sv(line).expect("a good command line");
+        (invocation.is_verbose, invocation.limit.as_secs(), invocation.names)
+    }
+
+    fn names(names: &[&str]) -> Vec<OsString> {
+        names.iter().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn options_come_joined_separate_and_before_the_command() {
+        assert_eq!(waiting("up a"), (false, 7, names(&["a"])));
+        assert_eq!(waiting("-v up a b"), (true, 7, names(&["a", "b"])));
+        assert_eq!(waiting("-w3 up a"), (true, 3, names(&["a"])));
+        assert_eq!(waiting("-vw3 up a"), (true, 3, names(&["a"])));
+        assert_eq!(waiting("-w 3 -v -v up a"), (true, 3, names(&["a"])));
+        assert_eq!(waiting("-w5 -w 1x up a"), (true, 1, names(&["a"])));
+        assert_eq!(waiting("-wv up a"), (true, 0, names(&["a"])));
+        assert_eq!(waiting("-w -5 up a"), (true, 0, names(&["a"])));
+        assert_eq!(waiting("up a -v -w 3 --"), (false, 7, names(&["a", "-v", "-w", "3", "--"])));
+        assert_eq!(waiting("-- up -x"), (false, 7, names(&["-x"])));
+        assert_eq!(waiting("--verbose up a"), (false, 7, names(&["a"])));
+        assert_eq!(waiting("-v --wait=3 up a"), (true, 7, names(&["a"])));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_apart() {
+        assert_eq!(sv("-x status a"), Err(Misuse::IllegalOption(b"x".to_vec())));
+        assert_eq!(sv("-vx status a"), Err(Misuse::IllegalOption(b"x".to_vec())));
+        assert_eq!(sv("-h"), Err(Misuse::IllegalOption(b"h".to_vec())));
+        assert_eq!(sv("-w"), Err(Misuse::MissingArgument(b"w".to_vec())));
+        assert_eq!(sv("-V -x"), Err(Misuse::Version));
+        for line in ["", "-v", "up", "-", "- status a", "status", "--help", "--", "restar a"] {
+            assert_eq!(sv(line), Err(Misuse::Usage), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_option_beats_the_environment_and_the_environment_beats_seven() {
+        let limit = |line: &str, svwait: &str| {
+            let arguments = line.split_whitespace().map(OsString::from).collect();
+            let invocation = parse(arguments, Some(svwait.into()), OsStr::new("sv"), Manner::Sv);
+            invocation.map(|invocation| (invocation.is_verbose, invocation.limit.as_secs()))
+        };
+        assert_eq!(limit("up a", "30"), Ok((false, 30)));
+        assert_eq!(limit("-w 2 up a", "30"), Ok((true, 2)));
+        assert_eq!(limit("up a", "soon"), Ok((false, 0)));
+        assert_eq!(limit("up a", "99999999999999999999999"), Ok((false, u64::MAX)));
+    }
+
+    #[test]
+    fn a_script_is_its_own_service() {
+        let (name, manner) = program_name(Some("/etc/init.d/ssh".into()));
+        assert_eq!((name.as_os_str(), manner), (OsStr::new("ssh"), Manner::Script));
+        let invocation = parse(names(&["status", "b"]), None, &name, manner).expect("a good command line");
+        assert_eq!(invocation.names, names(&["ssh"]));
+        assert_eq!(usage(&name, manner), b"usage: ssh [-w sec] command\n");
+        assert_eq!(program_name(Some("./sv".into())).1, Manner::Sv);
+        assert_eq!(program_name(None).1, Manner::Sv);
+    }
+
+    #[test]
+    fn messages_are_the_originals() {
+        let misuse = Misuse::MissingArgument(b"w".to_vec());
+        assert_eq!(misuse.message(OsStr::new("sv")), Some("sv: option requires an argument -- w".into()));
+        assert_eq!(Misuse::Usage.message(OsStr::new("sv")), None);
+    }
+}

@@ -1,0 +1,193 @@
+//! Hands: what sv says, and the count of what failed.
+
+use std::ffi::OsStr;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use servicedir::visitor::{Refusal, Visitor};
+use servicedir::{ServiceDir, Stamp, Status};
+use unix::Failure;
+use unix::failure::write_line;
+
+use crate::line::write_status;
+use crate::service::Service;
+
+/// How much is gathered before it is written.
+const ENOUGH: usize = 32 * 1024;
+
+/// LSB's answers to `status` (SV-62).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// It runs.
+    Running = 0,
+    /// It cannot be asked.
+    Failed = 1,
+    /// It is down.
+    Down = 3,
+    /// It does not say.
+    Unknown = 4,
+}
+
+/// Standard output, and what has failed so far.
+///
+/// Lines go out together, but always whole, before anything on standard error, and before sv
+/// waits.
+pub struct Report {
+    text: Vec<u8>,
+    now: Stamp,
+    /// How many lines told of a failure.
+    pub failures: usize,
+}
+
+impl Report {
+    /// Nothing said, nothing failed.
+    pub fn new() -> Self {
+        Self { text: Vec::new(), now: Stamp::of(SystemTime::now()), failures: 0 }
+    }
+
+    /// From here on, ages are counted to this moment.
+    pub fn set_now(&mut self) {
+        self.now = Stamp::of(SystemTime::now());
+    }
+
+    /// Says how a service is, and its log service (SV-22).
+    pub fn query(&mut self, service: &Service) -> Answer {
+        let (visitor, status) =
+            match service.visitor().and_then(|visitor| visitor.status().map(|status| (visitor, status))) {
+                Ok(found) => found,
+                Err(refusal) => {
+                    self.refuse(service, &refusal);
+                    return match refusal {
+                        Refusal::Trouble(_) => Answer::Unknown,
+                        Refusal::Directory(_) | Refusal::NotRunning => Answer::Failed,
+                    };
+                }
+            };
+        let mut line = Vec::with_capacity(128);
+        let is_complete = self.write_service(&mut line, &service.name, visitor.dir(), &service.name, &status);
+        self.write_log(&mut line, &service.name, visitor, &status);
+        self.say(&line);
+        match status.pid {
+            _ if !is_complete => Answer::Unknown,
+            0 => Answer::Down,
+            _ => Answer::Running,
+        }
+    }
+
+    /// `WORD: run: NAME: ...`
+    pub fn tell(&mut self, word: &str, service: &Service, status: &Status) {
+        let mut line = format!("{word}: ").into_bytes();
+        if let Ok(visitor) = service.visitor() {
+            self.write_service(&mut line, &service.name, visitor.dir(), &service.name, status);
+        }
+        self.say(&line);
+    }
+
+    /// `ok: NAME: runsv not running`, as it should be (SV-41).
+    pub fn tell_gone(&mut self, service: &Service) {
+        self.say(&[b"ok: ", service.name.as_bytes(), b": runsv not running"].concat());
+    }
+
+    /// `fail: NAME: ...` or `warning: NAME: ...`, and one more failure.
+    pub fn refuse(&mut self, service: &Service, refusal: &Refusal) {
+        self.failures += 1;
+        let line = [severity(refusal), service.name.as_bytes(), b": ", &refusal.to_bytes()].concat();
+        self.say(&line);
+    }
+
+    /// `warning: unable to TEXT NAME/FILE: ERR`, on standard error.
+    pub fn complain(&mut self, text: &str, name: &OsStr, file: &str, why: Errno) {
+        let mut message = std::ffi::OsString::from(format!("warning: unable to {text} "));
+        message.push(name);
+        message.push(file);
+        self.flush();
+        write_line(&Failure::new(message, why).to_bytes());
+    }
+
+    /// Writes what was said. Nobody can be told if that fails.
+    pub fn flush(&mut self) {
+        let mut stdout = std::io::stdout();
+        let _ = stdout.write_all(&self.text).and_then(|()| stdout.flush());
+        self.text.clear();
+    }
+
+    fn say(&mut self, line: &[u8]) {
+        self.text.extend_from_slice(line);
+        self.text.push(b'\n');
+        if self.text.len() >= ENOUGH {
+            self.flush();
+        }
+    }
+
+    /// Appends `run: SHOWN: ...`; nothing, if it cannot be told whether it is normally down.
+    fn write_service(
+        &mut self,
+        line: &mut Vec<u8>,
+        name: &OsStr,
+        dir: &ServiceDir,
+        shown: &OsStr,
+        status: &Status,
+    ) -> bool {
+        let has_down = match nix::sys::stat::stat(&dir.down()) {
+            Ok(_) => true,
+            Err(Errno::ENOENT) => false,
+            Err(why) => {
+                self.complain("stat", name, "/down", why);
+                return false;
+            }
+        };
+        write_status(line, shown, status, has_down, self.now);
+        true
+    }
+
+    /// Appends the log service, if there is one, and what is wrong with it (SV-25).
+    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, visitor: &Visitor, main: &Status) {
+        let log = Visitor::of(visitor.dir().log());
+        // Most often there is none, and asking for the directory is the cheapest way to know.
+        if nix::sys::stat::stat(log.dir().path()) == Err(Errno::ENOENT) {
+            return;
+        }
+        let (status, refusal) = match log.status() {
+            Ok(status) => (Some(status), None),
+            // The original shows the main record in the place of the one it could not read.
+            Err(refusal @ Refusal::Trouble(_)) => (Some(*main), Some(refusal)),
+            Err(refusal) => (None, Some(refusal)),
+        };
+        line.extend_from_slice(b"; ");
+        if let Some(refusal) = refusal {
+            self.failures += 1;
+            line.extend_from_slice(severity_in_log(&refusal));
+            line.extend_from_slice(name.as_bytes());
+            line.extend_from_slice(b"/log: ");
+            match refusal {
+                Refusal::Directory(why) => {
+                    line.extend(Failure::new("unable to change directory", why).to_bytes());
+                }
+                Refusal::NotRunning => line.extend(refusal.to_bytes()),
+                Refusal::Trouble(failure) => {
+                    line.extend(failure.to_bytes());
+                    line.push(b'\n');
+                }
+            }
+        }
+        if let Some(status) = status {
+            self.write_service(line, name, log.dir(), OsStr::new("log"), &status);
+        }
+    }
+}
+
+fn severity(refusal: &Refusal) -> &'static [u8] {
+    match refusal {
+        Refusal::Directory(_) | Refusal::NotRunning => b"fail: ",
+        Refusal::Trouble(_) => b"warning: ",
+    }
+}
+
+fn severity_in_log(refusal: &Refusal) -> &'static [u8] {
+    match refusal {
+        Refusal::NotRunning => b"fail: ",
+        Refusal::Directory(_) | Refusal::Trouble(_) => b"warning: ",
+    }
+}

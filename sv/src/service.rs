@@ -1,0 +1,85 @@
+//! Hands: a service, by the name it was called (SV-10).
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use servicedir::visitor::{Refusal, Visitor};
+use servicedir::{Command, ServiceDir, Status};
+
+/// A service as it was named, and where that is.
+pub struct Service {
+    /// As it was typed, and is printed (SV-12).
+    pub name: OsString,
+    visitor: Option<Visitor>,
+}
+
+impl Service {
+    /// The services called so, below `base` unless the name says otherwise. Every question to
+    /// one goes to the same place (DEV-10).
+    ///
+    /// When all of them are below it, that becomes the working directory: a thousand short paths
+    /// are found sooner.
+    pub fn find_all(names: Vec<OsString>, base: &Path) -> Vec<Self> {
+        let is_entered = names.iter().all(|name| is_below_base(name)) && nix::unistd::chdir(base).is_ok();
+        let find = |name: OsString| {
+            let path = if is_entered { Some(PathBuf::from(&name)) } else { place(&name, base) };
+            Self { visitor: path.map(|path| Visitor::of(ServiceDir::at(path))), name }
+        };
+        names.into_iter().map(find).collect()
+    }
+
+    /// Whoever can be asked, unless there is no such place.
+    pub fn visitor(&self) -> Result<&Visitor, Refusal> {
+        self.visitor.as_ref().ok_or(Refusal::Directory(Errno::ENOENT))
+    }
+
+    /// How it is.
+    pub fn status(&self) -> Result<Status, Refusal> {
+        self.visitor()?.status()
+    }
+
+    /// Tells it something; nothing is told in no commands.
+    pub fn send(&self, commands: &[Command]) -> Result<(), Refusal> {
+        if commands.is_empty() { Ok(()) } else { self.visitor()?.send(commands) }
+    }
+}
+
+/// Where a service is; nowhere, if its name or the directory of services is empty.
+fn place(name: &OsStr, base: &Path) -> Option<PathBuf> {
+    if is_below_base(name) {
+        return (!base.as_os_str().is_empty()).then(|| base.join(name));
+    }
+    (!name.is_empty()).then(|| name.into())
+}
+
+/// Whether a name is not a path by itself.
+fn is_below_base(name: &OsStr) -> bool {
+    match name.as_bytes() {
+        [] | [b'/' | b'.', ..] | [.., b'/'] => false,
+        [..] => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_looks_like_a_path_is_one() {
+        let place = |name: &str| place(OsStr::new(name), Path::new("/service"));
+        for path in ["/a", "./a", "..", ".a", "a/", "a/b/"] {
+            assert_eq!(place(path), Some(path.into()));
+        }
+        assert_eq!(place("a"), Some("/service/a".into()));
+        assert_eq!(place("a/log"), Some("/service/a/log".into()));
+        assert_eq!(place(""), None);
+    }
+
+    #[test]
+    fn there_is_nothing_below_an_empty_svdir() {
+        assert_eq!(place(OsStr::new("a"), Path::new("")), None);
+        assert_eq!(place(OsStr::new("./a"), Path::new("")), Some("./a".into()));
+    }
+}

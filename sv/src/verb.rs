@@ -1,0 +1,189 @@
+//! Machine: what sv's words mean (SV-4).
+
+use servicedir::Command;
+use servicedir::Command::{Alarm, Cont, Down, Exit, Hup, Interrupt, Kill, Once, Pause, Quit, Term, Up};
+
+use crate::args::Manner;
+use crate::goal::Sign;
+
+/// What sv is asked to do with each service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Say how it is.
+    Status,
+    /// Tell it something, and perhaps wait until it is so.
+    Order(Order),
+}
+
+/// What a service is told, and when that is fulfilled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Order {
+    /// What is sent, in one write.
+    pub commands: &'static [Command],
+    /// What has to be seen.
+    pub signs: &'static [Sign],
+    /// Whether it waits without being asked to with `-v`.
+    pub waits: bool,
+    /// Whether a service that takes too long is killed.
+    pub kills: bool,
+}
+
+impl Order {
+    /// Whether runsv itself is to end, so that its absence is success (SV-41).
+    pub fn ends_runsv(self) -> bool {
+        self.commands.contains(&Exit)
+    }
+}
+
+impl Verb {
+    /// What the word means; `None` for one that means nothing. Whole words come first, then the
+    /// first letter decides.
+    pub fn parse(word: &[u8], manner: Manner) -> Option<Self> {
+        Self::whole_word(word).or_else(|| Self::by_first_letter(word, manner))
+    }
+
+    fn whole_word(word: &[u8]) -> Option<Self> {
+        Some(match word {
+            b"status" => Self::Status,
+            b"start" => waiting(&[Up], &[Sign::Up]),
+            b"stop" => waiting(&[Down], &[Sign::Down]),
+            b"restart" => waiting(RESTART, RESTARTED),
+            b"try-restart" => waiting(TERMINATE, TERMINATED),
+            b"reload" => waiting(&[Hup], &[]),
+            b"shutdown" => waiting(&[Exit], &[Sign::Gone]),
+            b"check" => waiting(&[], &[Sign::AsRequested]),
+            b"force-stop" => killing(&[Down], &[Sign::Down]),
+            b"force-reload" => killing(TERMINATE, TERMINATED),
+            b"force-restart" => killing(RESTART, RESTARTED),
+            b"force-shutdown" => killing(&[Exit], &[Sign::Gone]),
+            _ => return None,
+        })
+    }
+
+    fn by_first_letter(word: &[u8], manner: Manner) -> Option<Self> {
+        Some(match word.first()? {
+            b's' if manner == Manner::Sv => Self::Status,
+            b'u' => plain(&[Up], &[Sign::Up]),
+            b'd' => plain(&[Down], &[Sign::Down]),
+            b'o' => plain(&[Once], &[Sign::Once]),
+            b'p' => plain(&[Pause], &[Sign::Paused]),
+            b'c' => plain(&[Cont], &[Sign::Continued]),
+            b'h' => plain(&[Hup], &[]),
+            b'a' => plain(&[Alarm], &[]),
+            b'i' => plain(&[Interrupt], &[]),
+            b'q' => plain(&[Quit], &[]),
+            b'1' => plain(&[Command::Usr1], &[]),
+            b'2' => plain(&[Command::Usr2], &[]),
+            b't' => plain(&[Term], &[Sign::Renewed]),
+            b'k' => plain(&[Kill], &[Sign::Renewed]),
+            b'x' | b'e' => plain(&[Exit], &[Sign::Gone]),
+            b'D' => killing(&[Down], &[Sign::Down]),
+            b'T' => killing(TERMINATE, TERMINATED),
+            b'X' | b'E' => killing(&[Exit], &[Sign::Gone]),
+            _ => return None,
+        })
+    }
+}
+
+const TERMINATE: &[Command] = &[Term, Cont];
+const TERMINATED: &[Sign] = &[Sign::Renewed, Sign::Continued];
+const RESTART: &[Command] = &[Term, Cont, Up];
+const RESTARTED: &[Sign] = &[Sign::Renewed, Sign::Continued, Sign::Up];
+
+/// A word that waits only if asked to.
+fn plain(commands: &'static [Command], signs: &'static [Sign]) -> Verb {
+    Verb::Order(Order { commands, signs, waits: false, kills: false })
+}
+
+/// A word that waits by itself.
+fn waiting(commands: &'static [Command], signs: &'static [Sign]) -> Verb {
+    Verb::Order(Order { commands, signs, waits: true, kills: false })
+}
+
+/// A word that waits by itself, and kills what is late.
+fn killing(commands: &'static [Command], signs: &'static [Sign]) -> Verb {
+    Verb::Order(Order { commands, signs, waits: true, kills: true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes, whether it waits, whether it kills; or what else the word is.
+    fn meaning(word: &str, manner: Manner) -> String {
+        match Verb::parse(word.as_bytes(), manner) {
+            None => "usage".to_owned(),
+            Some(Verb::Status) => "status".to_owned(),
+            Some(Verb::Order(order)) => {
+                let bytes: String = order.commands.iter().map(|command| char::from(command.byte())).collect();
+                let waits = if order.waits { " waits" } else { "" };
+                let kills = if order.kills { " kills" } else { "" };
+                format!("{bytes}{waits}{kills}")
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_of_the_table_means_what_it_says() {
+        for (words, expected) in [
+            ("status stat s sx starting statusx shutdow stopp st", "status"),
+            ("u up upgrade", "u"),
+            ("d down", "d"),
+            ("o once", "o"),
+            ("p pause", "p"),
+            ("h hup", "h"),
+            ("a alarm", "a"),
+            ("i interrupt int", "i"),
+            ("k kill", "k"),
+            ("q quit", "q"),
+            ("1 1x", "1"),
+            ("2 2x", "2"),
+            ("c cont checks chec", "c"),
+            ("t term try try-restar", "t"),
+            ("x exit e ex enable xyz", "x"),
+            ("start", "u waits"),
+            ("stop", "d waits"),
+            ("restart", "tcu waits"),
+            ("try-restart", "tc waits"),
+            ("reload", "h waits"),
+            ("shutdown", "x waits"),
+            ("check", " waits"),
+            ("force-stop D Down", "d waits kills"),
+            ("force-reload T Term", "tc waits kills"),
+            ("force-restart", "tcu waits kills"),
+            ("force-shutdown X E Exit", "x waits kills"),
+            ("r restar reloa f force force-sto USR1 S U C list json ? 3", "usage"),
+        ] {
+            for word in words.split(' ') {
+                assert_eq!(meaning(word, Manner::Sv), expected, "{word}");
+            }
+        }
+        assert_eq!(meaning("", Manner::Sv), "usage");
+    }
+
+    #[test]
+    fn an_init_script_knows_no_abbreviation_of_status() {
+        for (words, expected) in [
+            ("status", "status"),
+            ("start", "u waits"),
+            ("stop", "d waits"),
+            ("shutdown", "x waits"),
+            ("stat s sx shutdow", "usage"),
+            ("u up", "u"),
+        ] {
+            for word in words.split(' ') {
+                assert_eq!(meaning(word, Manner::Script), expected, "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_words_that_end_runsv_want_it_gone() {
+        let ends_runsv = |word: &str| match Verb::parse(word.as_bytes(), Manner::Sv) {
+            Some(Verb::Order(order)) => order.ends_runsv(),
+            _ => false,
+        };
+        assert!(["exit", "shutdown", "force-shutdown", "X"].into_iter().all(ends_runsv));
+        assert!(!["down", "stop", "check", "status", "kill"].into_iter().any(ends_runsv));
+    }
+}

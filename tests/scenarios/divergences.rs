@@ -1,0 +1,525 @@
+//! Where ours differs from the original on purpose, each by its number; and, where it is quick and
+//! harmless to show, what the original does.
+
+/// What ours does.
+mod ours {
+    use std::time::Duration;
+
+    use fs_err as fs;
+    use nix::sys::signal::Signal;
+    use tests::process::{Process, is_alive, send};
+    use tests::status::DOWN;
+    use tests::{Suite, eventually_some, nothing_happens_for};
+
+    /// The bytes are always written: `sv down; sv up` ends up, however quickly they follow.
+    #[test]
+    fn sv_31_down_and_up_in_quick_succession_end_up() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").running();
+        let old = web.status().pid;
+        // A runsv that does not listen just now keeps in its fifo what it is sent.
+        web.runsv.signal(Signal::SIGSTOP);
+        web.sv("down").says("", 0);
+        web.sv("up").says("", 0);
+        web.runsv.signal(Signal::SIGCONT);
+        web.eventually_runs_anew(old);
+        assert_eq!(web.status().want, b'u');
+    }
+
+    /// The check's output goes nowhere, but there is somewhere for it to go.
+    #[test]
+    fn sv_44_a_check_prints_into_the_null_device() {
+        let web = Suite::ours()
+            .service("web")
+            .run("exec sleep 1000")
+            .check("echo loud && device=$(readlink /proc/$$/fd/1); echo \"$device\" >output; exit 0")
+            .running();
+        web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
+        web.eventually_reads("output", "/dev/null\n");
+    }
+
+    /// A check that cannot be executed agrees to nothing, and says why once.
+    #[test]
+    fn sv_45_a_check_that_cannot_be_executed_does_not_pass() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").file("check", "").running();
+        web.sv("-w 1 check").is(
+            "timeout: run: web: (pid N) Ns\n",
+            "warning: unable to run web/check: access denied\n",
+            1,
+        );
+    }
+
+    /// The rest after a quick death eats no bytes: none of them is handled only after another start.
+    #[test]
+    fn dev_1_bytes_are_handled_during_the_rest() {
+        let web = Suite::ours().service("web").run("echo >>runs").supervised();
+        let runs = super::after_hhhhd_in_the_rest(&web);
+        assert_eq!(web.lines("runs").len(), runs);
+    }
+
+    /// A log service that dies at once does not slow the main service down: its bytes are not
+    /// handled one each second.
+    #[test]
+    fn dev_1_a_crashing_log_makes_nobody_wait() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").log("echo >>../logs").running();
+        fs::create_dir(web.path("control")).unwrap();
+        web.write_script("control/h", "echo >>hooks");
+        web.eventually_lines("logs", 2);
+        let before = web.lines("logs").len();
+        web.control(&"h".repeat(30));
+        web.eventually_lines("hooks", 30);
+        assert!(web.lines("logs").len() < before + 15);
+    }
+
+    /// The other service is served, and deaths are noticed, while a control script hangs.
+    #[test]
+    fn dev_2_a_hanging_control_script_holds_up_its_own_service_only() {
+        let web = super::with_a_hanging_script(Suite::ours());
+        web.log().control("d");
+        web.log().eventually_down();
+        web.log().control("u");
+        web.log().eventually_runs();
+    }
+
+    /// What comes after a hanging script waits for it, and is not lost.
+    #[test]
+    fn dev_2_commands_wait_for_the_script_before_them() {
+        let web = super::with_a_hanging_script(Suite::ours());
+        let pid = web.status().pid;
+        web.control("p");
+        nothing_happens_for(Duration::from_millis(300), "p waits", || web.status().paused == 0);
+        web.write("go", "");
+        web.eventually_exactly("run, paused", pid, [1, b'u', 0, 1]);
+    }
+
+    /// A script that is killed has not agreed: the signal is sent.
+    #[test]
+    fn dev_4_a_killed_control_script_does_not_suppress() {
+        let web = super::with_a_killed_script(Suite::ours());
+        web.control("h");
+        web.eventually_reads("told", "-1 1\n");
+    }
+
+    /// A check that is killed does not pass.
+    #[test]
+    fn dev_4_a_killed_check_does_not_pass() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").check("kill -9 $$").running();
+        web.sv("-w 1 check").says("timeout: run: web: (pid N) Ns\n", 1);
+    }
+
+    /// The record says what is so: nobody is left to be supervised.
+    #[test]
+    fn dev_5_the_record_after_x_and_k_is_down() {
+        let web = super::ended_by_x_and_k(Suite::ours());
+        assert_eq!((web.status().pid, web.status().flags()), (0, [0, b'd', 0, DOWN]));
+        assert_eq!(
+            (web.read("supervise/stat"), web.read("supervise/pid")),
+            ("down\n".to_owned(), String::new())
+        );
+    }
+
+    /// A restart within the second of the start is told with the new process.
+    #[test]
+    fn dev_6_a_quick_restart_is_told_with_the_new_process() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").running();
+        for _ in 0..3 {
+            let old = web.eventually_runs().pid;
+            let output = web.sv("restart");
+            output.says("ok: run: web: (pid N) Ns\n", 0);
+            let new = web.status().pid;
+            assert_ne!(new, old);
+            assert!(output.stdout.contains(&format!("(pid {new})")), "{output:?}");
+        }
+    }
+
+    /// The rest between two starts is no stop.
+    #[test]
+    fn dev_6_stop_is_not_content_with_a_rest() {
+        let web = Suite::ours().service("web").run("echo >>runs").supervised();
+        web.eventually_lines("runs", 1);
+        web.eventually_down();
+        web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
+        let runs = web.lines("runs").len();
+        nothing_happens_for(Duration::from_millis(1300), "it is not started", || {
+            web.lines("runs").len() == runs
+        });
+    }
+
+    /// A check that takes longer than the limit does not keep sv from saying so.
+    #[test]
+    fn dev_6_a_slow_check_does_not_delay_the_timeout() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").check("sleep 1000").running();
+        let output = web.sv("-w 1 check");
+        output.says("timeout: run: web: (pid N) Ns\n", 1);
+        assert!(output.took >= Duration::from_secs(1), "too soon: {:?}", output.took);
+    }
+
+    /// Who waits for the log's lock says so, heeds TERM, and starts when the lock is free.
+    #[test]
+    fn dev_7_a_taken_log_lock_is_waited_for_awake() {
+        let (web, holder) = super::with_a_taken_log_lock(Suite::ours());
+        let runsv = web.runsv().start();
+        runsv.eventually_says("runsv web: warning: ");
+        runsv.signal(Signal::SIGTERM);
+        assert_eq!(runsv.finished().code(), Some(0));
+        let runsv = web.runsv().start();
+        runsv.eventually_says("runsv web: warning: ");
+        assert!(!web.is_supervised());
+        send(holder.pid(), Signal::SIGKILL);
+        web.eventually("it is supervised", tests::Service::is_supervised);
+        web.eventually_runs();
+        web.log().eventually_runs();
+    }
+
+    /// A log control that is no fifo is refused as the main one is.
+    #[test]
+    fn dev_8_a_log_control_that_is_no_fifo_is_refused() {
+        let web = Suite::ours().service("web").log("exec cat").file("log/supervise/control", "").made();
+        let text = "runsv web: fatal: log/supervise/control exists but is not a fifo\n";
+        web.runsv().output().is("", text, 111);
+    }
+
+    /// Closed descriptors are opened on the null device.
+    #[test]
+    fn dev_9_closed_descriptors_become_the_null_device() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").made();
+        let runsv = web.runsv().redirected("<&- >&- 2>&-");
+        let web = web.supervised_by(runsv);
+        let pid = web.eventually_runs().pid;
+        let run = eventually_some("run is sleep", || {
+            Process::find(pid).filter(|process| process.command_line() == "sleep 1000")
+        });
+        let standard: Vec<_> = run.descriptors().into_iter().filter(|(number, _)| *number <= 2).collect();
+        assert_eq!(standard, [0, 1, 2].map(|number| (number, "/dev/null".to_owned())));
+    }
+
+    /// A name with a trailing slash is the same directory when it is waited for.
+    #[test]
+    fn dev_10_a_trailing_slash_is_remembered_while_waiting() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").running();
+        let sv = web.tree().command("sv").args(["-v", "up", "web/"]).env("SVDIR", "/nonexistent");
+        sv.output().says("ok: run: web/: (pid N) Ns\n", 0);
+    }
+
+    /// The question is about the service, not about its log.
+    #[test]
+    fn dev_11_status_as_an_init_script_is_that_of_the_service() {
+        let web = super::down_with_a_log(Suite::ours());
+        assert_eq!(web.tree().command("web").arg("status").output().code(), Some(3));
+    }
+
+    /// A killed process is waited for, then finish is told, then comes the restart.
+    #[test]
+    fn dev_15_k_and_u_start_no_second_copy() {
+        let run = "echo $$ >>pids; exec sleep 1000";
+        let web = Suite::ours().service("web").run(run).finish("echo $* >>told").running();
+        let pids = || web.lines("pids").iter().filter_map(|pid| pid.parse().ok()).collect::<Vec<u32>>();
+        for round in 1..=3 {
+            web.eventually_lines("pids", round);
+            let old = web.eventually_runs().pid;
+            web.control("ku");
+            web.eventually_runs_anew(old);
+            assert!(!is_alive(old));
+        }
+        assert_eq!(web.read("told"), "-1 9\n".repeat(3));
+        web.eventually_lines("pids", 4);
+        assert_eq!(pids().into_iter().filter(|pid| is_alive(*pid)).count(), 1);
+    }
+
+    /// `k` changes nothing while finish runs.
+    #[test]
+    fn dev_15_k_during_finish_runs_no_second_finish() {
+        let web = super::with_k_during_finish(Suite::ours());
+        web.eventually_down();
+        nothing_happens_for(Duration::from_millis(300), "finish ran once", || web.lines("told").len() == 1);
+    }
+
+    /// A `k` that its script suppressed changes nothing.
+    #[test]
+    fn dev_15_a_suppressed_k_changes_nothing() {
+        let web = super::with_a_suppressed_k(Suite::ours());
+        let before = web.status();
+        web.control("k");
+        web.eventually_has("asked");
+        web.control("up");
+        let after = web.eventually_stat("run, paused");
+        assert_eq!((after.pid, after.time()), (before.pid, before.time()));
+    }
+
+    /// A directory that is still being made is given a moment.
+    #[test]
+    fn dev_17_a_directory_without_run_is_given_a_moment() {
+        let tree = Suite::ours().tree();
+        let first = tree.service("first").run("exec sleep 1000").made();
+        let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+        first.eventually("it is supervised", tests::Service::is_supervised);
+        let web = tree.at("web");
+        fs::create_dir(web.dir()).unwrap();
+        nothing_happens_for(Duration::from_millis(100), "it is not started", || !web.has("supervise"));
+        web.write_script("run", "exec sleep 1000");
+        web.eventually("it is supervised", tests::Service::is_supervised);
+        web.eventually_runs();
+        assert_eq!(runsvdir.stderr(), "");
+    }
+
+    /// Once the log's input has ended nothing is started any more.
+    #[test]
+    fn dev_20_a_closed_log_pipe_starts_nobody() {
+        let web = super::with_a_closed_log_pipe(Suite::ours());
+        web.control("u");
+        web.control("o");
+        nothing_happens_for(Duration::from_millis(300), "nobody is started", || web.status().pid == 0);
+        assert_eq!(web.runsv.stderr(), "");
+        send(web.log().status().pid, Signal::SIGKILL);
+        assert_eq!(web.runsv.finished().code(), Some(0));
+    }
+
+    /// Control scripts may be ended by TERM.
+    #[test]
+    fn dev_21_control_scripts_start_with_nothing_blocked() {
+        let blocked = super::blocked_in_a_control_script(Suite::ours());
+        assert_eq!(blocked, [0; 0]);
+    }
+}
+
+/// What the original does.
+mod theirs {
+    use std::time::Duration;
+
+    /// A byte that the record seems to hold already is not written, and so is lost.
+    #[test]
+    fn sv_31_what_is_wanted_already_is_not_sent() {
+        crate::sv_lines::u_is_not_sent_to_who_wants_up(Suite::theirs());
+        crate::sv_lines::d_is_sent_unless_term_was(Suite::theirs());
+    }
+
+    /// The check's output is closed.
+    #[test]
+    fn sv_44_a_check_has_no_output() {
+        crate::sv_waiting::the_check_is_called_in_its_directory_without_output(Suite::theirs());
+    }
+
+    /// A check that cannot be executed is passed.
+    #[test]
+    fn sv_45_a_check_that_cannot_be_executed_passes() {
+        crate::sv_waiting::a_check_that_cannot_be_executed_passes(Suite::theirs());
+    }
+
+    use nix::sys::signal::Signal;
+    use tests::{Suite, nothing_happens_for};
+
+    /// It does nothing else until the script is over.
+    #[test]
+    fn dev_2_a_hanging_control_script_stops_everything() {
+        let web = super::with_a_hanging_script(Suite::theirs());
+        web.log().control("d");
+        nothing_happens_for(Duration::from_millis(500), "the log runs", || web.log().status().state == 1);
+    }
+
+    /// It counts as one that succeeded.
+    #[test]
+    fn dev_4_a_killed_control_script_suppresses() {
+        let web = super::with_a_killed_script(Suite::theirs());
+        web.control("h");
+        web.eventually_has("asked");
+        nothing_happens_for(Duration::from_millis(300), "it runs", || !web.has("told"));
+    }
+
+    /// It counts as one that succeeded.
+    #[test]
+    fn dev_4_a_killed_check_passes() {
+        let web = Suite::theirs().service("web").run("exec sleep 1000").check("kill -9 $$").running();
+        web.sv("-w 1 check").says("ok: run: web: (pid N) Ns\n", 0);
+    }
+
+    /// The record is left as it was.
+    #[test]
+    fn dev_5_the_record_after_x_and_k_is_stale() {
+        let web = super::ended_by_x_and_k(Suite::theirs());
+        assert_eq!(web.read("supervise/stat"), "run, got TERM, want exit\n");
+        assert_ne!(web.status().pid, 0);
+    }
+
+    /// It is waited for without limit.
+    #[test]
+    fn dev_6_a_slow_check_delays_the_timeout() {
+        let web = Suite::theirs().service("web").run("exec sleep 1000").check("sleep 2; exit 0").running();
+        let output = web.sv("-w 1 check");
+        output.says("ok: run: web: (pid N) Ns\n", 0);
+        assert!(output.took >= Duration::from_secs(2));
+    }
+
+    /// It hangs without a word, and TERM does not end it.
+    #[test]
+    fn dev_7_a_taken_log_lock_is_waited_for_asleep() {
+        let (web, _holder) = super::with_a_taken_log_lock(Suite::theirs());
+        let runsv = web.runsv().start();
+        web.eventually_has("supervise/lock");
+        runsv.signal(Signal::SIGTERM);
+        nothing_happens_for(Duration::from_millis(500), "it waits", || {
+            runsv.is_alive() && runsv.stderr().is_empty()
+        });
+    }
+
+    /// It is taken for a fifo.
+    #[test]
+    fn dev_8_a_log_control_that_is_no_fifo_is_accepted() {
+        let web = Suite::theirs()
+            .service("web")
+            .run("exec sleep 1000")
+            .log("exec cat")
+            .file("log/supervise/control", "");
+        web.running();
+    }
+
+    /// The slash is forgotten.
+    #[test]
+    fn dev_10_a_trailing_slash_is_forgotten_while_waiting() {
+        let web = Suite::theirs().service("web").run("exec sleep 1000").running();
+        let sv = web.tree().command("sv").args(["-v", "up", "web/"]).env("SVDIR", "/nonexistent");
+        sv.output().says("fail: web/: unable to change to service directory: file does not exist\n", 1);
+    }
+
+    /// The log decides.
+    #[test]
+    fn dev_11_status_as_an_init_script_is_that_of_the_log() {
+        let web = super::down_with_a_log(Suite::theirs());
+        assert_eq!(web.tree().command("web").arg("status").output().code(), Some(0));
+    }
+
+    /// It is run again, and told about itself.
+    #[test]
+    fn dev_15_k_during_finish_runs_a_second_finish() {
+        let web = super::with_k_during_finish(Suite::theirs());
+        web.eventually_reads("told", "0 0\n0 0\n");
+    }
+
+    /// A runsv that is there already is told by the failures of the new one.
+    #[test]
+    fn rsd_15_a_runsv_that_is_there_already_makes_starts_fail() {
+        let web = Suite::theirs().service("web").run("exec sleep 1000").running();
+        let runsvdir = web.tree().command("runsvdir").arg(web.tree().services()).start();
+        runsvdir.eventually_says("runsv web: fatal: unable to lock supervise/lock: temporary failure\n");
+        assert!(web.runsv.is_alive());
+    }
+
+    /// It starts, and fails, again and again.
+    #[test]
+    fn dev_20_a_closed_log_pipe_makes_starts_fail() {
+        let web = super::with_a_closed_log_pipe(Suite::theirs());
+        web.control("u");
+        web.runsv.eventually_says("unable to setup filedescriptor for ./run: file descriptor not open\n");
+    }
+
+    /// TERM and CHLD.
+    #[test]
+    fn dev_21_control_scripts_start_with_term_and_chld_blocked() {
+        assert_eq!(super::blocked_in_a_control_script(Suite::theirs()), [15, 17]);
+    }
+}
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tests::process::send;
+use tests::{Program, Service, Suite, Supervised, eventually_some, nothing_happens_for};
+
+/// Writes four bytes and a `d` into a rest, and returns how many runs there were by then, when the
+/// `d` has been handled and no run is under way.
+fn after_hhhhd_in_the_rest(web: &Supervised) -> usize {
+    web.eventually_lines("runs", 1);
+    web.eventually_down();
+    let runs = web.lines("runs").len();
+    web.control("hhhhd");
+    web.eventually("d is handled", |web| web.status().flags() == [0, b'd', 0, 0]);
+    nothing_happens_for(Duration::from_millis(1300), "it is down", || web.status().pid == 0);
+    runs
+}
+
+/// A service with a log, and a control script that hangs until `go` is there.
+fn with_a_hanging_script(suite: &Suite) -> Supervised {
+    let hang = "echo >asked; until test -e go; do sleep .02; done";
+    let web = suite.service("web").run("exec sleep 1000").control('h', hang).log("exec sleep 1000").running();
+    web.log().eventually_runs();
+    web.control("h");
+    web.eventually_has("asked");
+    web
+}
+
+fn with_a_killed_script(suite: &Suite) -> Supervised {
+    let web = suite.service("web").run("exec sleep 1000").finish("echo $* >>told");
+    web.control('h', "echo >asked; kill -9 $$").running()
+}
+
+fn ended_by_x_and_k(suite: &Suite) -> Supervised {
+    let web = suite.service("web").run(crate::IGNORES_TERM).finish("echo >wrong").running();
+    web.eventually_has("ready");
+    web.control("x");
+    web.eventually_stat("run, got TERM, want exit");
+    web.control("k");
+    assert_eq!(web.runsv.finished().code(), Some(0));
+    assert!(!web.has("wrong"));
+    web
+}
+
+/// A service whose log is locked by somebody else.
+fn with_a_taken_log_lock(suite: &Suite) -> (Service, Program) {
+    let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").dir("log/supervise").made();
+    let flock =
+        web.tree().command("flock").args(["--no-fork", "web/log/supervise/lock", "sleep", "1000"]).start();
+    eventually_some("the lock is taken", || {
+        let is_free = web.tree().command("flock").args(["-n", "web/log/supervise/lock", "true"]).output();
+        (is_free.code() != Some(0)).then_some(())
+    });
+    (web, flock)
+}
+
+/// A service in finish that was sent a `k` and a `d`, and whose finish was then allowed to end.
+fn with_k_during_finish(suite: &Suite) -> Supervised {
+    let finish = "echo $* >>told; until test -e go; do sleep .02; done";
+    let web = suite.service("web").run("exit 0").finish(finish).supervised();
+    web.eventually_finishes();
+    web.eventually_lines("told", 1);
+    web.control("kdp");
+    web.eventually("the bytes are handled", |web| web.status().paused == 1);
+    web.write("go", "");
+    web
+}
+
+/// A service that is down while its log runs, and sv under its name.
+fn down_with_a_log(suite: &Suite) -> Supervised {
+    let web = suite.service("web").run("exec sleep 1000").down().log("exec cat").supervised();
+    web.log().eventually_runs();
+    std::os::unix::fs::symlink("sv", web.tree().bin().join("web")).unwrap();
+    web
+}
+
+fn with_a_suppressed_k(suite: &Suite) -> Supervised {
+    suite.service("web").run("exec sleep 1000").control('k', "echo >asked").running()
+}
+
+/// A service that is down and told to exit, and whose log does not heed the end of its input.
+fn with_a_closed_log_pipe(suite: &Suite) -> Supervised {
+    let web = suite.service("web").run("exec sleep 1000").down().log("exec sleep 1000").supervised();
+    web.log().eventually_runs();
+    web.control("x");
+    web.log().eventually_stat("run, want exit");
+    web
+}
+
+/// What a control script has blocked that is no shell: `yes`, until the pipe is full that nobody reads.
+fn blocked_in_a_control_script(suite: &Suite) -> Vec<u32> {
+    let web = suite
+        .service("web")
+        .run("exec sleep 1000")
+        .link("control/h", "/usr/bin/yes")
+        .log("exec sleep 1000")
+        .running();
+    web.log().eventually_runs();
+    web.control("h");
+    let script = eventually_some("the script runs", || {
+        web.tree().processes().into_iter().find(|process| process.command_line().starts_with("control/h"))
+    });
+    let blocked = script.signals("SigBlk");
+    send(script.pid, Signal::SIGKILL);
+    blocked
+}

@@ -1,0 +1,28 @@
+//! Every clause of the behaviour, tried on our programs and on the original's.
+
+mod command_line;
+mod control;
+mod daemons;
+mod deaths;
+mod divergences;
+mod ending;
+mod environment;
+mod harness;
+mod hooks;
+mod layout;
+mod logging;
+mod mixed;
+mod record;
+mod runsvdir;
+mod sv_lines;
+mod sv_lsb;
+mod sv_waiting;
+mod sv_words;
+
+/// A `./run` that ignores TERM and says when it does.
+const IGNORES_TERM: &str = "trap '' TERM; echo >ready; exec sleep 1000";
+
+/// Each letter on a line of its own.
+fn one_a_line(letters: &str) -> String {
+    letters.chars().flat_map(|letter| [letter, '\n']).collect()
+}

@@ -1,0 +1,274 @@
+//! Runs a program of the suite, or any other, in a known environment, and keeps what it prints.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use nix::sys::signal::Signal;
+
+use crate::process::{self, MARKER, Process};
+use crate::tree::Tree;
+use crate::wait::{eventually, eventually_some};
+
+/// A program about to run.
+///
+/// It gets default signal dispositions and an empty mask, umask 022, null as its input, the tree's
+/// services directory as its working directory, and an environment of just `PATH`, `SVDIR`,
+/// `SVWAIT` (60 seconds) and the marker of the tree. The suite's programs come first on that `PATH`.
+#[derive(Debug)]
+pub struct Command {
+    tree: Tree,
+    program: OsString,
+    args: Vec<OsString>,
+    through: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    dir: PathBuf,
+    umask: u32,
+    stdin: Option<PathBuf>,
+    redirection: String,
+}
+
+impl Command {
+    pub(crate) fn new(tree: &Tree, program: &OsStr) -> Self {
+        let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", tree.bin().display());
+        let env = [
+            (MARKER.into(), tree.root().into()),
+            ("PATH".into(), path.into()),
+            ("SVDIR".into(), tree.services().into()),
+            // Far more than anything takes, for a machine that stands still for a while.
+            ("SVWAIT".into(), "60".into()),
+        ];
+        Self {
+            tree: tree.clone(),
+            program: program.to_owned(),
+            args: Vec::new(),
+            through: Vec::new(),
+            env: env.into(),
+            dir: tree.services(),
+            umask: 0o022,
+            stdin: None,
+            redirection: String::new(),
+        }
+    }
+
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.env.insert(name.into(), value.as_ref().to_owned());
+        self
+    }
+
+    /// Leaves a variable out.
+    #[must_use]
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.env.remove(OsStr::new(name));
+        self
+    }
+
+    /// Starts it in another directory; a relative one starts at the services directory.
+    #[must_use]
+    pub fn dir(mut self, dir: impl AsRef<Path>) -> Self {
+        self.dir = self.dir.join(dir);
+        self
+    }
+
+    /// Starts it with another umask.
+    #[must_use]
+    pub fn umask(mut self, umask: u32) -> Self {
+        self.umask = umask;
+        self
+    }
+
+    /// Gives it a file as its input.
+    #[must_use]
+    pub fn stdin(mut self, file: impl Into<PathBuf>) -> Self {
+        self.stdin = Some(file.into());
+        self
+    }
+
+    /// Opens or closes descriptors first, in a shell's words: `2>&-`, `7</dev/null`.
+    #[must_use]
+    pub fn redirected(mut self, words: &str) -> Self {
+        words.clone_into(&mut self.redirection);
+        self
+    }
+
+    /// Runs it through a program that executes it, such as `env --block-signal=HUP`.
+    #[must_use]
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through.extend(words.iter().map(OsString::from));
+        self
+    }
+
+    /// Runs it with the rights of a user who owns nothing; the test must run as root.
+    #[must_use]
+    pub fn as_nobody(self) -> Self {
+        self.through(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
+    }
+
+    /// Starts it.
+    #[track_caller]
+    pub fn start(self) -> Program {
+        let Self { tree, program, args, through, env, dir, umask, stdin, redirection } = self;
+        let (stdout, stderr) = tree.capture(&program);
+        // A shell for the umask and the redirection, and env for everything else a parent hands on:
+        // a shell started in the background ignores INT and QUIT, for one.
+        let mut command = std::process::Command::new("/bin/sh");
+        command
+            .arg("-c")
+            .arg(format!("umask {umask:03o} && exec /usr/bin/env -i --default-signal \"$@\" {redirection}"));
+        command.arg("sh");
+        for (name, value) in env {
+            let mut variable = name;
+            variable.push("=");
+            variable.push(value);
+            command.arg(variable);
+        }
+        command.args(through).arg(&program).args(args).current_dir(dir).env_clear();
+        command.stdin(stdin.map_or_else(Stdio::null, |file| open(&file).into()));
+        command.stdout(create(&stdout)).stderr(create(&stderr));
+        let start = Instant::now();
+        let child = process::spawn(&mut command).expect("a shell starts");
+        let pid = child.id();
+        tree.adopt(child);
+        Program { tree, name: program.to_string_lossy().into_owned(), pid, start, stdout, stderr }
+    }
+
+    /// Runs it to its end.
+    #[track_caller]
+    pub fn output(self) -> Output {
+        self.start().finished()
+    }
+}
+
+/// A program that was started.
+#[derive(Debug)]
+pub struct Program {
+    tree: Tree,
+    name: String,
+    pid: u32,
+    start: Instant,
+    stdout: PathBuf,
+    stderr: PathBuf,
+}
+
+impl Program {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// What it printed so far.
+    pub fn stdout(&self) -> String {
+        read(&self.stdout)
+    }
+
+    /// What it, and whoever shares its standard error, printed there so far.
+    pub fn stderr(&self) -> String {
+        read(&self.stderr)
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        assert!(self.ended().is_none(), "{} has ended already", self.name);
+        process::send(self.pid, signal);
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&self) -> Option<ExitStatus> {
+        self.tree.ended(self.pid)
+    }
+
+    /// Whether it is still there.
+    pub fn is_alive(&self) -> bool {
+        self.ended().is_none()
+    }
+
+    /// What the kernel says about it.
+    #[track_caller]
+    pub fn process(&self) -> Process {
+        Process::find(self.pid).expect("the program is there")
+    }
+
+    /// Waits until this appears on its standard error.
+    #[track_caller]
+    pub fn eventually_says(&self, text: &str) {
+        eventually(&format!("{} says {text:?}", self.name), || self.stderr().contains(text));
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn finished(&self) -> Output {
+        let ended = eventually_some(&format!("{} ends", self.name), || self.ended());
+        Output { took: self.start.elapsed(), ended, stdout: self.stdout(), stderr: self.stderr() }
+    }
+}
+
+/// What a program that has ended left.
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+    /// How it ended.
+    pub ended: ExitStatus,
+    /// How long it ran, and a few milliseconds more.
+    pub took: Duration,
+}
+
+impl Output {
+    /// Its exit code; nothing when a signal killed it.
+    pub fn code(&self) -> Option<i32> {
+        self.ended.code()
+    }
+
+    /// Its output with process ids and seconds replaced, for comparison.
+    pub fn normal(&self) -> String {
+        crate::normal(&self.stdout)
+    }
+
+    /// Asserts its whole standard output (process ids and seconds replaced), its whole standard
+    /// error, and its exit code.
+    #[track_caller]
+    pub fn is(&self, stdout: &str, stderr: &str, code: i32) {
+        assert_eq!((self.normal().as_str(), self.stderr.as_str(), self.code()), (stdout, stderr, Some(code)));
+    }
+
+    /// Asserts a program that only says this on its standard output, and its exit code.
+    #[track_caller]
+    pub fn says(&self, stdout: &str, code: i32) {
+        self.is(stdout, "", code);
+    }
+}
+
+fn read(file: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(file).unwrap_or_default()).into_owned()
+}
+
+fn open(file: &Path) -> File {
+    fs::File::open(file).expect("the input can be opened").into()
+}
+
+/// Appending keeps two writers of one file from overwriting each other.
+fn create(file: &Path) -> File {
+    fs::OpenOptions::new().create(true).append(true).open(file).expect("a file for the output").into()
+}

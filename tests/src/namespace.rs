@@ -1,0 +1,141 @@
+//! Runs a program as a real process 1, in a pid namespace of its own.
+
+use std::process::ExitStatus;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use nix::sys::signal::Signal;
+use nix::unistd::geteuid;
+
+use crate::command::{Command, Output, Program};
+use crate::process::{self, Process};
+use crate::wait::eventually_some;
+
+/// A program that is process 1 of its namespace, with all that it started.
+///
+/// When it ends, the kernel kills whatever is left in the namespace, as in a container; the same
+/// happens when the tree is dropped.
+#[derive(Debug)]
+pub struct Namespace {
+    unshare: Program,
+    first: u32,
+}
+
+/// A process in a namespace, as seen from outside and from inside.
+#[derive(Clone, Debug)]
+pub struct Inmate {
+    /// What the kernel tells outside: its pid and parent are ours to use.
+    pub outside: Process,
+    /// Its pid inside.
+    pub pid_inside: u32,
+    /// Its command line; empty for a zombie.
+    pub command_line: String,
+}
+
+impl Command {
+    /// Starts it as process 1 of a new pid namespace that has its own `/proc`.
+    #[track_caller]
+    pub fn start_as_process_1(self) -> Namespace {
+        let mut words = vec!["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+        if !geteuid().is_root() {
+            words.splice(1..1, ["--user", "--map-root-user"]);
+        }
+        let unshare = self.through(&words).start();
+        let first = eventually_some("a process 1", || {
+            assert!(unshare.is_alive(), "no namespace, or its process 1 ended at once: {}", unshare.stderr());
+            // Until it executes the program, the child is still unshare.
+            Process::all().into_iter().find(|process| {
+                process.parent == unshare.pid() && !process.command_line().starts_with("unshare ")
+            })
+        });
+        Namespace { unshare, first: first.pid }
+    }
+}
+
+impl Namespace {
+    /// The id of process 1 outside the namespace.
+    pub fn pid(&self) -> u32 {
+        self.first
+    }
+
+    /// Sends process 1 a signal from outside. The kernel drops all but KILL and STOP if process 1
+    /// has no handler for it.
+    pub fn signal(&self, signal: Signal) {
+        process::send(self.first, signal);
+    }
+
+    /// Sends process 1 a signal by its number, such as `SIGRTMIN+3` = 37.
+    pub fn signal_number(&self, number: i32) {
+        process::send_number(self.first, number);
+    }
+
+    /// What process 1, and whoever shares its output, printed so far.
+    pub fn stdout(&self) -> String {
+        self.unshare.stdout()
+    }
+
+    /// What process 1, and whoever shares its standard error, printed there so far.
+    pub fn stderr(&self) -> String {
+        self.unshare.stderr()
+    }
+
+    /// Whether process 1 is still there.
+    pub fn is_alive(&self) -> bool {
+        self.unshare.is_alive()
+    }
+
+    /// Waits until this appears on standard error.
+    #[track_caller]
+    pub fn eventually_says(&self, text: &str) {
+        self.unshare.eventually_says(text);
+    }
+
+    /// Waits for the end of process 1; nothing when the limit is reached first.
+    pub fn ended_within(&self, limit: Duration) -> Option<ExitStatus> {
+        let start = Instant::now();
+        loop {
+            let ended = self.unshare.ended();
+            if ended.is_some() || start.elapsed() > limit {
+                return ended;
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Waits for the end of process 1.
+    #[track_caller]
+    pub fn finished(&self) -> Output {
+        self.unshare.finished()
+    }
+
+    /// Everybody in the namespace, zombies included.
+    pub fn processes(&self) -> Vec<Inmate> {
+        let all = Process::all();
+        let mut inmates: Vec<Inmate> = Vec::new();
+        let mut parents = vec![self.first];
+        inmates.extend(all.iter().find(|process| process.pid == self.first).and_then(inmate));
+        // Whoever loses its parent becomes a child of process 1, so all are its descendants.
+        while let Some(parent) = parents.pop() {
+            for process in all.iter().filter(|process| process.parent == parent) {
+                parents.push(process.pid);
+                inmates.extend(inmate(process));
+            }
+        }
+        inmates
+    }
+
+    /// The dead that nobody has reaped.
+    pub fn zombies(&self) -> Vec<Inmate> {
+        let mut inmates = self.processes();
+        inmates.retain(|inmate| !inmate.outside.is_alive());
+        inmates
+    }
+}
+
+fn inmate(process: &Process) -> Option<Inmate> {
+    let pids = fs::read_to_string(format!("/proc/{}/status", process.pid)).ok()?;
+    let pids = pids.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let pid_inside = pids.split_whitespace().last()?.parse().ok()?;
+    Some(Inmate { outside: process.clone(), pid_inside, command_line: process.command_line() })
+}
