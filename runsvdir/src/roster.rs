@@ -46,6 +46,17 @@ pub struct Listing {
     pub is_thorough: bool,
 }
 
+impl Listing {
+    /// Whether something could not be seen for a reason whose end nobody will tell: only what was
+    /// missing is watched for.
+    pub fn has_untold(&self) -> bool {
+        self.entries.iter().any(|entry| match entry.what {
+            What::Hidden(why) => why != Errno::ENOENT,
+            What::Directory { .. } | What::Other => false,
+        })
+    }
+}
+
 /// One name in the services directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -127,7 +138,10 @@ pub struct Roster {
 struct Service {
     name: OsString,
     home: Identity,
+    /// Its entry has not gone.
     is_present: bool,
+    /// Its entry cannot be seen at present.
+    is_hidden: bool,
     first_seen: Instant,
     last_start: Option<Instant>,
     refusals: u32,
@@ -159,6 +173,7 @@ impl Roster {
     pub fn sighted(&mut self, listing: Listing, now: Instant) {
         for service in self.services.values_mut() {
             service.is_present = false;
+            service.is_hidden = false;
         }
         let mut hidden = HashMap::new();
         for Entry { name, what } in listing.entries {
@@ -343,24 +358,27 @@ impl Roster {
             name: name.to_owned(),
             home,
             is_present: false,
+            is_hidden: false,
             first_seen: now,
             last_start: None,
             refusals: 0,
             state: State::New { is_fresh },
         });
-        if !service.is_present {
+        if !service.is_present || service.is_hidden {
             service.is_present = true;
+            service.is_hidden = false;
             name.clone_into(&mut service.name);
             service.home = home;
         }
         service
     }
 
-    /// What cannot be seen is not gone.
+    /// What cannot be seen is not gone, but nothing can be started there either.
     fn keep_hidden(&mut self, name: &OsStr, home: Identity) {
         for service in self.services.values_mut() {
-            if service.name == name && service.home == home && !service.is_leaving() {
+            if service.name == name && service.home == home && !service.is_leaving() && !service.is_present {
                 service.is_present = true;
+                service.is_hidden = true;
             }
         }
     }
@@ -438,7 +456,7 @@ impl Service {
 
     /// Two directories that follow each other under one name never run at the same time (B34).
     fn is_blocked(&self, taken: &HashSet<(Identity, &OsStr)>) -> bool {
-        taken.contains(&(self.home, self.name.as_os_str()))
+        self.is_hidden || taken.contains(&(self.home, self.name.as_os_str()))
     }
 
     /// When the next step is due; `None` if something else has to happen first. `patience` is when
@@ -709,7 +727,17 @@ mod tests {
         assert_eq!(scene.asks_as_complete(), [Action::Warn("web".into(), Errno::ENOENT)]);
         scene.sees([hidden("web")]);
         assert_eq!(scene.asks_as_complete(), []);
+    }
+
+    #[test]
+    fn a_runsv_that_dies_while_its_entry_cannot_be_seen_is_replaced_when_it_can() {
+        let mut scene = Scene::with_web();
+        scene.sees([hidden("web")]);
+        scene.asks_as_complete();
         scene.dies(7, 0);
+        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.roster.next_deadline(), None);
+        scene.sees([directory("web", WEB)]);
         assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
     }
 

@@ -180,13 +180,14 @@ impl Supervision {
         let (watch, poller) = (&mut self.watch, &self.poller);
         match self.directory.look(look, &self.roster, watch, poller, CHANGES) {
             Ok(listing) => {
+                let has_untold = listing.has_untold();
                 self.roster.sighted(listing, Instant::now());
                 if look.is_forced
                     && let Err(failure) = self.directory.mark_forced(SystemTime::now())
                 {
                     self.reporter.warn(&failure);
                 }
-                if self.watch.end() { Looked::Watching } else { Looked::Blind }
+                if self.watch.end() && !has_untold { Looked::Watching } else { Looked::Blind }
             }
             Err(failure) => {
                 self.reporter.warn(&failure);

@@ -323,3 +323,160 @@ fn open_inotify(poller: &Poller, token: usize) -> Option<Inotify> {
     poller.watch(&inotify, token).map_err(|error| errno_of(&error)).ok()?;
     Some(inotify)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// A place of its own with a watch, removed when the test ends.
+    struct Scene {
+        base: PathBuf,
+        watch: Watch,
+        poller: Poller,
+    }
+
+    impl Scene {
+        fn new() -> Self {
+            static COUNT: AtomicU32 = AtomicU32::new(0);
+            let number = COUNT.fetch_add(1, Ordering::Relaxed);
+            let base = std::env::temp_dir().join(format!("watch-{}-{number}", std::process::id()));
+            fs_err::create_dir(&base).expect("a place for the test");
+            Self { base, watch: Watch::default(), poller: Poller::new(&[]).expect("a poller") }
+        }
+
+        fn make(&self, path: &str) {
+            fs_err::create_dir_all(self.base.join(path)).expect("a directory");
+        }
+
+        fn point(&self, link: &str, target: &str) {
+            symlink(target, self.base.join("new link")).expect("a link");
+            self.rename("new link", link);
+        }
+
+        fn rename(&self, from: &str, to: &str) {
+            fs_err::rename(self.base.join(from), self.base.join(to)).expect("another name");
+        }
+
+        fn looks_at(&mut self, path: &str) {
+            self.watch.begin(&self.poller, 0);
+            self.watch.directory(&self.base.join(path));
+            assert!(self.watch.end());
+            self.watch.take_told();
+            self.watch.take_fresh();
+        }
+
+        fn is_told(&mut self) -> bool {
+            !self.watch.take_told().changes.is_empty()
+        }
+    }
+
+    impl Drop for Scene {
+        fn drop(&mut self) {
+            let _ = fs_err::remove_dir_all(&self.base);
+        }
+    }
+
+    #[test]
+    fn names_that_come_and_go_are_told_but_not_those_with_a_dot() {
+        let mut scene = Scene::new();
+        scene.make("service");
+        scene.looks_at("service");
+        scene.make("service/.hidden");
+        assert!(!scene.is_told());
+        scene.make("service/web");
+        assert!(scene.is_told());
+        fs_err::remove_dir(scene.base.join("service/web")).expect("no directory");
+        assert_eq!(scene.watch.take_told().changes, [Change::DirectoryRemoved]);
+    }
+
+    #[test]
+    fn a_link_on_the_way_that_points_elsewhere_now_is_told() {
+        let mut scene = Scene::new();
+        scene.make("default");
+        scene.make("single");
+        scene.point("current", "default");
+        scene.point("service", "current");
+        scene.looks_at("service");
+        scene.point("current", "single");
+        assert!(scene.is_told());
+        scene.looks_at("service");
+        scene.make("default/web");
+        assert!(!scene.is_told());
+        scene.make("single/web");
+        assert!(scene.is_told());
+    }
+
+    #[test]
+    fn a_missing_directory_is_told_when_any_part_of_its_path_comes() {
+        let mut scene = Scene::new();
+        scene.looks_at("a/b/service");
+        scene.make("unrelated");
+        assert!(!scene.is_told());
+        scene.make("a");
+        assert!(scene.is_told());
+        scene.looks_at("a/b/service");
+        scene.make("elsewhere/service");
+        scene.rename("elsewhere", "a/b");
+        assert!(scene.is_told());
+    }
+
+    #[test]
+    fn a_parent_that_is_moved_away_is_told() {
+        let mut scene = Scene::new();
+        scene.make("a/b/service");
+        scene.looks_at("a/b/service");
+        scene.rename("a", "z");
+        assert!(scene.is_told());
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_told_and_nothing_else_there() {
+        let mut scene = Scene::new();
+        scene.make("service");
+        scene.make("sv/web");
+        let link = scene.base.join("service/web");
+        symlink("../sv/web", &link).expect("a link");
+        scene.watch.begin(&scene.poller, 0);
+        // A relative target is taken from the working directory, which here is another one.
+        scene.watch.trace(&scene.base.join("sv/web"), Last::Name, 0);
+        scene.watch.end();
+        scene.make("sv/db");
+        assert!(!scene.is_told());
+        scene.rename("sv/web", "sv/old");
+        assert!(scene.is_told());
+        scene.make("sv/web");
+        assert!(scene.is_told());
+        assert!(scene.watch.take_fresh().contains(OsStr::new("web")));
+    }
+
+    #[test]
+    fn only_a_directory_made_in_its_place_is_fresh() {
+        let mut scene = Scene::new();
+        scene.make("service");
+        scene.make("moved");
+        scene.looks_at("service");
+        scene.make("service/made");
+        scene.rename("moved", "service/moved");
+        assert_eq!(scene.watch.take_fresh(), HashSet::from([OsString::from("made")]));
+    }
+
+    #[test]
+    fn inside_a_directory_that_is_being_made_everything_is_told_until_it_is_forgotten() {
+        let mut scene = Scene::new();
+        scene.make("web/log");
+        let web = Identity { device: 1, inode: 1 };
+        scene.watch.begin(&scene.poller, 0);
+        scene.watch.making(web, scene.base.join("web").as_os_str());
+        scene.watch.end();
+        for file in ["web/run", "web/log/run"] {
+            fs_err::write(scene.base.join(file), "").expect("a file");
+            let told = scene.watch.take_told();
+            assert_eq!(told, Told { changes: Vec::new(), making: HashSet::from([web]) }, "{file}");
+        }
+        scene.watch.forget(web);
+        scene.make("web/more");
+        assert_eq!(scene.watch.take_told(), Told::default());
+    }
+}
