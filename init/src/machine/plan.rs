@@ -27,7 +27,7 @@ pub struct Plan {
 }
 
 /// The least and the most that is kept in reserve; a small grace keeps a quarter.
-const RESERVE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(1));
+const RESERVE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 
 impl Plan {
     /// The plan for a grace, with or without hooks.
