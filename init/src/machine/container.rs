@@ -224,6 +224,9 @@ impl Container {
         let scanner = [self.scanner.restart_due(), self.sentry.next_deadline()].into_iter().flatten().min();
         let scanner = scanner.filter(|_| self.is_serving());
         let Some(stop) = &self.stop else { return scanner };
+        if matches!(self.phase, Phase::Over(_)) {
+            return None;
+        }
         let plan = &stop.plan;
         let in_phase = match &self.phase {
             Phase::Boot(_) | Phase::Serve | Phase::Over(_) => None,

@@ -202,8 +202,8 @@ impl Roster {
     /// A supervisor's status was read.
     pub fn note_status(&mut self, supervisor: Pid, is_down: bool, now: Instant) {
         if let Some(member) = self.members.get_mut(&supervisor) {
-            if is_down && !member.is_down {
-                member.clear_at = Some(now + CLEAR_AFTER);
+            if is_down != member.is_down {
+                member.clear_at = is_down.then(|| now + CLEAR_AFTER);
             }
             member.is_down = is_down;
         }
