@@ -17,8 +17,9 @@ const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Init's children and the scanner's, or `None` where nobody can tell. The dead are left out.
 pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
-    let mut children = own_children()?;
-    children.extend(scanner.into_iter().flat_map(proc::children));
+    // The scanner's first: what it loses while we look, because it dies, is ours a moment later.
+    let mut children: BTreeSet<Pid> = scanner.into_iter().flat_map(proc::children).collect();
+    children.extend(own_children()?);
     let mut known: Vec<Child> = Vec::with_capacity(children.len());
     let mut others = Vec::new();
     for pid in children {
