@@ -69,7 +69,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         }
         Verb::Order(order) => {
-            let patience = (order.waits || is_verbose).then(|| Patience::new(limit));
+            let patience = (order.waits || is_verbose).then(|| Patience::new(limit, order.ends_runsv()));
             carry_out(order, &services, patience, &mut report);
             if manner == Manner::Script { report.failures.min(1) } else { report.failures }
         }
@@ -87,7 +87,7 @@ fn carry_out<'a>(
 ) {
     for service in services {
         if let Some(patience) = &mut patience {
-            patience.watch(service);
+            patience.attend(service);
         }
         let told = service.status().and_then(|before| service.send(order.commands).map(|()| before));
         match told {

@@ -1,7 +1,9 @@
 //! Loop: waits until services are what they were told to be, or the time is over.
 //!
-//! To miss nothing, a service is watched first, read second, told third; then sv sleeps. After
-//! each wake-up the disk is read again: wake-ups are hints, the disk is the truth.
+//! Most services react within a few milliseconds, and those are spent looking: to let go of an
+//! inotify descriptor costs the kernel ten. Whoever takes longer is watched first, read second, and
+//! then sv sleeps. After each wake-up the disk is read again: wake-ups are hints, the disk is the
+//! truth.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,6 +29,13 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 const LONGEST_PAUSE_BLIND: Duration = Duration::from_millis(80);
 
+/// How long services are looked at, and how often, before they are watched.
+const PROMPT: Duration = Duration::from_millis(12);
+const PROMPT_TICK: Duration = Duration::from_millis(1);
+
+/// More services than this are watched from the beginning: to look at all of them takes its time.
+const FEW: usize = 8;
+
 /// How long the death of a killed service is waited for.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
@@ -41,6 +50,8 @@ pub struct Patience<'a> {
     deadline: Option<Instant>,
     poller: Option<Poller>,
     watch: Watch,
+    /// When whoever is still waited for is watched; nothing once they are.
+    watch_at: Option<Instant>,
     checks: Option<Checks>,
     services: Vec<Waiting<'a>>,
     /// How many descriptors may be kept open to feel the end of a runsv.
@@ -54,6 +65,8 @@ struct Waiting<'a> {
     goal: Option<Goal>,
     /// `supervise/ok`, as long as runsv has it open, too.
     held: Option<File>,
+    /// Whether the end of its runsv is told.
+    feels_the_end: bool,
     /// Whether every change is told.
     is_watched: bool,
     /// Whether it has to be looked at, ...
@@ -79,43 +92,69 @@ enum Check {
 }
 
 impl<'a> Patience<'a> {
-    /// For so long, counted from now.
-    pub fn new(limit: Duration) -> Self {
-        let watch = Watch::new();
-        // Without a poller there is still the looking now and then.
-        let poller = Poller::new(&[Signal::CHLD]).ok();
-        let can_wake = |poller: &Poller| watch.descriptor().is_some_and(|it| poller.watch(it, WATCH).is_ok());
-        let watch = if poller.as_ref().is_some_and(can_wake) { watch } else { Watch::blind() };
+    /// For so long, counted from now. With `is_eager` every change is told from the beginning, also
+    /// one that is undone at once.
+    pub fn new(limit: Duration, is_eager: bool) -> Self {
+        let now = Instant::now();
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-        Self {
-            deadline: Instant::now().checked_add(limit.max(LEAST_LIMIT)),
-            poller,
-            watch,
+        let mut patience = Self {
+            deadline: now.checked_add(limit.max(LEAST_LIMIT)),
+            // Without a poller there is still the looking now and then.
+            poller: Poller::new(&[Signal::CHLD]).ok(),
+            watch: Watch::blind(),
+            watch_at: Some(now + PROMPT),
             checks: None,
             services: Vec::new(),
             // The other half is for everything else.
             spare_descriptors: usize::try_from(descriptors / 2).unwrap_or(usize::MAX),
+        };
+        if is_eager {
+            patience.watch_all();
         }
+        patience
     }
 
-    /// Watches a service from now on. To be called before it is read and told anything.
-    pub fn watch(&mut self, service: &'a Service) {
+    /// Attends to a service from now on. To be called before it is read and told anything.
+    pub fn attend(&mut self, service: &'a Service) {
         let token = self.services.len();
         let mut waiting = Waiting::new(service);
         if let Ok(visitor) = service.visitor() {
             if self.spare_descriptors > 0 {
                 waiting.held = visitor.hold().ok();
             }
-            let feels_the_end = match (&waiting.held, &self.poller) {
+            waiting.feels_the_end = match (&waiting.held, &self.poller) {
                 (Some(held), Some(poller)) => poller.watch(held, token).is_ok(),
                 _ => false,
             };
-            if feels_the_end {
+            if waiting.feels_the_end {
                 self.spare_descriptors -= 1;
             }
-            waiting.is_watched = self.watch.add(visitor, token) && feels_the_end;
+            waiting.is_watched = waiting.feels_the_end && self.watch.add(visitor, token);
         }
         self.services.push(waiting);
+        if self.services.len() > FEW {
+            self.watch_all();
+        }
+    }
+
+    /// From now on changes are told; what happened before is looked for.
+    fn watch_all(&mut self) {
+        if self.watch_at.take().is_none() {
+            return;
+        }
+        let watch = Watch::new();
+        let can_wake = |poller: &Poller| watch.descriptor().is_some_and(|it| poller.watch(it, WATCH).is_ok());
+        if !self.poller.as_ref().is_some_and(can_wake) {
+            return;
+        }
+        self.watch = watch;
+        for (token, waiting) in self.services.iter_mut().enumerate() {
+            if let Ok(visitor) = waiting.service.visitor() {
+                waiting.is_watched = waiting.feels_the_end && self.watch.add(visitor, token);
+            }
+            waiting.is_due = true;
+            waiting.look_at = None;
+        }
     }
 
     /// The service that was watched last has a goal.
@@ -130,6 +169,9 @@ impl<'a> Patience<'a> {
     pub fn wait(mut self, kills: bool, report: &mut Report) {
         loop {
             let now = Instant::now();
+            if self.watch_at.is_some_and(|at| at <= now) {
+                self.watch_all();
+            }
             let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
             report.set_now();
             self.look(now, is_over, report);
@@ -148,6 +190,7 @@ impl<'a> Patience<'a> {
     /// Looks at everybody who may have changed; at the end, at everybody.
     fn look(&mut self, now: Instant, is_over: bool, report: &mut Report) {
         let mut running = self.services.iter().filter(|waiting| waiting.is_being_checked()).count();
+        let is_prompt = self.watch_at.is_some();
         for waiting in &mut self.services {
             let is_time = waiting.look_at.is_some_and(|at| at <= now);
             if !waiting.is_waiting() || !(waiting.is_due || is_time || is_over) {
@@ -159,7 +202,11 @@ impl<'a> Patience<'a> {
             if waiting.look(&mut self.checks, may_check, report) {
                 running += 1;
             } else if waiting.is_waiting() && !waiting.is_watched && waiting.look_at.is_none() {
-                waiting.look_again(LONGEST_PAUSE_BLIND);
+                if is_prompt {
+                    waiting.look_at = Some(now + PROMPT_TICK);
+                } else {
+                    waiting.look_again(LONGEST_PAUSE_BLIND);
+                }
             }
         }
     }
@@ -222,7 +269,7 @@ impl<'a> Patience<'a> {
     fn sleep(&mut self, deadline: Option<Instant>) {
         let looks =
             self.services.iter().filter(|waiting| waiting.is_waiting()).filter_map(|waiting| waiting.look_at);
-        let until = looks.chain(deadline).min();
+        let until = looks.chain(deadline).chain(self.watch_at).min();
         let Some(poller) = &mut self.poller else {
             std::thread::sleep(FIRST_PAUSE);
             return;
@@ -249,6 +296,7 @@ impl<'a> Waiting<'a> {
             service,
             goal: None,
             held: None,
+            feels_the_end: false,
             is_watched: false,
             is_due: true,
             look_at: None,
