@@ -118,7 +118,9 @@ fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
 
 /// What `sv lint` finds.
 fn findings(dir: &ServiceDir) -> Vec<String> {
-    lint::look(dir.path()).into_iter().map(|finding| finding.to_string()).collect()
+    // What it advises must hold wherever the reader is.
+    let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().to_owned());
+    lint::look(&path).into_iter().map(|finding| finding.to_string()).collect()
 }
 
 /// What to do about a runsv that is not there, or cannot be asked.

@@ -326,7 +326,7 @@ fn why_without_a_runsv_tells_what_to_do(suite: &Suite) {
     for text in [
         "warning: web: unable to open supervise/ok: file does not exist\n",
         &format!("hint: no runsvdir that could be seen looks after {place}: start one with runsvdir {place}"),
-        "hint: run: not executable; chmod +x ",
+        &format!("hint: run: not executable; chmod +x {place}/web/run\n"),
     ] {
         assert!(output.stdout.contains(text), "{text}: {output:?}");
     }
@@ -427,7 +427,7 @@ fn lint_finds_what_is_wrong_with_programs(suite: &Suite) {
 fn lint_finds_shell_scripts_that_do_not_exec(suite: &Suite) {
     let web = suite.service("web").run("exec 2>&1\nhttpd -f").log("svlogd ./main").finish("rm -f pid").made();
     let text = |name: &str| {
-        format!("its last command may not replace the shell, so signals do not reach {name}; exec {name}")
+        format!("may lack an exec before {name}, and then signals reach the shell only; exec {name}")
     };
     lint_says(web.tree(), &[&format!("run: {}", text("httpd")), &format!("log/run: {}", text("svlogd"))]);
     let web = suite.service("web").run("httpd &").made();

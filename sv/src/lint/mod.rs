@@ -140,9 +140,11 @@ impl Look<'_> {
         if purpose == Purpose::Run && interpreter.is_shell() {
             let what = match script::suspicion(&String::from_utf8_lossy(text)) {
                 None => return,
-                Some(Suspicion::NotExecuted(name)) => format!(
-                    "its last command may not replace the shell, so signals do not reach {name}; exec {name}"
-                ),
+                Some(Suspicion::NotExecuted(name)) => {
+                    format!(
+                        "may lack an exec before {name}, and then signals reach the shell only; exec {name}"
+                    )
+                }
                 Some(Suspicion::Background(name)) => format!(
                     "may put {name} into the background and end, and be started again; exec {name} without the &"
                 ),
