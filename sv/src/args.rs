@@ -29,6 +29,8 @@ pub struct Invocation {
     pub is_verbose: bool,
     /// How long to wait at most.
     pub limit: Duration,
+    /// Whether the answer is to be JSON.
+    pub is_json: bool,
 }
 
 /// Why sv can do nothing.
@@ -62,26 +64,28 @@ pub fn parse(
     name: &OsStr,
     manner: Manner,
 ) -> Result<Invocation, Misuse> {
-    let mut matches = matches(arguments)?;
+    let mut matches = matches(arguments, manner)?;
+    let is_json = manner == Manner::Sv && matches.get_flag("json");
     let given = matches.remove_one::<OsString>("limit");
     let is_verbose = given.is_some() || matches.get_count("verbose") > 0;
     let limit = given.or(svwait).map_or(LIMIT, |text| Duration::from_secs(number(text.as_bytes())));
     let mut words = matches.remove_many::<OsString>("words").into_iter().flatten();
     let word = words.next().ok_or(Misuse::Usage)?;
-    let names = match manner {
+    let names: Vec<OsString> = match manner {
         Manner::Sv => words.collect(),
         Manner::Script => vec![name.to_owned()],
     };
-    if names.is_empty() {
+    let verb = Verb::parse(word.as_bytes(), manner).ok_or(Misuse::Usage)?;
+    if (names.is_empty() && !verb.may_be_alone()) || (is_json && !verb.has_json()) {
         return Err(Misuse::Usage);
     }
-    let verb = Verb::parse(word.as_bytes(), manner).ok_or(Misuse::Usage)?;
-    Ok(Invocation { verb, names, is_verbose, limit })
+    Ok(Invocation { verb, names, is_verbose, limit, is_json })
 }
 
-fn matches(mut arguments: Vec<OsString>) -> Result<clap::ArgMatches, Misuse> {
+fn matches(mut arguments: Vec<OsString>, manner: Manner) -> Result<clap::ArgMatches, Misuse> {
     loop {
-        let error = match command_line().try_get_matches_from(arguments.iter().map(OsString::as_os_str)) {
+        let error = match command_line(manner).try_get_matches_from(arguments.iter().map(OsString::as_os_str))
+        {
             Ok(matches) => return Ok(matches),
             Err(error) => error,
         };
@@ -91,8 +95,8 @@ fn matches(mut arguments: Vec<OsString>) -> Result<clap::ArgMatches, Misuse> {
         };
         match error.kind() {
             ErrorKind::DisplayVersion => return Err(Misuse::Version),
-            // There are no long options: whatever begins with two dashes ends the options.
-            ErrorKind::UnknownArgument if about.starts_with(b"--") => {
+            // There are no other long options: whatever begins with two dashes ends the options.
+            ErrorKind::UnknownArgument | ErrorKind::TooManyValues if about.starts_with(b"--") => {
                 let long = arguments.iter_mut().find(|argument| argument.as_bytes().starts_with(&about));
                 *long.ok_or(Misuse::Usage)? = "--".into();
             }
@@ -108,8 +112,8 @@ fn letter(option: &[u8]) -> Vec<u8> {
     option.iter().skip(1).take(1).copied().collect()
 }
 
-fn command_line() -> clap::Command {
-    clap::Command::new("sv")
+fn command_line(manner: Manner) -> clap::Command {
+    let command = clap::Command::new("sv")
         .no_binary_name(true)
         .disable_help_flag(true)
         .disable_version_flag(true)
@@ -130,7 +134,9 @@ fn command_line() -> clap::Command {
                 .action(ArgAction::Append)
                 .value_parser(value_parser!(OsString))
                 .trailing_var_arg(true),
-        )
+        );
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).overrides_with("json");
+    if manner == Manner::Sv { command.arg(json) } else { command }
 }
 
 /// Digits from the start; no digits are 0 (GEN-7).
@@ -194,6 +200,25 @@ mod tests {
         assert_eq!(waiting("-- up -x"), (false, 7, names(&["-x"])));
         assert_eq!(waiting("--verbose up a"), (false, 7, names(&["a"])));
         assert_eq!(waiting("-v --wait=3 up a"), (true, 7, names(&["a"])));
+    }
+
+    #[test]
+    fn json_is_an_option_before_the_command_only() {
+        let is_json = |line: &str| sv(line).map(|invocation| (invocation.is_json, invocation.names));
+        assert_eq!(is_json("--json list"), Ok((true, names(&[]))));
+        assert_eq!(is_json("-w3 --json -v --json status a"), Ok((true, names(&["a"]))));
+        assert_eq!(is_json("status --json a"), Ok((false, names(&["--json", "a"]))));
+        assert_eq!(is_json("list --json"), Ok((false, names(&["--json"]))));
+        assert_eq!(is_json("-- list"), Ok((false, names(&[]))));
+        // Any other word ends the options, as it always has.
+        for line in ["--json=1 status a", "--jso status a", "--jsonx status a", "-w --json status a"] {
+            assert_eq!(is_json(line), Ok((false, names(&["a"]))), "{line}");
+        }
+        for line in ["--json", "--json up a", "--json why a", "--json lint", "--json status"] {
+            assert_eq!(is_json(line), Err(Misuse::Usage), "{line}");
+        }
+        let script = parse(names(&["--json", "status"]), None, OsStr::new("ssh"), Manner::Script);
+        assert_eq!(script.map(|invocation| invocation.is_json), Ok(false));
     }
 
     #[test]

@@ -2,18 +2,30 @@
 //!
 //! `args` and `verb` say what is wanted, `goal` when it is fulfilled, `line` how it is said:
 //! machines. `service`, `report` and `check` are hands; `patience` is the loop that waits.
+//!
+//! What runit's sv does not have begins in `people`: `table`, `json`, `time` and `story` are its
+//! machines, `portrait`, `why`, `lint` and `enable` its hands.
 
 mod args;
 mod check;
+mod enable;
 mod goal;
+mod json;
 mod line;
+mod lint;
 mod patience;
+mod people;
+mod portrait;
 mod report;
 mod service;
+mod story;
+mod table;
+mod time;
 mod verb;
+mod why;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use servicedir::visitor::Refusal;
@@ -57,7 +69,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(if manner == Manner::Sv { 100 } else { 151 });
     }
     let base = std::env::var_os("SVDIR").map_or_else(|| PathBuf::from(SERVICES), PathBuf::from);
-    let Invocation { verb, names, is_verbose, limit } = invocation;
+    if invocation.is_json || matches!(invocation.verb, Verb::People(_)) {
+        return for_people(invocation, &base);
+    }
+    let Invocation { verb, names, is_verbose, limit, .. } = invocation;
     let services = Service::find_all(names, &base);
     let mut report = Report::new();
     let code = match verb {
@@ -73,9 +88,29 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             carry_out(order, &services, patience, &mut report);
             if manner == Manner::Script { report.failures.min(1) } else { report.failures }
         }
+        // Handled above.
+        Verb::People(_) => 0,
     };
     report.flush();
-    ExitCode::from(u8::try_from(code.min(MOST_FAILURES)).unwrap_or(u8::MAX))
+    exit_code(code)
+}
+
+fn exit_code(failures: usize) -> ExitCode {
+    ExitCode::from(u8::try_from(failures.min(MOST_FAILURES)).unwrap_or(u8::MAX))
+}
+
+/// What runit's sv does not have.
+fn for_people(invocation: Invocation, base: &Path) -> ExitCode {
+    let mut report = Report::new();
+    let result = people::carry_out(invocation, base, &mut report);
+    report.flush();
+    result.map_or_else(
+        |failure| {
+            write_line(&failure.to_bytes());
+            ExitCode::from(100)
+        },
+        exit_code,
+    )
 }
 
 /// Tells each service, and then waits for all of them (SV-33).

@@ -23,18 +23,25 @@ pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down:
         let _ = write!(text, "(pid {}) ", status.pid);
     }
     let _ = write!(text, "{}s", status.since.age_at(now));
-    let has_process = status.pid != 0;
-    let facts = [
-        (has_process && has_down, ", normally down"),
-        (!has_process && !has_down, ", normally up"),
-        (has_process && status.is_paused, ", paused"),
-        (!has_process && status.want == Want::Up, ", want up"),
-        (has_process && matches!(status.want, Want::Down | Want::Exit), ", want down"),
-        (has_process && status.got_term, ", got TERM"),
-    ];
-    for (_, words) in facts.iter().filter(|(is_so, _)| *is_so) {
+    for words in facts(status, has_down) {
+        text.extend_from_slice(b", ");
         text.extend_from_slice(words.as_bytes());
     }
+}
+
+/// What is worth saying beside the state: what differs from what is usual.
+pub fn facts(status: &Status, has_down: bool) -> impl Iterator<Item = &'static str> {
+    let has_process = status.pid != 0;
+    [
+        (has_process && has_down, "normally down"),
+        (!has_process && !has_down, "normally up"),
+        (has_process && status.is_paused, "paused"),
+        (!has_process && status.want == Want::Up, "want up"),
+        (has_process && matches!(status.want, Want::Down | Want::Exit), "want down"),
+        (has_process && status.got_term, "got TERM"),
+    ]
+    .into_iter()
+    .filter_map(|(is_so, words)| is_so.then_some(words))
 }
 
 #[cfg(test)]

@@ -113,6 +113,14 @@ impl Report {
         self.text.clear();
     }
 
+    /// Writes whole lines of another form than runit's.
+    pub fn write(&mut self, lines: &str) {
+        self.text.extend_from_slice(lines.as_bytes());
+        if self.text.len() >= ENOUGH {
+            self.flush();
+        }
+    }
+
     fn say(&mut self, line: &[u8]) {
         self.text.extend_from_slice(line);
         self.text.push(b'\n');

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use servicedir::visitor::{Refusal, Visitor};
 use servicedir::{Command, ServiceDir, Status};
+use unix::phrase::errno_of;
 
 /// A service as it was named, and where that is.
 pub struct Service {
@@ -46,6 +47,20 @@ impl Service {
     }
 }
 
+/// The names of all services below `base`, sorted, as runsvdir sees them: directories, through links
+/// or not, that do not begin with a dot. A link that leads nowhere was meant to be one.
+pub fn all(base: &Path) -> Result<Vec<OsString>, Errno> {
+    let entries = fs_err::read_dir(base).map_err(|why| errno_of(&why))?;
+    let is_service = |name: &OsString| {
+        !name.as_bytes().starts_with(b".")
+            && fs_err::metadata(base.join(name)).map_or(true, |about| about.is_dir())
+    };
+    let mut names: Vec<OsString> =
+        entries.filter_map(Result::ok).map(|entry| entry.file_name()).filter(is_service).collect();
+    names.sort_unstable();
+    Ok(names)
+}
+
 /// Where a service is; nowhere, if its name or the directory of services is empty.
 fn place(name: &OsStr, base: &Path) -> Option<PathBuf> {
     if is_below_base(name) {
@@ -55,7 +70,7 @@ fn place(name: &OsStr, base: &Path) -> Option<PathBuf> {
 }
 
 /// Whether a name is not a path by itself.
-fn is_below_base(name: &OsStr) -> bool {
+pub fn is_below_base(name: &OsStr) -> bool {
     match name.as_bytes() {
         [] | [b'/' | b'.', ..] | [.., b'/'] => false,
         [..] => true,

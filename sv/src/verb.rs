@@ -13,6 +13,41 @@ pub enum Verb {
     Status,
     /// Tell it something, and perhaps wait until it is so.
     Order(Order),
+    /// Something that runit's sv does not know.
+    People(Word),
+}
+
+/// The words that are for people, not for scripts written for runit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// Show all services in a table.
+    List,
+    /// Tell what happened to a service lately.
+    Why,
+    /// Look for what is wrong in service directories.
+    Lint,
+    /// Put a service into the services directory.
+    Enable,
+    /// Take a service out of it.
+    Disable,
+}
+
+impl Word {
+    /// Only the whole word: `e`, `enabl` and `d`, `disabl` go on meaning what they always have, and
+    /// so do all of them in an init script, which others have written (SV-4).
+    fn parse(word: &[u8], manner: Manner) -> Option<Self> {
+        if manner == Manner::Script {
+            return None;
+        }
+        Some(match word {
+            b"list" => Self::List,
+            b"why" => Self::Why,
+            b"lint" => Self::Lint,
+            b"enable" => Self::Enable,
+            b"disable" => Self::Disable,
+            _ => return None,
+        })
+    }
 }
 
 /// What a service is told, and when that is fulfilled.
@@ -39,7 +74,18 @@ impl Verb {
     /// What the word means; `None` for one that means nothing. Whole words come first, then the
     /// first letter decides.
     pub fn parse(word: &[u8], manner: Manner) -> Option<Self> {
-        Self::whole_word(word).or_else(|| Self::by_first_letter(word, manner))
+        let people = || Word::parse(word, manner).map(Self::People);
+        Self::whole_word(word).or_else(people).or_else(|| Self::by_first_letter(word, manner))
+    }
+
+    /// Whether the word makes sense without the name of a service.
+    pub fn may_be_alone(self) -> bool {
+        matches!(self, Self::People(Word::List | Word::Lint))
+    }
+
+    /// Whether the answer can be had as JSON.
+    pub fn has_json(self) -> bool {
+        matches!(self, Self::Status | Self::People(Word::List))
     }
 
     fn whole_word(word: &[u8]) -> Option<Self> {
@@ -114,6 +160,7 @@ mod tests {
         match Verb::parse(word.as_bytes(), manner) {
             None => "usage".to_owned(),
             Some(Verb::Status) => "status".to_owned(),
+            Some(Verb::People(word)) => format!("{word:?}"),
             Some(Verb::Order(order)) => {
                 let bytes: String = order.commands.iter().map(|command| char::from(command.byte())).collect();
                 let waits = if order.waits { " waits" } else { "" };
@@ -128,7 +175,7 @@ mod tests {
         for (words, expected) in [
             ("status stat s sx starting statusx shutdow stopp st", "status"),
             ("u up upgrade", "u"),
-            ("d down", "d"),
+            ("d down disabl disables dis di", "d"),
             ("o once", "o"),
             ("p pause", "p"),
             ("h hup", "h"),
@@ -140,7 +187,7 @@ mod tests {
             ("2 2x", "2"),
             ("c cont checks chec", "c"),
             ("t term try try-restar", "t"),
-            ("x exit e ex enable xyz", "x"),
+            ("x exit e ex en enabl enables xyz", "x"),
             ("start", "u waits"),
             ("stop", "d waits"),
             ("restart", "tcu waits"),
@@ -152,7 +199,13 @@ mod tests {
             ("force-reload T Term", "tc waits kills"),
             ("force-restart", "tcu waits kills"),
             ("force-shutdown X E Exit", "x waits kills"),
-            ("r restar reloa f force force-sto USR1 S U C list json ? 3", "usage"),
+            ("list", "List"),
+            ("why", "Why"),
+            ("lint", "Lint"),
+            ("enable", "Enable"),
+            ("disable", "Disable"),
+            ("r restar reloa f force force-sto USR1 S U C json ? 3", "usage"),
+            ("l li lis lists lin lints w wh whys", "usage"),
         ] {
             for word in words.split(' ') {
                 assert_eq!(meaning(word, Manner::Sv), expected, "{word}");
@@ -170,6 +223,9 @@ mod tests {
             ("shutdown", "x waits"),
             ("stat s sx shutdow", "usage"),
             ("u up", "u"),
+            ("e enable", "x"),
+            ("disable", "d"),
+            ("list lint why", "usage"),
         ] {
             for word in words.split(' ') {
                 assert_eq!(meaning(word, Manner::Script), expected, "{word}");

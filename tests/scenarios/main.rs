@@ -16,6 +16,7 @@ mod record;
 mod runsvdir;
 mod sv_lines;
 mod sv_lsb;
+mod sv_people;
 mod sv_waiting;
 mod sv_words;
 

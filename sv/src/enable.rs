@@ -1,0 +1,117 @@
+//! Hands: puts services into the services directory, and takes them out of it: links only.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use servicedir::ServiceDir;
+use servicedir::visitor::{Refusal, Visitor};
+use unix::Failure;
+use unix::failure::words;
+use unix::phrase::errno_of;
+
+/// Where service directories are kept, unless `SVSOURCE` says otherwise.
+const SOURCES: &str = "/etc/sv";
+
+/// A change that was made, or was not needed.
+pub struct Change {
+    /// The service's name in the services directory.
+    pub name: OsString,
+    /// The service itself, wherever it is.
+    pub service: Visitor,
+}
+
+/// Links a service directory into `base`, for runsvdir to find: the one at a path, or the one of
+/// this name among the sources.
+///
+/// The link appears whole or not at all, and never in the place of anything else.
+pub fn enable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
+    let source = source(word).map_err(|why| refusal("unable to find the service directory", why))?;
+    let name = source.file_name().map(OsStr::to_owned).unwrap_or_default();
+    if name.is_empty() || name.as_bytes().starts_with(b".") {
+        return Err(plain("runsvdir passes over names that begin with a dot"));
+    }
+    let about = fs_err::metadata(&source).map_err(|error| Refusal::Directory(errno_of(&error)))?;
+    if !about.is_dir() {
+        return Err(Refusal::Directory(Errno::ENOTDIR));
+    }
+    fs_err::metadata(source.join("run"))
+        .map_err(|error| refusal("unable to enable a service without run", errno_of(&error)))?;
+    let change = Change { service: Visitor::of(ServiceDir::at(&source)), name };
+    let link = base.join(&change.name);
+    match nix::unistd::symlinkat(&source, nix::fcntl::AT_FDCWD, &link) {
+        Ok(()) => Ok(change),
+        Err(Errno::EEXIST) if identity(&link).is_some_and(|it| Some(it) == identity(&source)) => Ok(change),
+        Err(why) => {
+            Err(Refusal::Trouble(Failure::new(words(["unable to link ".as_ref(), link.as_os_str()]), why)))
+        }
+    }
+}
+
+/// Removes the link to a service from `base`; runsvdir then stops the service.
+///
+/// A directory that stands in `base` itself is somebody's work and is left alone.
+pub fn disable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
+    let (name, parent) = split(word, base);
+    if name.is_empty() || identity(&parent) != identity(base) {
+        return Err(Refusal::Trouble(Failure::plain(words(["not an entry of ".as_ref(), base.as_os_str()]))));
+    }
+    let link = base.join(&name);
+    let text = || words(["unable to remove ".as_ref(), link.as_os_str()]);
+    let about = fs_err::symlink_metadata(&link)
+        .map_err(|error| Refusal::Trouble(Failure::new(text(), errno_of(&error))))?;
+    if !about.is_symlink() {
+        let down = link.join("down");
+        let advice = words([
+            "a directory, not a link, is not removed; to have it down for good: touch ".as_ref(),
+            down.as_os_str(),
+            " && sv down ".as_ref(),
+            &name,
+        ]);
+        return Err(Refusal::Trouble(Failure::plain(advice)));
+    }
+    // The service has to be known when its name is gone.
+    let service = fs_err::canonicalize(&link).unwrap_or_else(|_| link.clone());
+    fs_err::remove_file(&link).map_err(|error| Refusal::Trouble(Failure::new(text(), errno_of(&error))))?;
+    Ok(Change { service: Visitor::of(ServiceDir::at(service)), name })
+}
+
+/// The absolute path of the service directory that is meant.
+fn source(word: &OsStr) -> Result<PathBuf, Errno> {
+    let path = if word.as_bytes().contains(&b'/') || word.as_bytes().starts_with(b".") {
+        PathBuf::from(word)
+    } else {
+        std::env::var_os("SVSOURCE").filter(|it| !it.is_empty()).unwrap_or_else(|| SOURCES.into()).into()
+    };
+    let path = if path.as_os_str() == word { path } else { path.join(word) };
+    let path = std::path::absolute(path).map_err(|error| errno_of(&error))?;
+    // `.` and what ends with `..` have another name.
+    if path.file_name().is_some() && !word.as_bytes().ends_with(b".") {
+        return Ok(path.components().collect());
+    }
+    fs_err::canonicalize(path).map_err(|error| errno_of(&error))
+}
+
+/// A name and the directory it is in: `base`, unless the word is a path.
+fn split(word: &OsStr, base: &Path) -> (OsString, PathBuf) {
+    if !word.as_bytes().contains(&b'/') {
+        return (word.to_owned(), base.to_owned());
+    }
+    let path = std::path::absolute(word).unwrap_or_default();
+    let name = path.file_name().map(OsStr::to_owned).unwrap_or_default();
+    (name, path.parent().map(Path::to_owned).unwrap_or_default())
+}
+
+/// What makes two paths the same directory.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    nix::sys::stat::stat(path).ok().map(|about| (about.st_dev, about.st_ino))
+}
+
+fn refusal(text: &str, why: Errno) -> Refusal {
+    Refusal::Trouble(Failure::new(text, why))
+}
+
+fn plain(text: &str) -> Refusal {
+    Refusal::Trouble(Failure::plain(text))
+}

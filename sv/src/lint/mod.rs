@@ -1,0 +1,397 @@
+//! Hands: looks at a service directory for what will go wrong (`sv lint`).
+
+mod names;
+mod script;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::fs::Metadata;
+use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::unistd::AccessFlags;
+use servicedir::ServiceDir;
+use servicedir::visitor::Visitor;
+use unix::Signal;
+use unix::phrase::{errno_of, phrase};
+
+pub use names::is_close;
+use script::{Interpreter, Suspicion};
+
+/// The most that is read of a program.
+const ENOUGH: u64 = 256 * 1024;
+
+/// The most that runsv reads of a file of one word.
+const ONE_WORD: u64 = 64;
+
+/// The longest text of a `supervise` link that runsv accepts (LAY-10).
+const LONGEST_LINK: usize = 255;
+
+/// Something that is wrong, or will be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    file: String,
+    what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.file, self.what)
+    }
+}
+
+/// All that is wrong with the service at `dir`.
+pub fn look(dir: &Path) -> Vec<Finding> {
+    let mut look = Look { dir, findings: Vec::new() };
+    look.program("run", Purpose::Run);
+    look.program("finish", Purpose::Hook);
+    look.program("check", Purpose::Hook);
+    look.control();
+    look.words("");
+    look.names("", names::KNOWN);
+    look.dependencies();
+    look.supervise("");
+    look.log();
+    look.findings
+}
+
+/// What a program is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// It must be there, and become the service.
+    Run,
+    /// It may be there, and ends by itself.
+    Hook,
+}
+
+struct Look<'a> {
+    dir: &'a Path,
+    findings: Vec<Finding>,
+}
+
+impl Look<'_> {
+    fn find(&mut self, file: &str, what: impl Into<String>) {
+        self.findings.push(Finding { file: file.to_owned(), what: what.into() });
+    }
+
+    /// What is at a name, if anything; a link that leads nowhere is said.
+    fn about(&mut self, file: &str) -> Option<Metadata> {
+        let path = self.dir.join(file);
+        match fs_err::metadata(&path) {
+            Ok(about) => Some(about),
+            Err(error) if errno_of(&error) == Errno::ENOENT && fs_err::symlink_metadata(&path).is_err() => {
+                None
+            }
+            Err(error) => {
+                let why = match errno_of(&error) {
+                    Errno::ENOENT => "link to nothing; make what it names, or remove it".to_owned(),
+                    why => format!("{}; runsv cannot look at it", phrase(why)),
+                };
+                self.find(file, why);
+                None
+            }
+        }
+    }
+
+    fn program(&mut self, file: &str, purpose: Purpose) {
+        let before = self.findings.len();
+        let Some(about) = self.about(file) else {
+            if purpose == Purpose::Run && self.findings.len() == before {
+                self.find(file, "missing; runsv tries to start it every second");
+            }
+            return;
+        };
+        if about.is_dir() {
+            return self.find(file, "a directory; it must be a program");
+        }
+        if !about.is_file() {
+            return self.find(file, "not a regular file; it must be a program");
+        }
+        if about.mode() & 0o111 == 0 {
+            self.find(file, format!("not executable; chmod +x {}", shown(&self.dir.join(file))));
+        }
+        // Who may not read it cannot judge it, but it may run.
+        let Ok(text) = read_start(&self.dir.join(file), ENOUGH) else { return };
+        self.content(file, &text, purpose);
+    }
+
+    fn content(&mut self, file: &str, text: &[u8], purpose: Purpose) {
+        let Some(interpreter) = Interpreter::of(text) else {
+            if text.is_empty() {
+                self.find(file, "empty; begin it with a line such as #!/bin/sh");
+            } else if !text.contains(&0) {
+                self.find(file, "no #! in its first line; begin it with a line such as #!/bin/sh");
+            }
+            return;
+        };
+        let has_carriage_return = |line: &[u8]| line.ends_with(b"\r");
+        let mut lines = text.split(|byte| *byte == b'\n');
+        if lines.next().is_some_and(has_carriage_return) {
+            return self.find(file, "lines end with CR LF, so its interpreter is not found; remove the CRs");
+        }
+        if interpreter.is_shell() && lines.any(has_carriage_return) {
+            self.find(file, "lines end with CR LF, which the shell takes for words; remove the CRs");
+        }
+        self.interpreter(file, &interpreter);
+        if purpose == Purpose::Run && interpreter.is_shell() {
+            let what = match script::suspicion(&String::from_utf8_lossy(text)) {
+                None => return,
+                Some(Suspicion::NotExecuted(name)) => {
+                    format!(
+                        "may lack an exec before {name}, and then signals reach the shell only; exec {name}"
+                    )
+                }
+                Some(Suspicion::Background(name)) => format!(
+                    "may put {name} into the background and end, and be started again; exec {name} without the &"
+                ),
+            };
+            self.find(file, what);
+        }
+    }
+
+    fn interpreter(&mut self, file: &str, interpreter: &Interpreter) {
+        let path = &interpreter.path;
+        if path.is_empty() {
+            return self.find(file, "nothing follows #! in its first line; name an interpreter there");
+        }
+        if let Err(why) = can_execute(&self.dir.join(path)) {
+            return self.find(file, format!("interpreter {path}: {}; install or correct it", phrase(why)));
+        }
+        if let Some(name) = &interpreter.through_env
+            && !name.contains('/')
+            && let Some(path) = std::env::var_os("PATH")
+            && !std::env::split_paths(&path).any(|place| can_execute(&place.join(name)).is_ok())
+        {
+            self.find(file, format!("interpreter {name}: not in PATH; install or correct it"));
+        }
+    }
+
+    fn control(&mut self) {
+        let Some(about) = self.about("control") else { return };
+        if !about.is_dir() {
+            return self.find("control", "not a directory; runsv complains at every command");
+        }
+        for name in entries(&self.dir.join("control")) {
+            let file = format!("control/{name}");
+            if name.len() == 1 && names::BYTES.contains(&name) {
+                let before = self.findings.len();
+                self.program(&file, Purpose::Hook);
+                // What else is wrong with a script that is not run does not matter.
+                let is_ignored = |about: Metadata| about.is_file() && about.mode() & 0o100 == 0;
+                if fs_err::metadata(self.dir.join(&file)).is_ok_and(is_ignored) {
+                    self.findings.truncate(before);
+                    let path = shown(&self.dir.join(&file));
+                    self.find(
+                        &file,
+                        format!("its owner may not execute it, so runsv passes over it; chmod u+x {path}"),
+                    );
+                }
+            } else if let Some(byte) = names::intended_byte(&name) {
+                let is_once = name == "o" || name == "once";
+                let why = if is_once { " (once starts it, and before each start runs)" } else { "" };
+                self.find(&file, format!("never run; the name for this is control/{byte}{why}"));
+            }
+        }
+    }
+
+    /// The files of one word (ADD-1).
+    fn words(&mut self, prefix: &str) {
+        let signal = |word: &str| Signal::parse(word).is_some();
+        let number = |word: &str| word.parse::<u64>().is_ok();
+        self.word(&format!("{prefix}down-signal"), signal, "the name or number of a signal");
+        for name in ["timeout-kill", "timeout-finish"] {
+            self.word(&format!("{prefix}{name}"), number, "a number of milliseconds");
+        }
+    }
+
+    fn word(&mut self, file: &str, is_good: impl Fn(&str) -> bool, expected: &str) {
+        if self.about(file).is_none() {
+            return;
+        }
+        match read_start(&self.dir.join(file), ONE_WORD) {
+            Ok(text) if str::from_utf8(&text).is_ok_and(|word| is_good(word.trim())) => {}
+            Ok(_) => {
+                self.find(file, format!("bad content, so it counts as missing; write {expected} into it"));
+            }
+            Err(why) => self.find(file, format!("{}; write {expected} into it", phrase(why))),
+        }
+    }
+
+    /// Names that were meant to be others.
+    fn names(&mut self, prefix: &str, known: &[&str]) {
+        let all = entries(&self.dir.join(prefix));
+        for name in &all {
+            if let Some(intended) = names::intended(name, known)
+                && !all.iter().any(|name| name == intended)
+            {
+                self.find(
+                    &format!("{prefix}{name}"),
+                    format!("nobody reads it; was it to be {prefix}{intended}?"),
+                );
+            }
+        }
+    }
+
+    fn log(&mut self) {
+        let Some(about) = self.about("log") else { return };
+        if !about.is_dir() {
+            return self
+                .find("log", "not a directory, so there is no log service; make it one, with a run in it");
+        }
+        self.program("log/run", Purpose::Run);
+        for never in ["finish", "control"] {
+            let file = format!("log/{never}");
+            if self.about(&file).is_some() {
+                self.find(&file, "never run: a log service has none");
+            }
+        }
+        self.words("log/");
+        self.names("log/", names::KNOWN_IN_LOG);
+        self.supervise("log/");
+    }
+
+    /// What init needs to have up before this one.
+    fn dependencies(&mut self) {
+        const FILE: &str = "dependencies.d";
+        let Some(about) = self.about(FILE) else { return };
+        if !about.is_dir() {
+            return self
+                .find(FILE, "not a directory; make it one, with an empty file named after each service");
+        }
+        let Some((parent, own)) = place_of(self.dir) else { return };
+        for name in entries(&self.dir.join(FILE)) {
+            if !parent.join(&name).is_dir() {
+                self.find(&format!("{FILE}/{name}"), format!("there is no service {name} beside this one"));
+            }
+        }
+        if let Some(circle) = circle(&parent, &own) {
+            self.find(FILE, format!("needs itself: {}; break the circle", circle.join(" needs ")));
+        }
+    }
+
+    /// Whether runsv will find or can make its own directory (LAY-9, LAY-10, LAY-14).
+    fn supervise(&mut self, prefix: &str) {
+        let service = ServiceDir::at(self.dir.join(prefix));
+        // Where a runsv is at work, there is nothing that could go wrong.
+        if Visitor::of(service.clone()).is_supervised() == Ok(true) {
+            return;
+        }
+        let file = &format!("{prefix}supervise");
+        let path = service.supervise();
+        // Where it is, or will be made.
+        let mut place = path.clone();
+        if let Ok(target) = fs_err::read_link(&path) {
+            if target.as_os_str().len() > LONGEST_LINK {
+                return self.find(file, "the text of the link has more than 255 bytes; make it shorter");
+            }
+            place = service.path().join(&target);
+        }
+        match fs_err::metadata(&path) {
+            Ok(about) if !about.is_dir() => {
+                self.find(file, "not a directory; remove it, runsv makes its own");
+            }
+            Ok(_) => {
+                self.fifos(file, &path);
+                self.writable(file, &path);
+            }
+            Err(error) if errno_of(&error) == Errno::ENOENT => match place.parent().map(Path::to_owned) {
+                Some(parent) if !parent.is_dir() => {
+                    let parent = shown(&parent);
+                    self.find(file, format!("link to a place that runsv cannot make; mkdir -p {parent}"));
+                }
+                Some(parent) => self.writable(file, &parent),
+                None => {}
+            },
+            Err(error) => self.find(file, format!("{}; runsv cannot use it", phrase(errno_of(&error)))),
+        }
+    }
+
+    fn fifos(&mut self, file: &str, supervise: &Path) {
+        for name in ["control", "ok"] {
+            let is_fifo = |about: Metadata| about.file_type().is_fifo();
+            if fs_err::metadata(supervise.join(name)).is_ok_and(|about| !is_fifo(about)) {
+                self.find(&format!("{file}/{name}"), "not a fifo; remove it, runsv makes its own");
+            }
+        }
+        for name in ["lock", "status", "stat", "pid"] {
+            if fs_err::metadata(supervise.join(name)).is_ok_and(|about| !about.is_file()) {
+                self.find(&format!("{file}/{name}"), "not a regular file; remove it, runsv makes its own");
+            }
+        }
+    }
+
+    /// Only whoever will start runsv knows whether it can write: root, or the owner of it all.
+    fn writable(&mut self, file: &str, place: &Path) {
+        let own = nix::unistd::geteuid();
+        let is_owner = fs_err::metadata(self.dir).is_ok_and(|about| about.uid() == own.as_raw());
+        if !own.is_root() && !is_owner {
+            return;
+        }
+        if let Err(why) = nix::unistd::faccessat(AT_FDCWD, place, AccessFlags::W_OK, AtFlags::AT_EACCESS) {
+            let what = format!(
+                "runsv cannot write to {}: {}; make it a link into a directory it can write to",
+                shown(place),
+                phrase(why)
+            );
+            self.find(file, what);
+        }
+    }
+}
+
+/// The services directory a service is in, and its name there.
+fn place_of(dir: &Path) -> Option<(PathBuf, String)> {
+    let path = std::path::absolute(dir).ok()?;
+    Some((path.parent()?.to_owned(), path.file_name()?.to_string_lossy().into_owned()))
+}
+
+/// The way from a service back to itself, if there is one.
+fn circle(parent: &Path, own: &str) -> Option<Vec<String>> {
+    let mut seen = BTreeSet::new();
+    let mut ways = vec![vec![own.to_owned()]];
+    while let Some(way) = ways.pop() {
+        for name in entries(&parent.join(way.last()?).join("dependencies.d")) {
+            let longer = [way.as_slice(), std::slice::from_ref(&name)].concat();
+            if name == own {
+                return Some(longer);
+            }
+            if seen.insert(name) {
+                ways.push(longer);
+            }
+        }
+    }
+    None
+}
+
+/// The names in a directory that do not begin with a dot, sorted.
+fn entries(dir: &Path) -> Vec<String> {
+    let Ok(entries) = fs_err::read_dir(dir) else { return Vec::new() };
+    let names = entries.filter_map(Result::ok).map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut names: Vec<String> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort_unstable();
+    names
+}
+
+fn can_execute(path: &Path) -> Result<(), Errno> {
+    if fs_err::metadata(path).map_err(|error| errno_of(&error))?.is_dir() {
+        return Err(Errno::EISDIR);
+    }
+    nix::unistd::faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+}
+
+fn read_start(path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
+    let mut text = Vec::new();
+    // A FIFO in this place must not hold anybody up.
+    let mut options = fs_err::OpenOptions::new();
+    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = options.open(path).map_err(|error| errno_of(&error))?;
+    file.take(limit).read_to_end(&mut text).map_err(|error| errno_of(&error))?;
+    Ok(text)
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}

@@ -1,0 +1,219 @@
+//! Machine: which names runsv, sv and init know, and which look as if they were meant to be one.
+
+/// What has a meaning in a service directory, but for `supervise`, which runsv makes.
+pub const KNOWN: &[&str] = &[
+    "run",
+    "finish",
+    "check",
+    "down",
+    "log",
+    "control",
+    "down-signal",
+    "timeout-kill",
+    "timeout-finish",
+    "process-group",
+    "dependencies.d",
+    "critical",
+];
+
+/// What has one in `log`.
+pub const KNOWN_IN_LOG: &[&str] = &["run", "down", "check", "down-signal", "timeout-kill", "process-group"];
+
+/// The names in `control` that runsv looks for.
+pub const BYTES: &str = "tkpchaiq12udx";
+
+/// The known name that this unknown one was probably meant to be.
+pub fn intended<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    if known.contains(&name) || is_backup(name) {
+        return None;
+    }
+    let stem = [".sh", ".bash", ".txt"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name);
+    let stem = stem.to_lowercase();
+    known.iter().find(|known| stem == **known || is_misspelt(&stem, known)).copied()
+}
+
+/// The byte that a name in `control` was probably meant to be.
+pub fn intended_byte(name: &str) -> Option<char> {
+    let word = name.to_lowercase();
+    let word = word.strip_prefix("sig").unwrap_or(&word);
+    Some(match word {
+        "term" | "restart" | "try-restart" => 't',
+        "kill" => 'k',
+        "pause" => 'p',
+        "cont" | "continue" => 'c',
+        "hup" | "reload" => 'h',
+        "alarm" | "alrm" => 'a',
+        "interrupt" | "int" => 'i',
+        "quit" => 'q',
+        "usr1" => '1',
+        "usr2" => '2',
+        // There is none for once, but this one runs before every start.
+        "up" | "start" | "o" | "once" => 'u',
+        "down" | "stop" => 'd',
+        "exit" | "shutdown" => 'x',
+        _ => {
+            return word
+                .chars()
+                .next()
+                .filter(|byte| word.len() == 1 && name != word && BYTES.contains(*byte));
+        }
+    })
+}
+
+/// Whether a name may be another one, mistyped.
+pub fn is_close(name: &str, other: &str) -> bool {
+    let (name, other) = (name.to_lowercase(), other.to_lowercase());
+    name == other || distance(&name, &other) <= if other.len() < 5 { 1 } else { 2 }
+}
+
+/// What editors and package managers leave beside a file.
+fn is_backup(name: &str) -> bool {
+    name.starts_with(['.', '#'])
+        || name.ends_with('~')
+        || [".bak", ".old", ".orig", ".new", ".swp", ".save", ".rpmnew", ".rpmsave", ".disabled"]
+            .iter()
+            .any(|end| name.ends_with(end))
+        || name.contains(".dpkg-")
+}
+
+fn is_misspelt(name: &str, known: &str) -> bool {
+    let is_plural = name.strip_suffix('s') == Some(known);
+    let is_alike = name.chars().next() == known.chars().next() && !is_plural;
+    match known.len() {
+        // Short words have too many neighbours: only letters that are doubled or have changed places.
+        ..4 => is_alike && (without_repeats(name) == known || is_transposed(name, known)),
+        4..6 => is_alike && distance(name, known) <= 1,
+        _ => is_alike && distance(name, known) <= 2,
+    }
+}
+
+fn is_transposed(name: &str, known: &str) -> bool {
+    name.len() == known.len() && distance(name, known) == 1 && {
+        let sorted = |word: &str| {
+            let mut letters: Vec<char> = word.chars().collect();
+            letters.sort_unstable();
+            letters
+        };
+        sorted(name) == sorted(known)
+    }
+}
+
+fn without_repeats(name: &str) -> String {
+    let mut letters: Vec<char> = name.chars().collect();
+    letters.dedup();
+    letters.into_iter().collect()
+}
+
+/// How many letters have to be changed, added, left out, or swapped with their neighbour.
+fn distance(a: &str, b: &str) -> usize {
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    // The last two rows of the usual table.
+    let mut before: Vec<usize> = Vec::new();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut next = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
+            let mut least =
+                (at(&row, j) + usize::from(x != y)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
+            if i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x) {
+                least = least.min(at(&before, j - 1) + 1);
+            }
+            next.push(least);
+        }
+        before = std::mem::replace(&mut row, next);
+    }
+    row.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_a_known_one_is_found() {
+        for (name, known) in [
+            ("Run", "run"),
+            ("RUN", "run"),
+            ("runn", "run"),
+            ("rnu", "run"),
+            ("run.sh", "run"),
+            ("finsh", "finish"),
+            ("finnish", "finish"),
+            ("Finish", "finish"),
+            ("chek", "check"),
+            ("dwon", "down"),
+            ("Log", "log"),
+            ("contol", "control"),
+            ("down_signal", "down-signal"),
+            ("timeout-kil", "timeout-kill"),
+            ("process-groups", "process-group"),
+            ("dependencies", "dependencies.d"),
+        ] {
+            let found = intended(name, KNOWN);
+            // A plural may well be somebody's own name.
+            assert_eq!(found, (name != "process-groups").then_some(known), "{name}");
+        }
+    }
+
+    #[test]
+    fn other_names_are_nobodys_business() {
+        for name in [
+            "run",
+            "finish",
+            "README",
+            "README.md",
+            "conf",
+            "config",
+            "env",
+            "data",
+            "main",
+            "port",
+            "logs",
+            "blog",
+            "runs",
+            "rum",
+            "pun",
+            "checks",
+            "count",
+            "worker",
+            "controls",
+            "type",
+            "root",
+            "site",
+            "run~",
+            "run.bak",
+            "run.dpkg-dist",
+            ".run.swp",
+            "supervise",
+            "supervisor",
+            "notification-fd",
+            "town",
+            "current",
+            "timeout",
+        ] {
+            assert_eq!(intended(name, KNOWN), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn control_scripts_are_named_after_a_byte() {
+        for (name, byte) in
+            [("restart", 't'), ("TERM", 't'), ("SIGHUP", 'h'), ("T", 't'), ("o", 'u'), ("stop", 'd')]
+        {
+            assert_eq!(intended_byte(name), Some(byte), "{name}");
+        }
+        for name in ["t", "1", "README", "helper", "O2", "z", "Z"] {
+            assert_eq!(intended_byte(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_swap_of_neighbours_is_one_change() {
+        for (a, b, expected) in
+            [("", "", 0), ("", "ab", 2), ("run", "rnu", 1), ("finsh", "finish", 1), ("kitten", "sitting", 3)]
+        {
+            assert_eq!((distance(a, b), distance(b, a)), (expected, expected), "{a} {b}");
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Machine: services in aligned columns (`sv list`).
+
+use servicedir::{Stamp, State, Want};
+
+use crate::line::facts;
+use crate::portrait::Portrait;
+use crate::time::human;
+
+/// What a state looks like on a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tint {
+    Plain,
+    Green,
+    Yellow,
+    Red,
+}
+
+impl Tint {
+    fn start(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::Green => "\x1b[32m",
+            Self::Yellow => "\x1b[33m",
+            Self::Red => "\x1b[31m",
+        }
+    }
+}
+
+/// A column's head, and its text for each service.
+const HEADS: [&str; 6] = ["NAME", "STATE", "PID", "UPTIME", "LOG", "NOTES"];
+
+type Row = [(String, Tint); HEADS.len()];
+
+/// The table, with its head; nothing if there is nobody to show.
+pub fn table(portraits: &[Portrait], now: Stamp, has_colour: bool) -> String {
+    let rows: Vec<Row> = portraits.iter().map(|portrait| row(portrait, now)).collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    let head = HEADS.map(|head| (head.to_owned(), Tint::Plain));
+    let mut widths = HEADS.map(str::len);
+    for row in &rows {
+        for (width, (text, _)) in widths.iter_mut().zip(row) {
+            *width = (*width).max(text.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in std::iter::once(&head).chain(&rows) {
+        let mut line = String::new();
+        for (width, (cell, tint)) in widths.iter().zip(row) {
+            let gap = " ".repeat(width - cell.chars().count() + 2);
+            if has_colour && *tint != Tint::Plain {
+                line.extend([tint.start(), cell, "\x1b[0m", &gap]);
+            } else {
+                line.extend([cell, gap.as_str()]);
+            }
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn row(portrait: &Portrait, now: Stamp) -> Row {
+    let plain = |text: String| (text, Tint::Plain);
+    let none = || plain("-".to_owned());
+    let name = plain(printable(&portrait.name.to_string_lossy()));
+    let log = portrait.log.as_ref().map_or_else(none, |log| state(log));
+    let mut notes = notes(portrait);
+    if let Some(log) = &portrait.log {
+        notes.extend(self::notes(log).into_iter().map(|note| format!("log: {note}")));
+    }
+    let notes = plain(printable(&notes.join(", ")));
+    let Ok(status) = &portrait.status else {
+        return [name, state(portrait), none(), none(), log, notes];
+    };
+    let pid = if status.pid == 0 { none() } else { plain(status.pid.to_string()) };
+    [name, state(portrait), pid, plain(human(status.since.age_at(now))), log, notes]
+}
+
+fn state(portrait: &Portrait) -> (String, Tint) {
+    let Ok(status) = &portrait.status else { return ("fail".to_owned(), Tint::Red) };
+    let is_expected = status.want != Want::Up && portrait.has_down == Ok(true);
+    let (word, tint) = match status.state {
+        Some(State::Run) if status.is_paused || status.got_term => ("run", Tint::Yellow),
+        Some(State::Run) => ("run", Tint::Green),
+        Some(State::Down) if is_expected => ("down", Tint::Plain),
+        Some(State::Down) => ("down", Tint::Yellow),
+        Some(State::Finish) => ("finish", Tint::Yellow),
+        None => ("?", Tint::Red),
+    };
+    (word.to_owned(), tint)
+}
+
+/// What `sv status` says after the seconds, and whether the check agrees if that was asked.
+fn notes(portrait: &Portrait) -> Vec<String> {
+    let mut notes: Vec<String> = portrait.error().into_iter().collect();
+    if let Ok(status) = &portrait.status {
+        // What cannot be told is taken for usual.
+        let has_down = portrait.has_down.unwrap_or(status.pid == 0);
+        notes.extend(facts(status, has_down).map(str::to_owned));
+    }
+    match portrait.is_ready {
+        Some(true) => notes.push("ready".to_owned()),
+        Some(false) => notes.push("not ready".to_owned()),
+        None => {}
+    }
+    notes
+}
+
+/// Without what would act on a terminal.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+}

@@ -1,0 +1,182 @@
+//! Hands: gathers what is known of a service, and tells it (`sv why`).
+
+use std::ffi::OsStr;
+use std::fmt::Write as _;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::errno::Errno;
+use servicedir::visitor::{Refusal, Visitor};
+use servicedir::{ServiceDir, Stamp, Want, history};
+use unix::{Pid, proc};
+
+use crate::lint;
+use crate::service::{self, Service, is_below_base};
+use crate::story::{self, Event, Facts};
+use crate::table::printable;
+
+/// How many members of a process group are named.
+const NAMED: usize = 5;
+
+/// What happened to a service, in a few lines; and whether it could be asked.
+pub fn tell(service: &Service, base: &Path, now: Stamp) -> (String, bool) {
+    let name = printable(&service.name.to_string_lossy());
+    let found = service.visitor().map(|visitor| (visitor, visitor.status()));
+    let (visitor, status) = match found {
+        Err(refusal) | Ok((_, Err(refusal @ Refusal::Directory(_)))) => {
+            return (refused(&name, &refusal) + &nowhere(&service.name, base), false);
+        }
+        Ok(found) => found,
+    };
+    let dir = visitor.dir();
+    let entries = history::read(dir).unwrap_or_default();
+    let (mut text, hints) = match &status {
+        Ok(status) => {
+            let (hook, group) = waited_for(entries.last());
+            let has_down = nix::sys::stat::stat(&dir.down()).is_ok();
+            let facts = Facts { status: *status, has_down, entries: entries.clone(), hook, group, now };
+            (format!("{name}: {}\n", story::state(&facts)), hints(&name, dir, &facts))
+        }
+        Err(refusal) => {
+            let mut hints = without_runsv(refusal, service, dir, base);
+            hints.extend(findings(dir));
+            (refused(&name, refusal), hints)
+        }
+    };
+    for (age, what) in story::events(&entries, now) {
+        let _ = writeln!(text, "  {age:>11}  {}", printable(&what));
+    }
+    for hint in hints {
+        let _ = writeln!(text, "  hint: {}", printable(&hint));
+    }
+    (text, status.is_ok())
+}
+
+/// As `sv status` says it.
+fn refused(name: &str, refusal: &Refusal) -> String {
+    let severity = if matches!(refusal, Refusal::Trouble(_)) { "warning" } else { "fail" };
+    format!("{severity}: {name}: {}\n", String::from_utf8_lossy(&refusal.to_bytes()))
+}
+
+/// Where a service that does not exist was looked for, and which it may have been.
+fn nowhere(name: &OsStr, base: &Path) -> String {
+    if !is_below_base(name) {
+        return String::new();
+    }
+    let mut text = format!("  hint: looked in {}, which SVDIR can change\n", base.display());
+    let name = name.to_string_lossy();
+    let others = service::all(base).unwrap_or_default();
+    let others = others.iter().map(|other| other.to_string_lossy());
+    for other in others.filter(|other| lint::is_close(&name, other)).take(1) {
+        let _ = writeln!(text, "  hint: there is {} in it", printable(&other));
+    }
+    text
+}
+
+/// The control script and the processes that the last event says are waited for, if they are still
+/// there.
+fn waited_for(last: Option<&history::Entry>) -> (Option<(String, u32)>, Vec<String>) {
+    match last.map(|entry| Event::parse(&entry.what)) {
+        Some(Event::Waits(hook, pid)) => {
+            let is_hook =
+                process(pid).and_then(|it| proc::stat(it.parent)).is_some_and(|it| it.name == "runsv");
+            (is_hook.then(|| (hook.to_owned(), pid)), Vec::new())
+        }
+        Some(Event::Group(leader)) => {
+            let is_member = |pid: &Pid| {
+                let member = u32::try_from(pid.as_raw()).ok().and_then(process);
+                member.is_some_and(|it| u32::try_from(it.group.as_raw()) == Ok(leader))
+            };
+            (None, proc::all().into_iter().filter(is_member).take(NAMED).map(proc::describe).collect())
+        }
+        _ => (None, Vec::new()),
+    }
+}
+
+/// A process that is not just waiting to be reaped.
+fn process(pid: u32) -> Option<proc::Stat> {
+    proc::stat(Pid::from_raw(i32::try_from(pid).ok()?)).filter(|it| it.state != 'Z')
+}
+
+fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
+    let mut hints = story::hints(&facts.entries);
+    if facts.status.pid == 0 && facts.status.want == Want::Up {
+        if facts.entries.is_empty() {
+            hints.push("there is no history: this runsv keeps none, or has nothing to tell yet".to_owned());
+        }
+        hints.extend(findings(dir));
+    } else if facts.status.want == Want::Down && facts.status.pid == 0 {
+        hints.push(format!("to start it: sv up {name}"));
+    }
+    let log = Visitor::of(dir.log());
+    let is_log_there = nix::sys::stat::stat(log.dir().path()).is_ok();
+    if is_log_there && log.status().map_or(true, |status| status.pid == 0) {
+        hints.push(format!("its log service does not run: sv why {name}/log"));
+    }
+    hints
+}
+
+/// What `sv lint` finds.
+fn findings(dir: &ServiceDir) -> Vec<String> {
+    // What it advises must hold wherever the reader is.
+    let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().to_owned());
+    lint::look(&path).into_iter().map(|finding| finding.to_string()).collect()
+}
+
+/// What to do about a runsv that is not there, or cannot be asked.
+fn without_runsv(refusal: &Refusal, service: &Service, dir: &ServiceDir, base: &Path) -> Vec<String> {
+    if let Refusal::Trouble(failure) = refusal {
+        match failure.why() {
+            Some(Errno::EACCES | Errno::EPERM) => {
+                return vec![
+                    "whoever asks needs write permission on supervise/ok: try as its owner".to_owned(),
+                ];
+            }
+            Some(Errno::ENOENT) => {}
+            _ => return Vec::new(),
+        }
+    }
+    let place = base.display();
+    let mut hints = Vec::new();
+    if !is_entry_of(base, dir.path()) {
+        hints.push(format!(
+            "it is not in {place}, which SVDIR can change, so no runsvdir looks after it: sv enable {}",
+            service.name.to_string_lossy()
+        ));
+        return hints;
+    }
+    hints.push(match scanner_of(base) {
+        Some(pid) => format!(
+            "runsvdir (pid {pid}) looks after {place} and should have started a runsv: its messages tell why not"
+        ),
+        None => format!(
+            "no runsvdir that could be seen looks after {place}: start one with runsvdir {place}, \
+             or name another directory with SVDIR"
+        ),
+    });
+    hints
+}
+
+/// Whether the services directory has this directory, under whatever name.
+fn is_entry_of(base: &Path, dir: &Path) -> bool {
+    let identity = |path: &Path| nix::sys::stat::stat(path).ok().map(|it| (it.st_dev, it.st_ino));
+    let wanted = identity(dir);
+    // A log service is its service's.
+    let parent = if dir.ends_with("log") { dir.parent().and_then(identity) } else { None };
+    let entries = service::all(base).unwrap_or_default();
+    entries
+        .iter()
+        .map(|name| identity(&base.join(name)))
+        .any(|it| it.is_some() && (it == wanted || it == parent))
+}
+
+/// The runsvdir that scans a directory; that is where it works.
+fn scanner_of(base: &Path) -> Option<Pid> {
+    let base = fs_err::canonicalize(base).ok()?;
+    let is_scanner = |pid: &Pid| {
+        proc::stat(*pid).is_some_and(|it| it.name == "runsvdir" && it.state != 'Z')
+            && (proc::current_dir(*pid).as_deref() == Some(&base)
+                || proc::arguments(*pid).iter().any(|word| word.as_slice() == base.as_os_str().as_bytes()))
+    };
+    proc::all().into_iter().find(is_scanner)
+}
