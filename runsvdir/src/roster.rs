@@ -21,6 +21,10 @@ const TIME_TO_BE_MADE: Duration = Duration::from_secs(1);
 /// How long nothing must have happened in a directory that was being made.
 const QUIET: Duration = Duration::from_millis(10);
 
+/// And so much longer at most where the making takes its time: on a busy machine whoever copies a
+/// service may have to wait before the next file.
+const MOST_EXTRA_QUIET: Duration = Duration::from_millis(100);
+
 /// What runsv exits with when it refuses a service, or cannot be executed (RSV-3, GEN-9).
 const REFUSED: Ending = Ending::Exited(111);
 
@@ -106,7 +110,7 @@ pub enum Action {
 pub struct Completeness {
     /// `run` can be executed.
     pub has_run: bool,
-    /// There is no `log`, or its `run` can be executed, too.
+    /// There is no `log`, or its `run` can be executed, too; and nothing is half written.
     pub has_all: bool,
 }
 
@@ -155,7 +159,7 @@ enum State {
     /// Not looked into yet, and the question has been asked.
     Inspecting { is_fresh: bool },
     /// Being filled, to be started when it is complete and quiet, or late.
-    BeingMade { late: Instant, quiet: Option<Instant> },
+    BeingMade { since: Instant, quiet: Option<Instant> },
     /// To be started as soon as it may.
     Ready,
     /// The start has been asked for.
@@ -209,14 +213,17 @@ impl Roster {
     /// has seen since.
     pub fn inspected(&mut self, identity: Identity, found: Completeness, now: Instant) {
         let Some(service) = self.services.get_mut(&identity) else { return };
-        let quiet = (found.has_run && found.has_all).then(|| now + QUIET);
+        let is_complete = found.has_run && found.has_all;
         service.state = match service.state {
             State::Inspecting { is_fresh: false } if found.has_run => State::Ready,
             State::Inspecting { .. } => {
                 self.actions.push_back(Action::Attend(identity, service.name.clone()));
-                State::BeingMade { late: now + TIME_TO_BE_MADE, quiet }
+                State::BeingMade { since: now, quiet: is_complete.then(|| now + QUIET) }
             }
-            State::BeingMade { late, .. } => State::BeingMade { late, quiet },
+            State::BeingMade { since, .. } => {
+                let extra = now.saturating_duration_since(since).min(MOST_EXTRA_QUIET);
+                State::BeingMade { since, quiet: is_complete.then(|| now + QUIET + extra) }
+            }
             other => other,
         };
     }
@@ -464,7 +471,10 @@ impl Service {
     fn due_at(&self, patience: Option<Instant>) -> Option<Instant> {
         let step = match self.state {
             State::New { .. } => return Some(self.first_seen),
-            State::BeingMade { late, quiet } => quiet.map_or(late, |quiet| quiet.min(late)),
+            State::BeingMade { since, quiet } => {
+                let late = since + TIME_TO_BE_MADE;
+                quiet.map_or(late, |quiet| quiet.min(late))
+            }
             State::Ready => self.first_seen,
             State::Occupied { ask_again } => ask_again?,
             State::Inspecting { .. } | State::Starting | State::Running { .. } | State::Leaving { .. } => {
@@ -636,12 +646,23 @@ mod tests {
         let mut scene = Scene::new();
         scene.sees([fresh("web", WEB)]);
         assert_eq!(scene.asks(EMPTY), []);
-        scene.passes(MOMENT * 100);
+        scene.passes(MOMENT * 2);
         scene.roster.inspected(WEB, COMPLETE, scene.now);
         scene.passes(MOMENT * 9);
         assert_eq!(scene.asks_as_complete(), []);
         scene.roster.inspected(WEB, COMPLETE, scene.now);
-        scene.is_quiet_for(QUIET);
+        scene.is_quiet_for(QUIET + MOMENT * 11);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_directory_that_is_filled_slowly_is_given_more_quiet_within_limits() {
+        let mut scene = Scene::new();
+        scene.sees([fresh("web", WEB)]);
+        scene.asks(EMPTY);
+        scene.passes(MOMENT * 500);
+        scene.roster.inspected(WEB, COMPLETE, scene.now);
+        scene.is_quiet_for(QUIET + MOST_EXTRA_QUIET);
         assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
     }
 

@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use unix::failure::words;
 use unix::phrase::errno_of;
-use unix::{Errno, Failure, Pid, Poller, proc};
+use unix::{Errno, Failure, Pid, Poller, lease, proc};
 
 use crate::rescan::Look;
 use crate::roster::{Completeness, Entry, Identity, Listing, Roster, What};
@@ -155,6 +155,23 @@ pub fn completeness(name: &OsStr) -> Completeness {
     let log = directory.join("log");
     let has_all = !log.is_dir() || is_executable_file(&log.join("run"));
     Completeness { has_run, has_all }
+}
+
+/// The same for a directory that is being made: what is still being written is not there yet.
+pub fn completeness_while_made(name: &OsStr) -> Completeness {
+    let found = completeness(name);
+    let is_busy = |file: &&str| is_being_written(&Path::new(name).join(file));
+    let (run, others) = ("run", ["finish", "check", "log/run"]);
+    Completeness {
+        has_run: found.has_run && !is_busy(&run),
+        has_all: found.has_all && !others.iter().any(is_busy),
+    }
+}
+
+fn is_being_written(path: &Path) -> bool {
+    let mut options = fs_err::OpenOptions::new();
+    let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+    file.is_ok_and(|file| lease::is_being_written(file.file()))
 }
 
 fn is_executable_file(path: &Path) -> bool {

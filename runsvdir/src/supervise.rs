@@ -12,7 +12,7 @@ use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
 use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
 use crate::roster::{Action, Attempt, Completeness, Roster};
-use crate::scan::{Directory, completeness};
+use crate::scan::{Directory, completeness, completeness_while_made};
 use crate::start::{CAUGHT, Starter, could_not_start};
 use crate::watch::Watch;
 
@@ -205,7 +205,7 @@ impl Supervision {
             Action::Attend(identity, name) => {
                 if self.enter() {
                     self.watch.making(identity, &name);
-                    self.roster.inspected(identity, completeness(&name), Instant::now());
+                    self.roster.inspected(identity, completeness_while_made(&name), Instant::now());
                 }
             }
             Action::Start(identity, name) => {

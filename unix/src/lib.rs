@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod failure;
+pub mod lease;
 pub mod manners;
 pub mod phrase;
 pub mod poller;
