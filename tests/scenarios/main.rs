@@ -9,6 +9,7 @@ mod ending;
 mod environment;
 mod harness;
 mod hooks;
+mod init;
 mod layout;
 mod logging;
 mod mixed;
