@@ -10,6 +10,7 @@ mod environment;
 mod harness;
 mod hooks;
 mod init;
+mod init_command;
 mod init_hostile;
 mod init_windows;
 mod layout;
