@@ -11,6 +11,7 @@ mod harness;
 mod hooks;
 mod init;
 mod init_command;
+mod init_hooks;
 mod init_hostile;
 mod init_windows;
 mod layout;
