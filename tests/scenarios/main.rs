@@ -13,6 +13,7 @@ mod init;
 mod init_command;
 mod init_hooks;
 mod init_hostile;
+mod init_order;
 mod init_windows;
 mod layout;
 mod logging;
