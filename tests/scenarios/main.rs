@@ -10,6 +10,7 @@ mod environment;
 mod harness;
 mod hooks;
 mod init;
+mod init_acceptance;
 mod init_command;
 mod init_hooks;
 mod init_hostile;
