@@ -5,6 +5,7 @@ mod control;
 mod daemons;
 mod deaths;
 mod divergences;
+mod docker;
 mod ending;
 mod environment;
 mod harness;
