@@ -37,11 +37,7 @@ impl Command {
     /// Starts it as process 1 of a new pid namespace that has its own `/proc`.
     #[track_caller]
     pub fn start_as_process_1(self) -> Namespace {
-        let mut words = vec!["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
-        if !geteuid().is_root() {
-            words.splice(1..1, ["--user", "--map-root-user"]);
-        }
-        let unshare = self.through(&words).start();
+        let unshare = self.in_a_namespace().start();
         let first = eventually_some("a process 1", || {
             assert!(unshare.is_alive(), "no namespace, or its process 1 ended at once: {}", unshare.stderr());
             // Until it executes the program, the child is still unshare.
@@ -50,6 +46,20 @@ impl Command {
             })
         });
         Namespace { unshare, first: first.pid }
+    }
+
+    /// Runs it as process 1 of a new pid namespace to its end, which may come at once.
+    #[track_caller]
+    pub fn output_as_process_1(self) -> Output {
+        self.in_a_namespace().output()
+    }
+
+    fn in_a_namespace(self) -> Self {
+        let mut words = vec!["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+        if !geteuid().is_root() {
+            words.splice(1..1, ["--user", "--map-root-user"]);
+        }
+        self.through(&words)
     }
 }
 
@@ -123,6 +133,14 @@ impl Namespace {
             }
         }
         inmates
+    }
+
+    /// Waits for a process whose command line begins like this.
+    #[track_caller]
+    pub fn eventually_has(&self, start_of_command_line: &str) -> Inmate {
+        eventually_some(&format!("a process {start_of_command_line:?}"), || {
+            self.processes().into_iter().find(|inmate| inmate.command_line.starts_with(start_of_command_line))
+        })
     }
 
     /// The dead that nobody has reaped.

@@ -1,0 +1,414 @@
+//! init boots, serves and stops: what it is asked with, what it says, what it exits with.
+
+use std::time::{Duration, Instant};
+
+use fs_err as fs;
+use nix::sys::signal::Signal;
+use tests::namespace::Namespace;
+use tests::process::{is_alive, send};
+use tests::{Output, Service, Suite, Tree, eventually, nothing_happens_for};
+
+/// More than any orderly stop takes, even on a machine that is busy with other things.
+pub const PATIENT: &str = "28";
+
+/// A `./run` that ends of TERM, but not of INT, after it has saved its work for so many seconds.
+/// Whoever sees the file `ready` knows that it will.
+pub fn saves_for(seconds: &str) -> String {
+    format!(
+        "trap 'echo cut off >>cut' INT\n\
+         trap 'kill $!; echo >>stopping; sleep {seconds}; echo saved >>saved; exit 0' TERM\n\
+         echo >>ready\n\
+         while :; do sleep 1000 & wait; done"
+    )
+}
+
+/// An init with this grace on the tree, as process 1, that has begun.
+#[track_caller]
+pub fn begun(tree: &Tree, grace: &str) -> Namespace {
+    let container = tree.command("init").args(["--grace", grace]).arg(tree.services()).start_as_process_1();
+    container.eventually_says("init: ");
+    container
+}
+
+/// TERM, and then the end, in good order.
+#[track_caller]
+pub fn stopped_in_order(container: &Namespace) -> Output {
+    container.signal(Signal::SIGTERM);
+    ended_in_order(container)
+}
+
+/// The end, in good order.
+#[track_caller]
+pub fn ended_in_order(container: &Namespace) -> Output {
+    let end = container.finished();
+    assert_eq!(end.code(), Some(0), "{}", end.stderr);
+    assert!(end.stderr.contains("none killed; exit 0\n"), "{}", end.stderr);
+    end
+}
+
+/// Asserts that this was said.
+#[track_caller]
+pub fn said(end: &Output, text: &str) {
+    assert!(end.stderr.contains(text), "nobody said {text:?}:\n{}", end.stderr);
+}
+
+/// A tree with a service that saves, one that has a logger, and one that is down.
+fn three_services(tree: &Tree) -> (Service, Service) {
+    let saver = tree.service("saver").run(&saves_for("0")).made();
+    let logged = tree.service("logged").run("exec sleep 1000").log("exec cat >>../log.txt").made();
+    tree.service("idle").run("echo >>started; exec sleep 1000").down().made();
+    (saver, logged)
+}
+
+#[track_caller]
+fn stops_everything_on(signal: impl FnOnce(&Namespace)) {
+    let tree = Suite::ours().tree();
+    let (saver, logged) = three_services(&tree);
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    logged.eventually_runs();
+    signal(&container);
+    let end = ended_in_order(&container);
+    for name in ["saver", "logged", "idle"] {
+        said(&end, &format!("init: {name}: stopped after "));
+    }
+    said(&end, "init: 3 services stopped in ");
+    assert_eq!(saver.read("saved"), "saved\n");
+    assert_eq!(saver.read("cut"), "", "only TERM is for services");
+    assert_eq!(logged.stat(), "down");
+    assert!(!tree.at("idle").has("started"));
+}
+
+#[test]
+fn term_stops_everything() {
+    stops_everything_on(|container| container.signal(Signal::SIGTERM));
+}
+
+#[test]
+fn int_stops_everything() {
+    stops_everything_on(|container| container.signal(Signal::SIGINT));
+}
+
+/// What an emergency power supply's daemon sends.
+#[test]
+fn pwr_stops_everything() {
+    stops_everything_on(|container| container.signal(Signal::SIGPWR));
+}
+
+/// What systemd's tools, and podman for an image that has systemd, send to stop a container.
+#[test]
+fn the_third_real_time_signal_stops_everything() {
+    stops_everything_on(|container| container.signal_number(37));
+}
+
+/// Started anywhere else, init adopts what its services leave.
+#[test]
+fn a_subreaper_stops_everything_too() {
+    let tree = Suite::ours().tree();
+    let (saver, logged) = three_services(&tree);
+    let stray = tree.service("parent").run("setsid sleep 12345 & exec sleep 1000").made();
+    let init = tree.command("init").args(["--grace", PATIENT]).arg(tree.services()).start();
+    saver.eventually_has("ready");
+    logged.eventually_runs();
+    stray.eventually("has a stray", |_| !tree.processes_called("sleep 12345").is_empty());
+    init.signal(Signal::SIGTERM);
+    let end = init.finished();
+    assert_eq!(end.code(), Some(0), "{}", end.stderr);
+    said(&end, "init: 4 services stopped in ");
+    assert_eq!(saver.read("saved"), "saved\n");
+    let left: Vec<String> = tree.processes().iter().map(tests::process::Process::command_line).collect();
+    assert_eq!(left, Vec::<String>::new());
+}
+
+/// Whoever starts a container asks for its end only once; whoever is impatient must not cut a
+/// service short, when there is no drain to be skipped.
+#[test]
+fn a_second_request_changes_nothing_for_services() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("2")).made();
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    saver.eventually_has("stopping");
+    container.signal(Signal::SIGINT);
+    ended_in_order(&container);
+    assert_eq!(saver.read("saved"), "saved\n");
+    assert_eq!(saver.lines("stopping").len(), 1, "told to stop once");
+}
+
+#[test]
+fn a_third_request_kills_at_once() {
+    let tree = Suite::ours().tree();
+    let deaf = tree.service("deaf").run(crate::IGNORES_TERM).made();
+    let container = begun(&tree, PATIENT);
+    deaf.eventually_has("ready");
+    let start = Instant::now();
+    container.signal(Signal::SIGTERM);
+    container.eventually_says("init: TERM: stopping");
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        // Two of the same sort that wait for delivery are one.
+        container.signal(signal);
+    }
+    let end = container.finished();
+    assert!(start.elapsed() < Duration::from_secs(10), "that took {:?}", start.elapsed());
+    assert_eq!(end.code(), Some(99), "{}", end.stderr);
+    said(&end, "asked three times to stop");
+}
+
+/// The budget is said before it is needed: that is how a mismatch is noticed.
+#[test]
+fn the_budget_is_said_at_the_start() {
+    let tree = Suite::ours().tree();
+    let container = begun(&tree, "12.5");
+    container.eventually_says(&format!("init: services of {}; grace 12.50 s, ", tree.services().display()));
+    container.eventually_says("exit by ");
+    stopped_in_order(&container);
+
+    let container = tree.command("init").env("INIT_GRACE", "7").arg(tree.services()).start_as_process_1();
+    container.eventually_says("; grace 7.00 s, ");
+    stopped_in_order(&container);
+}
+
+#[test]
+fn the_names_of_the_late_are_said_each_second() {
+    let tree = Suite::ours().tree();
+    let slow = tree.service("slow").run(&saves_for("3")).made();
+    let quick = tree.service("quick").run("exec sleep 1000").made();
+    let container = begun(&tree, PATIENT);
+    slow.eventually_has("ready");
+    quick.eventually_runs();
+    let end = stopped_in_order(&container);
+    let late: Vec<&str> = end.stderr.lines().filter(|line| line.ends_with(" waiting for slow")).collect();
+    assert!((2..=4).contains(&late.len()), "{}", end.stderr);
+    assert!(!end.stderr.contains("waiting for quick"), "{}", end.stderr);
+}
+
+#[test]
+fn with_quiet_an_orderly_stop_is_silent() {
+    let tree = Suite::ours().tree();
+    let web = tree.service("web").run("exec sleep 1000").made();
+    let container = tree.command("init").arg("-q").arg(tree.services()).start_as_process_1();
+    web.eventually_runs();
+    container.signal(Signal::SIGTERM);
+    let end = container.finished();
+    assert_eq!((end.code(), end.stderr.as_str(), end.stdout.as_str()), (Some(0), "", ""));
+}
+
+/// HUP, without a COMMAND to pass it on to, does not end anything.
+#[test]
+fn hup_looks_for_new_services_and_stops_none() {
+    let tree = Suite::ours().tree();
+    let web = tree.service("web").run("exec sleep 1000").made();
+    let container = begun(&tree, PATIENT);
+    let pid = web.eventually_runs().pid;
+    let more = tree.service("more").run("exec sleep 1000").made();
+    container.signal(Signal::SIGHUP);
+    more.eventually_runs();
+    assert_eq!(web.status().pid, pid);
+    stopped_in_order(&container);
+}
+
+/// Signals that mean nothing to init do nothing.
+#[test]
+fn other_signals_are_harmless() {
+    let tree = Suite::ours().tree();
+    let web = tree.service("web").run("exec sleep 1000").made();
+    let container = begun(&tree, PATIENT);
+    let pid = web.eventually_runs().pid;
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGQUIT, Signal::SIGALRM, Signal::SIGPIPE] {
+        container.signal(signal);
+    }
+    nothing_happens_for(Duration::from_millis(300), "init goes on", || container.is_alive());
+    assert_eq!(web.status().pid, pid);
+    stopped_in_order(&container);
+}
+
+/// An image may have no environment at all: runsvdir and runsv are found beside init.
+#[test]
+fn an_empty_environment_is_enough() {
+    let tree = Suite::ours().tree();
+    let web = tree.service("web").run("exec /bin/sleep 1000").made();
+    let init = fs::canonicalize(tree.bin().join("init")).expect("our init");
+    let container = tree.command(init).through(&["env", "-i"]).arg(tree.services()).start_as_process_1();
+    web.eventually_runs();
+    let unset: Vec<String> = container.eventually_has("runsvdir").outside.environment();
+    assert_eq!(unset, Vec::<String>::new());
+    stopped_in_order(&container);
+}
+
+/// Whatever init is given as its signal mask and dispositions, services get the usual ones.
+#[test]
+fn a_blocked_term_stops_everything_too() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("0")).made();
+    let container = tree
+        .command("init")
+        .through(&["env", "--block-signal=TERM,INT,CHLD", "--ignore-signal=HUP"])
+        .args(["--grace", PATIENT])
+        .arg(tree.services())
+        .start_as_process_1();
+    saver.eventually_has("ready");
+    stopped_in_order(&container);
+    assert_eq!(saver.read("saved"), "saved\n");
+}
+
+/// A second container of the same services: none of what is left of the first one matters.
+#[test]
+fn the_same_tree_can_be_started_again_and_again() {
+    let tree = Suite::ours().tree();
+    let (saver, _) = three_services(&tree);
+    for round in 1..=5 {
+        let container = begun(&tree, PATIENT);
+        saver.eventually_lines("ready", round);
+        stopped_in_order(&container);
+    }
+    assert_eq!(saver.lines("saved").len(), 5);
+}
+
+// Bad usage.
+
+#[track_caller]
+fn is_refused(tree: &Tree, words: &[&str], code: i32, text: &str) {
+    let end = tree.command("init").args(words).output();
+    assert_eq!(end.code(), Some(code), "{words:?}: {}", end.stderr);
+    assert_eq!(end.stderr.lines().count(), 1, "{words:?}: {}", end.stderr);
+    assert!(
+        end.stderr.starts_with("init: fatal: ") && end.stderr.contains(text),
+        "{words:?}: {}",
+        end.stderr
+    );
+    assert_eq!(end.stdout, "", "{words:?}");
+}
+
+#[test]
+fn bad_words_are_refused_with_one_line() {
+    let tree = Suite::ours().tree();
+    let services = tree.services().display().to_string();
+    let web = tree.service("web").run("echo >started; exec sleep 1000").made();
+    for grace in ["ten", "-1", "0", "", "1e3", "1.2.3", "nan"] {
+        is_refused(&tree, &["--grace", grace, &services], 100, "--grace: not a number of seconds");
+    }
+    is_refused(&tree, &["--grace"], 100, "lacks its value");
+    is_refused(&tree, &["--no-such-option", &services], 100, "option is unknown");
+    is_refused(&tree, &[&services, &services], 100, "more than one DIR");
+    is_refused(&tree, &["-g", &services], 100, "--group is for a COMMAND");
+    let end = tree.command("init").env("INIT_GRACE", "soon").arg(&services).output();
+    assert_eq!(end.code(), Some(100), "{}", end.stderr);
+    assert!(end.stderr.contains("$INIT_GRACE: not a number"), "{}", end.stderr);
+    assert!(!web.has("started") && !web.has("supervise"), "nothing was started");
+}
+
+#[test]
+fn a_directory_that_is_none_is_refused_with_one_line() {
+    let tree = Suite::ours().tree();
+    let absent = tree.root().join("absent").display().to_string();
+    let file = tree.root().join("file").display().to_string();
+    fs::write(&file, "").expect("a file");
+    let start = format!("unable to open services directory {absent}: file does not exist");
+    is_refused(&tree, &[&absent], 111, &start);
+    is_refused(&tree, &[&file], 111, &format!("unable to open services directory {file}: not a directory"));
+    is_refused(&tree, &[&absent, "--", "true"], 111, &start);
+    let end = tree.command("init").env("SVDIR", &absent).output();
+    assert_eq!((end.code(), end.stderr.contains(&start)), (Some(111), true), "{}", end.stderr);
+}
+
+#[test]
+fn a_directory_that_may_not_be_read_is_refused_with_one_line() {
+    let tree = Suite::ours().tree();
+    tests::tree::set_mode(&tree.services(), 0o700);
+    let end = tree.command("init").as_nobody().dir("/").arg(tree.services()).output();
+    assert_eq!(end.code(), Some(111), "{}", end.stderr);
+    assert!(end.stderr.contains("access denied"), "{}", end.stderr);
+}
+
+/// init is of no use without runsvdir, and says so before it starts anything.
+#[test]
+fn a_missing_runsvdir_is_said_at_once() {
+    let tree = Suite::ours().tree();
+    let init = tree.root().join("init");
+    tree.copy_program(&tree.bin().join("init"), &init);
+    let end = tree.command(&init).env("PATH", "/nonexistent").arg(tree.services()).output();
+    assert_eq!(end.code(), Some(111), "{}", end.stderr);
+    assert_eq!(end.stderr, "init: fatal: unable to run runsvdir: file does not exist\n");
+}
+
+#[test]
+fn help_and_version_go_to_standard_output() {
+    let tree = Suite::ours().tree();
+    let help = tree.command("init").arg("--help").output();
+    assert_eq!((help.code(), help.stderr.as_str()), (Some(0), ""));
+    for word in ["--grace", "--hooks", "--group", "--quiet", "--verbose", "TERM", "COMMAND"] {
+        assert!(help.stdout.contains(word), "{word}");
+    }
+    let version = tree.command("init").arg("--version").output();
+    assert_eq!((version.code(), version.stderr.as_str()), (Some(0), ""));
+    assert!(version.stdout.starts_with("init "), "{}", version.stdout);
+}
+
+// Zombies.
+
+/// Nobody who is orphaned stays a zombie, and init serves on.
+#[test]
+fn orphans_are_reaped() {
+    let tree = Suite::ours().tree();
+    let parent = tree
+        .service("parent")
+        .run("i=0; while [ $i -lt 1000 ]; do (sleep 0 &); i=$((i+1)); done; echo >done; exec sleep 1000")
+        .made();
+    let container = begun(&tree, PATIENT);
+    parent.eventually_has("done");
+    eventually("no zombie is left", || container.zombies().is_empty());
+    let end = stopped_in_order(&container);
+    assert!(!end.stderr.contains("left behind"), "{}", end.stderr);
+}
+
+/// Nothing of a container outlives it.
+#[test]
+fn the_end_of_init_is_the_end_of_all() {
+    let tree = Suite::ours().tree();
+    let daemon =
+        tree.service("daemon").run("setsid sh -c 'echo $$ >pid; exec sleep 1000' & exec sleep 1000").made();
+    let container = begun(&tree, PATIENT);
+    daemon.eventually_has("pid");
+    let inmates = container.processes();
+    assert!(inmates.len() >= 4, "{inmates:?}");
+    stopped_in_order(&container);
+    eventually("all are gone", || !inmates.iter().any(|inmate| is_alive(inmate.outside.pid)));
+}
+
+/// After the start nothing ends init but a request.
+#[test]
+fn the_loss_of_its_directory_does_not_end_init() {
+    let tree = Suite::ours().tree();
+    let web = tree.service("web").run(&saves_for("0")).made();
+    let container = begun(&tree, PATIENT);
+    web.eventually_has("ready");
+    let away = tree.root().join("away");
+    fs::rename(tree.services(), &away).expect("the directory can be renamed");
+    nothing_happens_for(Duration::from_millis(500), "init goes on", || container.is_alive());
+    fs::rename(&away, tree.services()).expect("the directory can be renamed");
+    container.signal(Signal::SIGTERM);
+    let end = container.finished();
+    assert_eq!(end.code(), Some(0), "{}", end.stderr);
+    assert_eq!(web.read("saved"), "saved\n");
+}
+
+/// A killed process 1 takes everybody with it, and what it leaves does not disturb the next.
+#[test]
+fn stale_state_of_a_killed_container_does_not_matter() {
+    let tree = Suite::ours().tree();
+    let (saver, logged) = three_services(&tree);
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    logged.eventually_runs();
+    send(container.pid(), Signal::SIGKILL);
+    container.finished();
+    assert_eq!(saver.stat(), "run", "stale");
+    let container = begun(&tree, PATIENT);
+    saver.eventually_lines("ready", 2);
+    let end = stopped_in_order(&container);
+    said(&end, "init: 3 services stopped in ");
+    for word in ["warning", "fatal", "unable"] {
+        assert!(!end.stderr.contains(word), "{}", end.stderr);
+    }
+}

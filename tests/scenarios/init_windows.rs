@@ -1,0 +1,276 @@
+//! No service is lost in any window: whatever it is doing when the stop begins, it is stopped like
+//! the rest, and never started again.
+
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tests::process::send;
+use tests::status::FINISH;
+use tests::{Output, Service, Suite, Tree, nothing_happens_for};
+
+use crate::init::{PATIENT, begun, ended_in_order, said, saves_for, stopped_in_order};
+
+/// Everybody who was ready to be told has been told, and has saved.
+#[track_caller]
+fn nobody_is_lost(services: &[Service], end: &Output) {
+    let lost: Vec<&str> = services
+        .iter()
+        .filter(|service| service.lines("saved").len() != service.lines("ready").len())
+        .map(Service::name)
+        .collect();
+    assert!(lost.is_empty(), "not told to stop: {lost:?}\n{}", end.stderr);
+}
+
+fn savers(tree: &Tree, count: usize) -> Vec<Service> {
+    (0..count).map(|number| tree.service(&format!("s{number}")).run(&saves_for("0")).made()).collect()
+}
+
+#[test]
+fn a_stop_while_half_of_the_services_have_started_loses_none() {
+    let tree = Suite::ours().tree();
+    let services = savers(&tree, 50);
+    let container = begun(&tree, PATIENT);
+    let begin = &services[0];
+    begin.eventually("half of them are ready", |_| {
+        services.iter().filter(|service| service.has("ready")).count() >= 25
+    });
+    let end = stopped_in_order(&container);
+    nobody_is_lost(&services, &end);
+}
+
+/// At moments spread over the start: before runsvdir, between fork and exec, before the handlers.
+#[test]
+fn a_stop_at_any_moment_of_the_start_loses_none() {
+    for round in 0..12 {
+        let tree = Suite::ours().tree();
+        let services = savers(&tree, 6);
+        let container = begun(&tree, PATIENT);
+        thread::sleep(Duration::from_millis(round));
+        let end = stopped_in_order(&container);
+        nobody_is_lost(&services, &end);
+    }
+}
+
+/// The shell's own TERM ends it before it has set its trap: that is no loss, but it must not be
+/// started again either.
+#[test]
+fn a_service_that_is_just_starting_is_not_started_again() {
+    let tree = Suite::ours().tree();
+    let slow = tree.service("slow").run(&saves_for("2")).made();
+    let container = begun(&tree, PATIENT);
+    slow.eventually_has("ready");
+    let new = tree.service("new").run("echo >>started; exec sleep 1000").made();
+    let end = stopped_in_order(&container);
+    assert!(new.lines("started").len() <= 1, "{}", end.stderr);
+    assert_eq!(slow.read("saved"), "saved\n");
+}
+
+#[test]
+fn a_service_that_rests_after_a_crash_is_not_started_again() {
+    let tree = Suite::ours().tree();
+    let crashing = tree.service("crashing").run("echo >>started; exit 1").made();
+    let slow = tree.service("slow").run(&saves_for("3")).made();
+    let container = begun(&tree, PATIENT);
+    slow.eventually_has("ready");
+    crashing.eventually_lines("started", 2);
+    container.signal(Signal::SIGTERM);
+    slow.eventually_has("stopping");
+    container.eventually_says("init: crashing: stopped after ");
+    let starts = crashing.lines("started").len();
+    nothing_happens_for(Duration::from_millis(1500), "it stays down", || {
+        crashing.lines("started").len() == starts
+    });
+    ended_in_order(&container);
+}
+
+#[test]
+fn a_finish_that_runs_is_let_finish() {
+    let tree = Suite::ours().tree();
+    let web = tree
+        .service("web")
+        .run("echo >>started; exit 1")
+        .finish("echo >>begun; sleep 1; echo >>finished")
+        .made();
+    let container = begun(&tree, PATIENT);
+    web.eventually_has("begun");
+    web.eventually_in(FINISH);
+    stopped_in_order(&container);
+    assert_eq!(web.lines("begun").len(), web.lines("finished").len());
+    assert_eq!(web.lines("started").len(), web.lines("begun").len());
+}
+
+#[test]
+fn finish_is_run_once_for_each_service_with_how_it_ended() {
+    let tree = Suite::ours().tree();
+    let web = tree.service("web").run("echo >ready; exec sleep 1000").finish("echo $* >>told").made();
+    let container = begun(&tree, PATIENT);
+    web.eventually_has("ready");
+    web.eventually("is the program", |_| {
+        container.processes().iter().any(|inmate| inmate.command_line == "sleep 1000")
+    });
+    stopped_in_order(&container);
+    assert_eq!(web.read("told"), "-1 15\n");
+}
+
+#[test]
+fn a_paused_service_is_continued_and_stopped() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("0")).made();
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    saver.sv("pause");
+    saver.eventually_stat("run, paused");
+    stopped_in_order(&container);
+    assert_eq!(saver.read("saved"), "saved\n");
+}
+
+#[test]
+fn a_service_that_somebody_else_has_stopped_is_continued_and_stopped() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("0")).made();
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    for inmate in container.processes() {
+        if inmate.command_line.ends_with("./run") {
+            send(inmate.outside.pid, Signal::SIGSTOP);
+        }
+    }
+    stopped_in_order(&container);
+    assert_eq!(saver.read("saved"), "saved\n");
+}
+
+#[test]
+fn a_runsv_that_is_stopped_with_stop_loses_nothing() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("0")).made();
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    send(container.eventually_has("runsv saver").outside.pid, Signal::SIGSTOP);
+    stopped_in_order(&container);
+    assert_eq!(saver.read("saved"), "saved\n");
+}
+
+#[test]
+fn a_runsvdir_that_is_stopped_with_stop_loses_nothing() {
+    let tree = Suite::ours().tree();
+    let services = savers(&tree, 3);
+    let container = begun(&tree, PATIENT);
+    for service in &services {
+        service.eventually_has("ready");
+    }
+    send(container.eventually_has("runsvdir -P").outside.pid, Signal::SIGSTOP);
+    let end = stopped_in_order(&container);
+    nobody_is_lost(&services, &end);
+}
+
+/// Just before, and just after: either it is not started at all, or it is stopped in order.
+#[test]
+fn a_service_added_around_the_stop_is_not_lost() {
+    for round in 0..8 {
+        let tree = Suite::ours().tree();
+        let old = tree.service("old").run(&saves_for("1")).made();
+        let container = begun(&tree, PATIENT);
+        old.eventually_has("ready");
+        if round % 2 == 0 {
+            container.signal(Signal::SIGTERM);
+        }
+        let new = tree.service("new").run(&saves_for("0")).made();
+        thread::sleep(Duration::from_millis(round));
+        if round % 2 == 1 {
+            container.signal(Signal::SIGTERM);
+        }
+        let end = ended_in_order(&container);
+        nobody_is_lost(&[old, new], &end);
+    }
+}
+
+#[test]
+fn a_service_added_during_the_stop_is_not_started() {
+    let tree = Suite::ours().tree();
+    let old = tree.service("old").run(&saves_for("2")).made();
+    let container = begun(&tree, PATIENT);
+    old.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    old.eventually_has("stopping");
+    let new = tree.service("new").run("echo >>started; exec sleep 1000").made();
+    ended_in_order(&container);
+    assert!(!new.has("started"));
+}
+
+/// `sv up`, at the wrong moment.
+#[test]
+fn a_service_that_somebody_starts_during_the_stop_stays_down() {
+    let tree = Suite::ours().tree();
+    let slow = tree.service("slow").run(&saves_for("2")).made();
+    let container = begun(&tree, PATIENT);
+    slow.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    slow.eventually_has("stopping");
+    slow.control("u");
+    ended_in_order(&container);
+    assert_eq!(slow.lines("ready").len(), 1);
+}
+
+#[test]
+fn a_service_that_is_down_stays_down_and_one_that_runs_once_is_stopped() {
+    let tree = Suite::ours().tree();
+    let down = tree.service("down").run("echo >>started; exec sleep 1000").down().made();
+    let once = tree.service("once").run(&saves_for("0")).down().made();
+    let container = begun(&tree, PATIENT);
+    once.eventually("is supervised", Service::is_supervised);
+    down.eventually("is supervised", Service::is_supervised);
+    once.control("o");
+    once.eventually_has("ready");
+    let end = stopped_in_order(&container);
+    assert!(!down.has("started"));
+    assert_eq!(once.read("saved"), "saved\n");
+    said(&end, "init: 2 services stopped in ");
+}
+
+/// Removed from the directory a moment ago: its runsv is ending already, and is waited for.
+#[test]
+fn a_service_that_was_just_removed_is_waited_for() {
+    let tree = Suite::ours().tree();
+    let gone = tree.service("gone").run(&saves_for("2")).made();
+    let container = begun(&tree, PATIENT);
+    gone.eventually_has("ready");
+    let away = tree.root().join("away");
+    fs_err::rename(gone.dir(), &away).expect("the service can be moved away");
+    tests::eventually("it is told to stop", || away.join("stopping").exists());
+    stopped_in_order(&container);
+    assert_eq!(fs_err::read_to_string(away.join("saved")).unwrap_or_default(), "saved\n");
+}
+
+/// What has lost its runsv is a service still.
+#[test]
+fn a_service_whose_runsv_was_killed_is_stopped_in_order() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("1")).made();
+    let slow = tree.service("slow").run(&saves_for("2")).made();
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    slow.eventually_has("ready");
+    // Neither is replaced: runsvdir cannot.
+    send(container.eventually_has("runsvdir -P").outside.pid, Signal::SIGSTOP);
+    send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
+    saver.eventually("has lost its runsv", |saver| !saver.is_supervised());
+    let end = stopped_in_order(&container);
+    nobody_is_lost(&[saver, slow], &end);
+    said(&end, "init: saver: stopped after ");
+}
+
+/// In the middle of the stop, too.
+#[test]
+fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("2")).made();
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    saver.eventually_has("stopping");
+    send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
+    let end = container.finished();
+    assert_eq!(saver.read("saved"), "saved\n", "{}", end.stderr);
+    assert_ne!(end.code(), Some(99), "nothing of init's was killed: {}", end.stderr);
+}
