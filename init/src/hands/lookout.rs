@@ -6,18 +6,18 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use servicedir::{ServiceDir, Stamp, State};
+use servicedir::{ServiceDir, Stamp, State, Want};
 use unix::{Errno, Pid, proc};
 
 use super::census::status;
 use super::critical::{self, Critical};
-use crate::machine::Event;
+use crate::machine::{Event, Seen};
 
 /// Watches the services directory, and `supervise/` directories in it.
 pub struct Lookout {
     inotify: Inotify,
     watched: Vec<(WatchDescriptor, Purpose)>,
-    supervisors: BTreeMap<Pid, bool>,
+    supervisors: BTreeMap<Pid, Seen>,
     criticals: BTreeMap<String, Critical>,
     /// What ended before is no news.
     since: Stamp,
@@ -54,11 +54,11 @@ impl Lookout {
                 continue;
             }
             let Some(place) = proc::current_dir(*supervisor).map(ServiceDir::at) else { continue };
-            self.supervisors.insert(*supervisor, is_down(&place));
+            self.supervisors.insert(*supervisor, seen(&place));
             // A directory that cannot be watched has only been read.
             self.add(&place.supervise(), Purpose::Supervisor(*supervisor, place));
         }
-        Event::Statuses(self.supervisors.iter().map(|(pid, is_down)| (*pid, *is_down)).collect())
+        Event::Statuses(self.supervisors.iter().map(|(pid, seen)| (*pid, *seen)).collect())
     }
 
     /// Watches every service that is marked critical; says whether that was possible for all.
@@ -95,9 +95,9 @@ impl Lookout {
                         Purpose::Directory => Some(Event::DirectoryChanged),
                         Purpose::Critical(name) if is_status => Some(Event::CriticalChanged(name.clone())),
                         Purpose::Supervisor(pid, place) if is_status => {
-                            let is_down = is_down(place);
-                            let is_new = self.supervisors.insert(*pid, is_down) != Some(is_down);
-                            is_new.then(|| Event::Statuses(vec![(*pid, is_down)]))
+                            let seen = seen(place);
+                            let is_new = self.supervisors.insert(*pid, seen) != Some(seen);
+                            is_new.then(|| Event::Statuses(vec![(*pid, seen)]))
                         }
                         Purpose::Critical(_) | Purpose::Supervisor(..) => None,
                     });
@@ -129,6 +129,10 @@ impl AsFd for Lookout {
     }
 }
 
-fn is_down(service: &ServiceDir) -> bool {
-    status(service).is_some_and(|status| status.state == Some(State::Down))
+fn seen(service: &ServiceDir) -> Seen {
+    let status = status(service);
+    Seen {
+        is_down: status.is_some_and(|status| status.state == Some(State::Down)),
+        is_wanted_up: status.is_some_and(|status| status.want == Want::Up),
+    }
 }

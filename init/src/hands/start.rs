@@ -119,12 +119,19 @@ impl Hands {
 
     fn spawn(&self, program: Program<'_>) -> Result<Pid, Errno> {
         let program = program.default_signals(&self.caught).failures(&self.failures);
-        let Some(nice) = self.nice else { return program.spawn() };
-        // A child has the priority that init was started with.
-        let _ = priority::set_own(nice);
-        let started = program.spawn();
-        hurry();
-        started
+        let started = match self.nice {
+            None => program.spawn(),
+            Some(nice) => {
+                // A child has the priority that init was started with.
+                let _ = priority::set_own(nice);
+                let started = program.spawn();
+                hurry();
+                started
+            }
+        }?;
+        // Whoever cannot become the program has said so by now.
+        let failure = self.failures.drain().into_iter().find(|failure| failure.child == started);
+        failure.map_or(Ok(started), |failure| Err(failure.why))
     }
 }
 

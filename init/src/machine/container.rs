@@ -102,7 +102,13 @@ enum Step {
 enum Command {
     None,
     Due,
-    Up { pid: Pid, is_asked: bool, is_killed: bool },
+    /// It was asked for.
+    Starting,
+    Up {
+        pid: Pid,
+        is_asked: bool,
+        is_killed: bool,
+    },
     Ended(Ending),
 }
 
@@ -180,8 +186,11 @@ impl Container {
             Event::DirectoryChanged => self.sentry.look_soon(now),
             Event::CriticalWatched { names, is_complete } => self.sentry.watched(names, is_complete, now),
             Event::Statuses(statuses) => {
-                for (supervisor, is_down) in statuses {
-                    self.roster.note_status(supervisor, is_down, now);
+                for (supervisor, seen) in statuses {
+                    if self.roster.note_status(supervisor, seen, now) {
+                        // Somebody has told it otherwise in the meantime; the stop prevails.
+                        self.ask(Action::Signal(supervisor, Signal::TERM));
+                    }
                 }
             }
             Event::HooksFound(stage, hooks) => self.hooks_found(stage, hooks),
@@ -315,11 +324,19 @@ impl Container {
         matches!(self.phase, Phase::Serve | Phase::Drain(_) | Phase::Stop(Step::Command))
     }
 
+    /// Not before it is known whether there is a COMMAND, and not for the first time in a stop.
+    fn may_start_scanner(&self) -> bool {
+        self.setup.directory.is_some()
+            && self.command != Command::Starting
+            && (self.stop.is_none() || self.scanner.was_started())
+    }
+
     fn serve(&mut self, now: Instant) {
         if self.command == Command::Due {
             // Before the services: a COMMAND that cannot be run is better noticed first.
+            self.command = Command::Starting;
             self.ask(Action::StartCommand);
-        } else if self.setup.directory.is_some() && self.scanner.start(now) {
+        } else if self.may_start_scanner() && self.scanner.start(now) {
             self.ask(Action::StartScanner);
             self.sentry.look_soon(now);
         }
@@ -507,7 +524,7 @@ impl Container {
         let command = match self.command {
             Command::Ended(ending) => Some(ending),
             Command::Up { .. } => Some(Ending::Killed { signal: Signal::KILL, core: false }),
-            Command::None | Command::Due => None,
+            Command::None | Command::Due | Command::Starting => None,
         };
         let code = exit_code(&stop.reason, command, self.stopper(), has_killed);
         let killed = match tally.killed.as_slice() {

@@ -12,7 +12,7 @@ pub mod vocabulary;
 pub mod words;
 
 pub use container::{Container, Setup};
-pub use vocabulary::{Action, Child, Event, Job, Kind, Late, Pressure, Stage, Weight};
+pub use vocabulary::{Action, Child, Event, Job, Kind, Late, Pressure, Seen, Stage, Weight};
 
 #[cfg(test)]
 mod tests;

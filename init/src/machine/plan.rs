@@ -26,13 +26,14 @@ pub struct Plan {
     pub reserve: Duration,
 }
 
-/// The least and the most that is kept in reserve; a small grace keeps a quarter.
-const RESERVE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
+/// The least and the most that is kept in reserve, of which a busy machine needs a good part to take
+/// the container apart; a small grace keeps a quarter.
+const RESERVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(1500));
 
 impl Plan {
     /// The plan for a grace, with or without hooks.
     pub fn of(grace: Duration, has_drain: bool, has_finish: bool) -> Self {
-        let reserve = (grace / 20).clamp(RESERVE.0, RESERVE.1).min(grace / 4);
+        let reserve = (grace / 10).clamp(RESERVE.0, RESERVE.1).min(grace / 4);
         let end = grace.saturating_sub(reserve);
         let sweep = if has_finish { end.mul_f64(0.9) } else { end };
         let part = |share: f64| sweep.mul_f64(share);
@@ -72,7 +73,7 @@ mod tests {
     #[test]
     fn without_hooks_no_time_is_set_aside_for_them() {
         let plan = Plan::of(SECOND * 10, false, false);
-        assert_eq!((plan.drain, plan.run), (Duration::ZERO, Duration::from_millis(7600)));
-        assert_eq!((plan.sweep, plan.end), (plan.end, Duration::from_millis(9500)));
+        assert_eq!((plan.drain, plan.run), (Duration::ZERO, Duration::from_millis(7200)));
+        assert_eq!((plan.sweep, plan.end), (plan.end, SECOND * 9));
     }
 }

@@ -7,7 +7,7 @@ use unix::{Ending, Pid, Signal};
 
 use super::order::Order;
 use super::plan::Plan;
-use super::vocabulary::{Action, Child, Kind, Late, Pressure, Weight};
+use super::vocabulary::{Action, Child, Kind, Late, Pressure, Seen, Weight};
 use super::words::seconds;
 
 /// Every service that is not down yet, by the process whose end says that it is.
@@ -38,6 +38,8 @@ struct Member {
     /// When whatever it has left behind is told to end, once it is down.
     clear_at: Option<Instant>,
     was_killed: bool,
+    /// Whether its record has said that it is not wanted up, since it was asked.
+    has_obeyed: bool,
 }
 
 /// How long a service is down before what it has left behind is told to end: it may hold the pipe
@@ -110,6 +112,7 @@ impl Roster {
                 is_down: role == Role::OrphanedLogger,
                 clear_at: None,
                 was_killed: false,
+                has_obeyed: false,
             });
         }
         // Who is met later, because its runsv was only just born or was somebody else's child,
@@ -199,14 +202,17 @@ impl Roster {
         }
     }
 
-    /// A supervisor's status was read.
-    pub fn note_status(&mut self, supervisor: Pid, is_down: bool, now: Instant) {
-        if let Some(member) = self.members.get_mut(&supervisor) {
-            if is_down != member.is_down {
-                member.clear_at = is_down.then(|| now + CLEAR_AFTER);
-            }
-            member.is_down = is_down;
+    /// A supervisor's status was read; whether it has to be asked again, because somebody has told
+    /// it to go on after it had obeyed.
+    pub fn note_status(&mut self, supervisor: Pid, seen: Seen, now: Instant) -> bool {
+        let Some(member) = self.members.get_mut(&supervisor) else { return false };
+        if seen.is_down != member.is_down {
+            member.clear_at = seen.is_down.then(|| now + CLEAR_AFTER);
         }
+        member.is_down = seen.is_down;
+        let is_contradicted = member.has_obeyed && seen.is_wanted_up;
+        member.has_obeyed = !seen.is_wanted_up && matches!(member.way, Way::Asked { .. });
+        is_contradicted
     }
 
     /// The supervisors whose services are down for a while, and who are still there themselves.

@@ -51,6 +51,11 @@ impl Scanner {
         }
     }
 
+    /// Whether it ever was.
+    pub fn was_started(&self) -> bool {
+        self.last_start.is_some()
+    }
+
     /// When it may be started again, if it is down and was up.
     pub fn restart_due(&self) -> Option<Instant> {
         self.last_start.filter(|_| self.state == State::Down).map(|start| start + THROTTLE)

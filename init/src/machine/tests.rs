@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use unix::{Ending, Pid, Signal};
 
-use super::vocabulary::{Action, Child, Event, Job, Kind, Pressure, Stage, Weight};
+use super::vocabulary::{Action, Child, Event, Job, Kind, Pressure, Seen, Stage, Weight};
 use super::{Container, Setup};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -195,7 +195,10 @@ fn a_dependent_whose_logger_reads_on_holds_nobody_up() {
     let mut world = World::new(SECOND * 10, None);
     world.runs(10, "web", &["db"]).runs(11, "db", &[]);
     world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
-    world.tell(SECOND, Event::Statuses(vec![(Pid::from_raw(10), true)]));
+    world.tell(
+        SECOND,
+        Event::Statuses(vec![(Pid::from_raw(10), Seen { is_down: true, is_wanted_up: false })]),
+    );
     assert!(world.terminated(11));
 }
 
@@ -300,11 +303,31 @@ fn finish_hooks_run_after_the_last_service() {
     assert!(!has_begun(&world));
     world.dies(SECOND, 10, Ending::Exited(0));
     assert!(has_begun(&world));
-    world.pass(SECOND * 9);
+    world.pass(SECOND * 8);
     assert_eq!(world.container.exit_code(), None);
     world.pass(SECOND * 10);
     assert!(world.is_done(&Action::SignalGroup(Pid::from_raw(50), Signal::KILL)));
     assert_eq!(world.container.exit_code(), Some(99));
+}
+
+#[test]
+fn who_is_told_otherwise_after_it_has_obeyed_is_asked_again() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    let supervisor = Pid::from_raw(10);
+    let asked = |world: &World| {
+        let again = Action::Signal(supervisor, Signal::TERM);
+        world.done.iter().filter(|action| **action == again).count()
+    };
+    let mut seen = Seen { is_down: false, is_wanted_up: true };
+    world.tell(SECOND / 10, Event::Statuses(vec![(supervisor, seen)]));
+    assert_eq!(asked(&world), 1, "it has not read the first, yet");
+    seen.is_wanted_up = false;
+    world.tell(SECOND / 9, Event::Statuses(vec![(supervisor, seen)]));
+    seen.is_wanted_up = true;
+    world.tell(SECOND / 8, Event::Statuses(vec![(supervisor, seen)]));
+    assert_eq!(asked(&world), 2);
 }
 
 #[test]
@@ -395,7 +418,13 @@ fn a_walk_of_chance_always_ends_before_the_grace() {
             let pid = [2, 3, 10, 11, 12, 13, 14, 30, 50, 51][usize::try_from(dice(10)).unwrap_or(0)];
             match dice(6) {
                 0 => drop(world.dies(time, pid, Ending::Exited(0))),
-                1 => drop(world.tell(time, Event::Statuses(vec![(Pid::from_raw(pid), dice(2) == 0)]))),
+                1 => drop(world.tell(
+                    time,
+                    Event::Statuses(vec![(
+                        Pid::from_raw(pid),
+                        Seen { is_down: dice(2) == 0, is_wanted_up: dice(4) == 0 },
+                    )]),
+                )),
                 2 if dice(40) == 0 => drop(world.tell(time, Event::Signal(Signal::TERM))),
                 _ => drop(world.pass(time)),
             }

@@ -39,6 +39,15 @@ pub enum Job {
     Hook,
 }
 
+/// What a service's record says, as far as a stop is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// The service is down.
+    pub is_down: bool,
+    /// It is to be started again.
+    pub is_wanted_up: bool,
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
@@ -72,7 +81,7 @@ pub enum Event {
         is_complete: bool,
     },
     /// What the status of supervisors says: whether their services are down.
-    Statuses(Vec<(Pid, bool)>),
+    Statuses(Vec<(Pid, Seen)>),
     /// Outcome: the hooks of a stage.
     HooksFound(Stage, Vec<PathBuf>),
     /// Outcome: it is started.
