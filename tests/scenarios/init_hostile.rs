@@ -288,6 +288,29 @@ fn a_killed_runsv_is_said_and_both_its_services_are_stopped() {
     assert_eq!(saver.read("saved"), "saved\nsaved\n", "{}", end.stderr);
 }
 
+/// As a subreaper, init has no kernel that ends the rest for it.
+#[test]
+fn a_subreaper_leaves_nobody_alive() {
+    let tree = Suite::ours().tree();
+    let services: Vec<_> = Behaviour::ALL
+        .iter()
+        .enumerate()
+        .map(|(number, behaviour)| behaviour.describe(tree.service(&format!("s{number}"))).made())
+        .collect();
+    let grace = GRACE.to_string();
+    let init = tree.command("init").args(["--grace", &grace]).arg(tree.services()).start();
+    for service in &services {
+        service.eventually_has("ready");
+    }
+    let start = Instant::now();
+    init.signal(Signal::SIGTERM);
+    let end = init.finished();
+    assert!(start.elapsed() < Duration::from_secs(GRACE), "{:?}\n{}", start.elapsed(), end.stderr);
+    assert_eq!(end.code(), Some(99), "{}", end.stderr);
+    let left: Vec<String> = tree.processes().iter().map(tests::process::Process::command_line).collect();
+    assert_eq!(left, Vec::<String>::new(), "{}", end.stderr);
+}
+
 /// All at once.
 #[test]
 fn a_whole_tree_of_the_hostile_is_ended_in_time() {
