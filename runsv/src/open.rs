@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Publisher, make_supervise};
-use servicedir::{ServiceDir, Want};
+use servicedir::{ServiceDir, State, Status, Want};
 use unix::phrase::errno_of;
 use unix::spawn::FailurePipe;
-use unix::{Errno, Failure, Now, Poller, Reporter, Signal};
+use unix::{Errno, Failure, Now, Pid, Poller, Reporter, Signal};
 
 use crate::Opening;
 use crate::hands::{Hands, LogPipe, is_there};
@@ -107,7 +107,11 @@ pub fn open(dir: &OsStr) -> Opening<Opened> {
     }
 
     let mut controls = vec![(Role::Main, Control::open(&main)?)];
-    let machine = Supervisor::new(main_want, log_want, Now::read());
+    let mut machine = Supervisor::new(main_want, log_want, Now::read());
+    take_over(&mut machine, Role::Main, &main, &mut reporter);
+    if let Some(log) = &log {
+        take_over(&mut machine, Role::Log, log, &mut reporter);
+    }
     let mut publishers = vec![(Role::Main, Publisher::new(main.clone()))];
     publish_first(&machine, Role::Main, &mut publishers, &mut reporter);
     if let Some(log) = &log {
@@ -124,6 +128,33 @@ pub fn open(dir: &OsStr) -> Opening<Opened> {
     let hands = Hands::new(reporter, failures, publishers, log_pipe);
     let site = Site { path: nix::unistd::getcwd().ok(), has_log, locks, oks };
     Ok(Opened::Ready(Box::new(Parts { machine, hands, inbox, site })))
+}
+
+/// A runsv that was killed leaves its service running (RSV-65). With `process-group` that is ended
+/// before it is started again; without, a second copy is started as runit does, but not silently.
+fn take_over(machine: &mut Supervisor, role: Role, dir: &ServiceDir, reporter: &mut Reporter) {
+    let Some(earlier) = earlier_run(dir) else { return };
+    let leads = unix::proc::stat(earlier).is_some_and(|stat| stat.session == earlier);
+    let run = if role == Role::Log { "log/./run" } else { "./run" };
+    if leads && is_there(dir.file("process-group")) {
+        machine.take_over(role, earlier, Now::read());
+        reporter.warn(&Failure::plain(format!(
+            "an earlier {run} still runs (pid {earlier}), and is ended first"
+        )));
+    } else {
+        reporter.warn(&Failure::plain(format!("an earlier {run} still runs (pid {earlier}), unsupervised")));
+    }
+}
+
+/// The `./run` of the last record, if it still lives: a process of that number in this directory.
+fn earlier_run(dir: &ServiceDir) -> Option<Pid> {
+    let status = Status::from_bytes(&fs_err::read(dir.status()).ok()?)?;
+    let pid = Pid::from_raw(i32::try_from(status.pid).ok().filter(|pid| *pid > 0)?);
+    let is_it = status.state == Some(State::Run)
+        && pid != nix::unistd::getpid()
+        && unix::proc::stat(pid).is_some_and(|stat| stat.state != 'Z')
+        && unix::proc::current_dir(pid)? == fs_err::canonicalize(dir.path()).ok()?;
+    is_it.then_some(pid)
 }
 
 /// LAY-11: `log` counts if it is a directory, links followed.

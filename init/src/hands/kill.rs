@@ -128,7 +128,7 @@ impl Leftovers {
         };
         match tree {
             Some(tree) if signal == Signal::KILL => {
-                strike(&tree, tree.children(own), &NOBODY, signal);
+                kill_all_below(&tree, own);
             }
             // Of a whole namespace, also those that were put into it from outside.
             Some(tree) if is_first => self.end(&tree, tree.all().filter(|pid| *pid != own)),
@@ -168,6 +168,20 @@ fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
         names.push(format!("{} others", new.len() - ENOUGH));
     }
     names
+}
+
+/// Kills every descendant. Whoever shares a group with one is one, or was when the tree was read:
+/// only our own group holds others.
+fn kill_all_below(tree: &Tree, own: Pid) {
+    let family = tree.family(own, &NOBODY);
+    let mut groups: BTreeSet<Pid> = family.iter().filter_map(|pid| tree.group(*pid)).collect();
+    groups.remove(&nix::unistd::getpgrp());
+    for group in groups {
+        let _ = Signal::KILL.send_to_group(group);
+    }
+    for pid in family.into_iter().filter(|pid| *pid != own) {
+        let _ = Signal::KILL.send(pid);
+    }
 }
 
 /// Sends a signal to these processes and their families; names those of them that were alive.

@@ -432,6 +432,9 @@ impl Container {
         if !clearable.is_empty() {
             self.actions.push_back(Action::EndStrays(clearable));
         }
+        for supervisor in self.roster.take_doubted(now) {
+            self.actions.push_back(Action::Signal(supervisor, Signal::TERM));
+        }
         let late = self.roster.late(now);
         if !late.is_empty() {
             self.actions.push_back(Action::Press(late));

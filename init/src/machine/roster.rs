@@ -40,11 +40,16 @@ struct Member {
     was_killed: bool,
     /// Whether its record has said that it is not wanted up, since it was asked.
     has_obeyed: bool,
+    /// When it must have obeyed, although its record says that it has not.
+    doubted_until: Option<Instant>,
 }
 
 /// How long a service is down before what it has left behind is told to end: it may hold the pipe
 /// that the logger reads.
 const CLEAR_AFTER: Duration = Duration::from_millis(50);
+
+/// How long after it was asked a supervisor's record still may say that its service is wanted up.
+const OBEYS_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
@@ -113,6 +118,7 @@ impl Roster {
                 clear_at: None,
                 was_killed: false,
                 has_obeyed: false,
+                doubted_until: None,
             });
         }
         // Who is met later, because its runsv was only just born or was somebody else's child,
@@ -211,8 +217,20 @@ impl Roster {
         }
         member.is_down = seen.is_down;
         let is_contradicted = member.has_obeyed && seen.is_wanted_up;
-        member.has_obeyed = !seen.is_wanted_up && matches!(member.way, Way::Asked { .. });
+        let is_asked = matches!(member.way, Way::Asked { .. });
+        member.has_obeyed = !seen.is_wanted_up && is_asked;
+        // It may not have come to it yet; or it has, and was told otherwise before we looked.
+        let doubt = (seen.is_wanted_up && is_asked && !is_contradicted).then(|| now + OBEYS_WITHIN);
+        member.doubted_until = doubt.map(|until| member.doubted_until.unwrap_or(until));
         is_contradicted
+    }
+
+    /// The supervisors that should have obeyed for long, and are to be asked again.
+    pub fn take_doubted(&mut self, now: Instant) -> Vec<Pid> {
+        self.members
+            .iter_mut()
+            .filter_map(|(pid, member)| member.doubted_until.take_if(|until| *until <= now).map(|_| *pid))
+            .collect()
     }
 
     /// The supervisors whose services are down for a while, and who are still there themselves.
@@ -304,7 +322,10 @@ impl Roster {
         self.members
             .values()
             .filter_map(|member| match member.way {
-                Way::Asked { next, .. } => next.map(|(_, due)| due).into_iter().chain(member.clear_at).min(),
+                Way::Asked { next, .. } => {
+                    let due = next.map(|(_, due)| due);
+                    [due, member.clear_at, member.doubted_until].into_iter().flatten().min()
+                }
                 Way::Waiting => None,
             })
             .min()

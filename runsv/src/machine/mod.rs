@@ -222,6 +222,18 @@ impl Supervisor {
         }
     }
 
+    /// The group of an earlier `./run`, whose runsv was killed, is ended first.
+    pub fn take_over(&mut self, role: Role, leader: Pid, now: Now) {
+        match role {
+            Role::Main => self.main.take_over(leader, now),
+            Role::Log => {
+                if let Some(log) = &mut self.log {
+                    log.take_over(leader, now);
+                }
+            }
+        }
+    }
+
     /// The one way in. Outcomes of actions come in here, too, before any other event.
     pub fn handle(&mut self, event: Event, now: Now) {
         self.dispatch(event, now);

@@ -112,6 +112,14 @@ impl Service {
         }
     }
 
+    /// An earlier runsv was killed and has left a process group behind: it ends before anything
+    /// starts.
+    pub fn take_over(&mut self, leader: Pid, now: Now) {
+        // How its leader will end is for others to know, and no reason for a ./finish.
+        let ending = Ending::Exited(0);
+        self.phase = Phase::Group { leader, ending, has_finish: false, look_at: now.monotonic };
+    }
+
     /// What is published.
     pub fn status(&self) -> Status {
         let (state, pid) = match self.phase {

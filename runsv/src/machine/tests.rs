@@ -516,6 +516,22 @@ fn a_group_whose_leader_crashed_is_stopped_like_the_service() {
 }
 
 #[test]
+fn what_an_earlier_runsv_left_is_ended_before_anything_starts() {
+    let mut web = Bench::up();
+    web.is_group_alive = true;
+    web.machine.take_over(Role::Main, Pid::from_raw(77), web.now);
+    let mut web = web.begin();
+    web.did(&["SIGTERM -77", "SIGCONT -77"]);
+    assert_eq!(web.text(), "run, got TERM\n");
+    web.after(100 * MS).tick();
+    web.after(GROUP_PATIENCE).tick();
+    web.did(&["SIGKILL -77"]);
+    web.is_group_alive = false;
+    web.after(100 * MS).tick();
+    web.did(&["end strays", "run 101"]);
+}
+
+#[test]
 fn what_is_left_behind_is_named_when_the_service_stays_down() {
     let mut web = Bench::up().begin();
     web.command(Command::Down);
