@@ -81,6 +81,32 @@ pub fn holders_of_pipe(inode: u64) -> Vec<Pid> {
         .collect()
 }
 
+/// Whether a process is gone, or as good as: it is a zombie, is being taken apart, or has a TERM or
+/// KILL that it has not come to take, yet.
+pub fn is_ending(pid: Pid) -> bool {
+    const EXITING: u64 = 4;
+    let Ok(line) = fs_err::read_to_string(path(pid, "stat")) else { return true };
+    let mut fields = line.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let is_zombie = fields.next().is_none_or(|state| state == "Z" || state == "X");
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
+    is_zombie || flags & EXITING != 0 || has_fatal_signal(pid)
+}
+
+fn has_fatal_signal(pid: Pid) -> bool {
+    let text = fs_err::read_to_string(path(pid, "status")).unwrap_or_default();
+    let set = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
+        value.and_then(|value| u64::from_str_radix(value.trim(), 16).ok()).unwrap_or(0)
+    };
+    let bit = |signal: crate::Signal| 1_u64 << (signal.0 - 1);
+    let pending = set("SigPnd") | set("ShdPnd");
+    // What it blocks, ignores or catches will not end it.
+    pending
+        & !(set("SigBlk") | set("SigIgn") | set("SigCgt"))
+        & (bit(crate::Signal::TERM) | bit(crate::Signal::KILL))
+        != 0
+}
+
 /// `sleep (pid 7)`, for a message.
 pub fn describe(pid: Pid) -> String {
     match stat(pid) {
@@ -131,5 +157,7 @@ mod tests {
         assert_eq!(stat(own).map(|stat| stat.parent), Some(nix::unistd::getppid()));
         assert!(all().contains(&own));
         assert!(!arguments(own).is_empty());
+        assert!(!is_ending(own));
+        assert!(is_ending(Pid::from_raw(i32::MAX)));
     }
 }

@@ -274,7 +274,7 @@ impl Hands {
         unix::proc::own_children()
             .into_iter()
             .filter(|pid| !self.children.iter().any(|(child, _)| child == pid))
-            .filter(|pid| unix::proc::stat(*pid).is_some_and(|stat| stat.state != 'Z'))
+            .filter(|pid| !unix::proc::is_ending(*pid))
             .collect()
     }
 
