@@ -400,6 +400,8 @@ fn stale_state_of_a_killed_container_does_not_matter() {
     let (saver, logged) = three_services(&tree);
     let container = begun(&tree, PATIENT);
     saver.eventually_has("ready");
+    // It may be ready before its record is written.
+    saver.eventually_runs();
     logged.eventually_runs();
     send(container.pid(), Signal::SIGKILL);
     container.finished();
