@@ -1,4 +1,8 @@
 //! The program `init`: process 1 of a container, or a subreaper anywhere else.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
 
 mod args;
 mod hands;

@@ -3,6 +3,10 @@
 //! Two machines decide: the [`roster`] who should run, [`rescan`] when to look. Hands look
 //! ([`scan`]), have changes told ([`watch`]), start runsvs ([`start`]) and show stderr in the
 //! title ([`rolling_log`]). The loop in [`supervise`] connects them.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
 
 use std::ffi::OsString;
 use std::process::ExitCode;

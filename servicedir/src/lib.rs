@@ -1,4 +1,8 @@
 //! The contract on disk between runsv and everybody else: names, bytes and pipes.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
 
 pub mod command;
 pub mod history;

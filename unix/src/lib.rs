@@ -2,6 +2,10 @@
 //! and signalled, how a program waits, and how a failure is said in runit's words.
 //!
 //! This is the only crate with `unsafe` code; each block says why it is sound.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
 
 pub mod clock;
 pub mod failure;
