@@ -19,7 +19,8 @@ pub fn description() -> Outcome<String> {
     let mut lines = vec![
         format!("- CPU: {cpu}, {cores} cores"),
         format!("- kernel: Linux {}", fs::read_to_string("/proc/sys/kernel/osrelease")?.trim()),
-        format!("- memory: {} MiB; service directories in {}", memory / 1024, env::temp_dir().display()),
+        format!("- memory: {} MiB", memory / 1024),
+        format!("- service directories in {}{}", env::temp_dir().display(), filesystem()),
         format!("- load before: {}", load.split_whitespace().take(3).collect::<Vec<_>>().join(" ")),
         format!("- ours: {}, static release{}", env!("CARGO_PKG_VERSION"), commit()),
     ];
@@ -27,6 +28,13 @@ pub fn description() -> Outcome<String> {
         lines.extend(family.package().map(|package| format!("- {package}: {}", version(package))));
     }
     Ok(lines.join("\n"))
+}
+
+/// The kind of filesystem that has the service directories: every status is a few files made and removed.
+fn filesystem() -> String {
+    let dir = env::temp_dir();
+    let kind = output("findmnt", &["-n", "-o", "FSTYPE", "-T", &dir.to_string_lossy()]);
+    kind.map_or_else(String::new, |kind| format!(" ({kind})"))
 }
 
 /// The commit that is measured, if this is a clone.

@@ -9,7 +9,8 @@ use crate::tree::Tree;
 pub(super) const MEASURE: Measure = Measure {
     name: "boot",
     about: "from the start of runsvdir (s6-svscan) to the last of 10, 100, 1000 ./run executing",
-    note: "new directories each time, so that making supervise/ is part of it",
+    note: "service directories without supervise/ each time, so that making it is part of the boot; the directory \
+           of them looks old, because the original waits for a second before it believes a new one",
     run,
 };
 
