@@ -3,7 +3,7 @@
 
 /// What ours does.
 mod ours {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use fs_err as fs;
     use nix::sys::signal::Signal;
@@ -89,6 +89,21 @@ mod ours {
         nothing_happens_for(Duration::from_millis(300), "p waits", || web.status().paused == 0);
         web.write("go", "");
         web.eventually_exactly("run, paused", pid, [1, b'u', 0, 1]);
+    }
+
+    /// It acts at once, also while it is starting services.
+    #[test]
+    fn dev_3_a_signal_is_acted_upon_at_once() {
+        for (signal, code) in [(Signal::SIGTERM, 0), (Signal::SIGHUP, 111)].repeat(3) {
+            let (tree, runsvdir) = super::in_the_middle_of_the_start(Suite::ours());
+            let told = Instant::now();
+            runsvdir.signal(signal);
+            assert_eq!(runsvdir.finished().code(), Some(code));
+            assert!(told.elapsed() < Duration::from_secs(1), "{signal} took {:?}", told.elapsed());
+            if signal == Signal::SIGHUP {
+                tests::eventually("every runsv is gone", || tree.processes().is_empty());
+            }
+        }
     }
 
     /// A script that is killed has not agreed: the signal is sent.
@@ -279,6 +294,91 @@ mod ours {
         let blocked = super::blocked_in_a_control_script(Suite::ours());
         assert_eq!(blocked, [0; 0]);
     }
+
+    /// As many services as there are directories.
+    #[test]
+    fn b30_there_are_more_than_a_thousand_services() {
+        let (tree, runsvdir) = super::with_1010_services(Suite::ours());
+        let is_supervised = |number: u32| tree.at(&number.to_string()).is_supervised();
+        super::wait_for_minutes("each has a runsv", || (0..1010).all(is_supervised));
+        assert_eq!(runsvdir.stderr(), "");
+    }
+
+    /// Who writes to the log waits when it is full, as with any pipe.
+    #[test]
+    fn b37_the_end_of_the_log_that_services_have_blocks() {
+        assert!(!super::is_stderr_nonblocking_under_a_log(Suite::ours()));
+    }
+
+    /// The runsv beside it is found, whatever `PATH` says.
+    #[test]
+    fn b39_runsv_is_found_beside_runsvdir() {
+        let (web, runsvdir) = super::without_a_path(Suite::ours());
+        web.eventually("it is supervised", tests::Service::is_supervised);
+        web.eventually_runs();
+        assert_eq!(runsvdir.stderr(), "");
+    }
+
+    /// Each check here waits for the other.
+    #[test]
+    fn b42_checks_of_several_services_run_at_the_same_time() {
+        let tree = Suite::ours().tree();
+        let [_one, _two] = [("one", "two"), ("two", "one")].map(|(name, other)| {
+            let check = format!("echo >begun; until test -e ../{other}/begun; do sleep .02; done");
+            tree.service(name).run("exec sleep 1000").check(&check).running()
+        });
+        let output = tree.sv("-w 20 check one two");
+        assert_eq!(output.code(), Some(0), "{output:?}");
+    }
+
+    /// Who comes next finds it dead, though runsv has to ask a script first.
+    #[test]
+    fn b50_a_service_that_was_killed_is_dead_when_sv_ends() {
+        let (web, pid) = super::killed_after_a_moment(Suite::ours());
+        assert!(!is_alive(pid));
+        assert_eq!(web.status().pid, 0);
+    }
+
+    /// What happened is told by a file that is not there while nothing has.
+    #[test]
+    fn add_3_the_history_begins_with_the_first_news() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").running();
+        nothing_happens_for(Duration::from_millis(300), "there is no history", || {
+            !web.has("supervise/.history") && !web.has("supervise/.history.new")
+        });
+        let pid = web.status().pid;
+        web.control("k");
+        web.eventually("the death is remembered", |web| {
+            web.read("supervise/.history").contains("./run ended: SIGKILL")
+        });
+        let history = web.read("supervise/.history");
+        for event in
+            [format!("started ./run, pid {pid}"), "told kill".into(), format!("sent SIGKILL to pid {pid}")]
+        {
+            assert!(history.contains(&event), "{event:?} is missing: {history}");
+        }
+    }
+
+    /// What a killed runsv has left is ended before another is started, if its whole group is known.
+    #[test]
+    fn qrk_14_what_a_killed_runsv_left_is_ended_first_if_it_has_a_group() {
+        let (web, old) = super::with_a_killed_runsv(Suite::ours().service("web").file("process-group", ""));
+        let text = format!("an earlier ./run still runs (pid {old}), and is ended first\n");
+        web.runsv.eventually_says(&format!("runsv web: warning: {text}"));
+        web.eventually_runs_anew(old);
+        assert!(!is_alive(old));
+        web.eventually_lines("pids", 2);
+    }
+
+    /// Without a group it is left alone, as in runit, but not in silence.
+    #[test]
+    fn qrk_14_what_a_killed_runsv_left_is_said() {
+        let (web, old) = super::with_a_killed_runsv(Suite::ours().service("web"));
+        let text = format!("an earlier ./run still runs (pid {old}), unsupervised\n");
+        web.runsv.eventually_says(&format!("runsv web: warning: {text}"));
+        web.eventually_runs_anew(old);
+        assert!(is_alive(old));
+    }
 }
 
 /// What the original does.
@@ -415,13 +515,51 @@ mod theirs {
     fn dev_21_control_scripts_start_with_term_and_chld_blocked() {
         assert_eq!(super::blocked_in_a_control_script(Suite::theirs()), [15, 17]);
     }
+
+    /// The services beyond the first thousand have no luck.
+    #[test]
+    fn b30_there_are_at_most_a_thousand_services() {
+        let (_tree, runsvdir) = super::with_1010_services(Suite::theirs());
+        super::wait_for_minutes("a refusal", || runsvdir.stderr().contains(": too many services.\n"));
+    }
+
+    /// A write to a full log is refused.
+    #[test]
+    fn b37_the_end_of_the_log_that_services_have_does_not_block() {
+        assert!(super::is_stderr_nonblocking_under_a_log(Suite::theirs()));
+    }
+
+    /// It is looked for along `PATH` only.
+    #[test]
+    fn b39_runsv_is_not_found_beside_runsvdir() {
+        let (web, runsvdir) = super::without_a_path(Suite::theirs());
+        runsvdir.eventually_says(": fatal: unable to start runsv web: file does not exist\n");
+        assert!(!web.has("supervise"));
+    }
+
+    /// It may still run.
+    #[test]
+    fn b50_a_service_that_was_killed_may_run_when_sv_ends() {
+        let (web, pid) = super::killed_after_a_moment(Suite::theirs());
+        assert!(tests::process::is_alive(pid));
+        web.eventually_gone(pid);
+    }
+
+    /// A second copy is started, and nobody says a word.
+    #[test]
+    fn qrk_14_what_a_killed_runsv_left_is_doubled_in_silence() {
+        let (web, old) = super::with_a_killed_runsv(Suite::theirs().service("web"));
+        web.eventually_runs_anew(old);
+        assert!(tests::process::is_alive(old));
+        assert_eq!(web.runsv.stderr(), "");
+    }
 }
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use tests::process::send;
-use tests::{Program, Service, Suite, Supervised, eventually_some, nothing_happens_for};
+use tests::process::{Process, send};
+use tests::{Builder, Program, Service, Suite, Supervised, Tree, eventually_some, nothing_happens_for};
 
 /// Writes four bytes and a `d` into a rest, and returns how many runs there were by then, when the
 /// `d` has been handled and no run is under way.
@@ -522,4 +660,83 @@ fn blocked_in_a_control_script(suite: &Suite) -> Vec<u32> {
     let blocked = script.signals("SigBlk");
     send(script.pid, Signal::SIGKILL);
     blocked
+}
+
+/// runsvdir when it has started some of its services, and most of them not.
+fn in_the_middle_of_the_start(suite: &Suite) -> (Tree, Program) {
+    let tree = suite.tree();
+    let services: Vec<_> =
+        (0..50).map(|number| tree.service(&number.to_string()).run("exec sleep 1000").made()).collect();
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+    tests::eventually("one is started", || services.iter().any(|service| service.has("supervise")));
+    (tree, runsvdir)
+}
+
+/// runsvdir on more services than the original has room for; they are down, for each is two processes
+/// otherwise.
+fn with_1010_services(suite: &Suite) -> (Tree, Program) {
+    let tree = suite.tree();
+    for number in 0..1010 {
+        tree.service(&number.to_string()).run("exec sleep 1000").down().made();
+    }
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+    (tree, runsvdir)
+}
+
+/// For what may take a busy machine longer than everything else.
+#[track_caller]
+fn wait_for_minutes(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(180), "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Whether `O_NONBLOCK` is set for the standard error of a service, which is runsvdir's log.
+fn is_stderr_nonblocking_under_a_log(suite: &Suite) -> bool {
+    let tree = suite.tree();
+    let web = tree.service("web").run("exec sleep 1000").made();
+    let _runsvdir = tree.command("runsvdir").arg(tree.services()).arg("log: ....").start();
+    web.eventually("it is supervised", Service::is_supervised);
+    let pid = web.eventually_runs().pid;
+    let descriptors = Process::find(pid).expect("it runs").descriptors();
+    assert!(
+        descriptors.iter().any(|(number, what)| *number == 2 && what.starts_with("pipe:")),
+        "{descriptors:?}"
+    );
+    let about = fs_err::read_to_string(format!("/proc/{pid}/fdinfo/2")).expect("it runs");
+    let flags = about.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags");
+    let flags = i32::from_str_radix(flags.trim(), 8).expect("an octal number");
+    flags & nix::fcntl::OFlag::O_NONBLOCK.bits() != 0
+}
+
+/// runsvdir with a `PATH` that leads nowhere; runsv is beside it.
+fn without_a_path(suite: &Suite) -> (Service, Program) {
+    let tree = suite.tree();
+    let web = tree.service("web").run("exec /bin/sleep 1000").made();
+    let words = ["-c", "PATH=/nonexistent exec \"$@\"", "sh"];
+    let runsvdir =
+        tree.command("sh").args(words).arg(tree.bin().join("runsvdir")).arg(tree.services()).start();
+    (web, runsvdir)
+}
+
+/// A service that `force-stop` had to kill, by way of a script that takes a moment to allow it.
+fn killed_after_a_moment(suite: &Suite) -> (Supervised, u32) {
+    let web = suite.service("web").run(crate::IGNORES_TERM).control('k', "sleep .7; exit 1").running();
+    web.eventually_has("ready");
+    let pid = web.status().pid;
+    web.sv("-w 1 force-stop").says("kill: run: web: (pid N) Ns, want down, got TERM\n", 1);
+    (web, pid)
+}
+
+/// A service whose runsv was killed and replaced, and the process that it had left.
+fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
+    let web = web.run("echo $$ >>pids; exec sleep 1000").running();
+    web.eventually_lines("pids", 1);
+    let old = web.status().pid;
+    web.runsv.signal(Signal::SIGKILL);
+    web.runsv.finished();
+    let service = web.tree().at("web");
+    (service.supervised(), old)
 }
