@@ -70,7 +70,7 @@ mod ours {
         assert!(web.lines("logs").len() < before + 15);
     }
 
-    /// The other service is served, and deaths are noticed, while a control script hangs.
+    /// RSV-56: the other service is served, and deaths are noticed, while a control script hangs.
     #[test]
     fn dev_2_a_hanging_control_script_holds_up_its_own_service_only() {
         let web = super::with_a_hanging_script(Suite::ours());
@@ -91,7 +91,7 @@ mod ours {
         web.eventually_exactly("run, paused", pid, [1, b'u', 0, 1]);
     }
 
-    /// It acts at once, also while it is starting services.
+    /// RSD-13: it acts at once, also while it is starting services.
     #[test]
     fn dev_3_a_signal_is_acted_upon_at_once() {
         for (signal, code) in [(Signal::SIGTERM, 0), (Signal::SIGHUP, 111)].repeat(3) {
@@ -106,7 +106,7 @@ mod ours {
         }
     }
 
-    /// A script that is killed has not agreed: the signal is sent.
+    /// RSV-55: a script that is killed has not agreed: the signal is sent.
     #[test]
     fn dev_4_a_killed_control_script_does_not_suppress() {
         let web = super::with_a_killed_script(Suite::ours());
@@ -132,7 +132,7 @@ mod ours {
         );
     }
 
-    /// A restart within the second of the start is told with the new process.
+    /// SV-36: a restart within the second of the start is told with the new process.
     #[test]
     fn dev_6_a_quick_restart_is_told_with_the_new_process() {
         let web = Suite::ours().service("web").run("exec sleep 1000").running();
@@ -193,7 +193,7 @@ mod ours {
         web.runsv().output().is("", text, 111);
     }
 
-    /// Closed descriptors are opened on the null device.
+    /// RSV-20: closed descriptors are opened on the null device.
     #[test]
     fn dev_9_closed_descriptors_become_the_null_device() {
         let web = Suite::ours().service("web").run("exec sleep 1000").made();
@@ -207,7 +207,7 @@ mod ours {
         assert_eq!(standard, [0, 1, 2].map(|number| (number, "/dev/null".to_owned())));
     }
 
-    /// A name with a trailing slash is the same directory when it is waited for.
+    /// SV-11: a name with a trailing slash is the same directory when it is waited for.
     #[test]
     fn dev_10_a_trailing_slash_is_remembered_while_waiting() {
         let web = Suite::ours().service("web").run("exec sleep 1000").running();
@@ -215,7 +215,7 @@ mod ours {
         sv.output().says("ok: run: web/: (pid N) Ns\n", 0);
     }
 
-    /// The question is about the service, not about its log.
+    /// SV-63: the question is about the service, not about its log.
     #[test]
     fn dev_11_status_as_an_init_script_is_that_of_the_service() {
         let web = super::down_with_a_log(Suite::ours());
@@ -276,7 +276,7 @@ mod ours {
         assert_eq!(runsvdir.stderr(), "");
     }
 
-    /// Once the log's input has ended nothing is started any more.
+    /// RSV-63: once the log's input has ended nothing is started any more.
     #[test]
     fn dev_20_a_closed_log_pipe_starts_nobody() {
         let web = super::with_a_closed_log_pipe(Suite::ours());
@@ -295,7 +295,31 @@ mod ours {
         assert_eq!(blocked, [0; 0]);
     }
 
-    /// As many services as there are directories.
+    /// A runsv that cannot write its status any more looks for its directory by name.
+    #[test]
+    fn b18_runsv_moves_into_a_directory_that_was_made_anew() {
+        let (web, old) = super::with_a_directory_made_anew(Suite::ours());
+        web.eventually("it is supervised", tests::Service::is_supervised);
+        assert_ne!(web.eventually_runs().pid, old);
+        web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
+        assert!(web.runsv.is_alive());
+    }
+
+    /// What can be written is, and the rest as soon as it can be.
+    #[test]
+    fn b20_one_status_file_that_cannot_be_written_does_not_keep_the_others() {
+        let (web, old) = super::with_a_pid_that_cannot_be_written(Suite::ours());
+        web.eventually("the record is new", |web| {
+            let pid = fs::read(web.path("supervise/status"))
+                .is_ok_and(|record| record[12..16] != old.to_le_bytes());
+            pid && web.stat() == "run"
+        });
+        assert_eq!(web.pid(), Some(old));
+        fs::remove_dir(web.path("supervise/pid.new")).unwrap();
+        web.eventually_runs_anew(old);
+    }
+
+    /// RSD-8: as many services as there are directories.
     #[test]
     fn b30_there_are_more_than_a_thousand_services() {
         let (tree, runsvdir) = super::with_1010_services(Suite::ours());
@@ -407,7 +431,7 @@ mod theirs {
     use nix::sys::signal::Signal;
     use tests::{Suite, nothing_happens_for};
 
-    /// It does nothing else until the script is over.
+    /// RSV-56: it does nothing else until the script is over.
     #[test]
     fn dev_2_a_hanging_control_script_stops_everything() {
         let web = super::with_a_hanging_script(Suite::theirs());
@@ -415,7 +439,7 @@ mod theirs {
         nothing_happens_for(Duration::from_millis(500), "the log runs", || web.log().status().state == 1);
     }
 
-    /// It counts as one that succeeded.
+    /// RSV-55: it counts as one that succeeded.
     #[test]
     fn dev_4_a_killed_control_script_suppresses() {
         let web = super::with_a_killed_script(Suite::theirs());
@@ -471,7 +495,7 @@ mod theirs {
         web.running();
     }
 
-    /// The slash is forgotten.
+    /// SV-11: the slash is forgotten.
     #[test]
     fn dev_10_a_trailing_slash_is_forgotten_while_waiting() {
         let web = Suite::theirs().service("web").run("exec sleep 1000").running();
@@ -479,7 +503,7 @@ mod theirs {
         sv.output().says("fail: web/: unable to change to service directory: file does not exist\n", 1);
     }
 
-    /// The log decides.
+    /// SV-63: the log decides.
     #[test]
     fn dev_11_status_as_an_init_script_is_that_of_the_log() {
         let web = super::down_with_a_log(Suite::theirs());
@@ -502,7 +526,7 @@ mod theirs {
         assert!(web.runsv.is_alive());
     }
 
-    /// It starts, and fails, again and again.
+    /// RSV-63: it starts, and fails, again and again.
     #[test]
     fn dev_20_a_closed_log_pipe_makes_starts_fail() {
         let web = super::with_a_closed_log_pipe(Suite::theirs());
@@ -516,14 +540,32 @@ mod theirs {
         assert_eq!(super::blocked_in_a_control_script(Suite::theirs()), [15, 17]);
     }
 
-    /// The services beyond the first thousand have no luck.
+    /// It goes on in the directory that is no more.
+    #[test]
+    fn b18_runsv_stays_in_a_directory_that_is_no_more() {
+        let (web, _old) = super::with_a_directory_made_anew(Suite::theirs());
+        web.runsv.eventually_says("unable to open supervise/pid.new: file does not exist\n");
+        nothing_happens_for(Duration::from_millis(1500), "the new one has no runsv", || !web.is_supervised());
+    }
+
+    /// The others are left as they were.
+    #[test]
+    fn b20_one_status_file_that_cannot_be_written_keeps_the_others() {
+        let (web, old) = super::with_a_pid_that_cannot_be_written(Suite::theirs());
+        web.runsv.eventually_says("unable to open supervise/pid.new: is a directory\n");
+        nothing_happens_for(Duration::from_millis(300), "the record is old", || {
+            web.record()[12..16] == old.to_le_bytes()
+        });
+    }
+
+    /// RSD-8: the services beyond the first thousand have no luck.
     #[test]
     fn b30_there_are_at_most_a_thousand_services() {
         let (_tree, runsvdir) = super::with_1010_services(Suite::theirs());
         super::wait_for_minutes("a refusal", || runsvdir.stderr().contains(": too many services.\n"));
     }
 
-    /// A write to a full log is refused.
+    /// RSD-17: a write to a full log is refused.
     #[test]
     fn b37_the_end_of_the_log_that_services_have_does_not_block() {
         assert!(super::is_stderr_nonblocking_under_a_log(Suite::theirs()));
@@ -739,4 +781,24 @@ fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
     web.runsv.finished();
     let service = web.tree().at("web");
     (service.supervised(), old)
+}
+
+/// A service of which one status file cannot be written, and that was killed and started anew.
+fn with_a_pid_that_cannot_be_written(suite: &Suite) -> (Supervised, u32) {
+    let web = suite.service("web").run("echo >>runs; exec sleep 1000").running();
+    let old = web.status().pid;
+    fs_err::create_dir(web.path("supervise/pid.new")).expect("a directory in the way");
+    web.control("k");
+    web.eventually_lines("runs", 2);
+    (web, old)
+}
+
+/// A runsv whose directory was removed and made anew, and whose service has died since.
+fn with_a_directory_made_anew(suite: &Suite) -> (Supervised, u32) {
+    let web = suite.service("web").run("exec sleep 1000").running();
+    let old = web.status().pid;
+    fs_err::remove_dir_all(web.dir()).expect("the old one is removed");
+    web.tree().service("web").run("exec sleep 1000").made();
+    send(old, Signal::SIGKILL);
+    (web, old)
 }
