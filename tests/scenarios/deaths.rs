@@ -27,6 +27,8 @@ both_suites! {
     a_log_run_that_cannot_be_executed_is_reported,
     children_of_run_are_left_alone,
     a_service_is_restarted_again_and_again,
+    a_finish_that_may_not_be_read_is_no_finish,
+    a_process_that_cannot_be_had_is_said,
 }
 
 fn told(service: Builder, run: &str, wanted: &str) {
@@ -237,4 +239,26 @@ fn a_service_is_restarted_again_and_again(suite: &Suite) {
     let web = suite.service("web").run("echo >>runs; sleep 1.1").supervised();
     web.eventually_lines("runs", 4);
     assert!(web.runsv.is_alive());
+}
+
+/// RSV-43: whoever may execute it.
+fn a_finish_that_may_not_be_read_is_no_finish(suite: &Suite) {
+    let web = suite.service("web").run("echo >>runs").finish("echo >wrong").made();
+    set_mode(web.dir(), 0o777);
+    set_mode(&web.path("finish"), 0o711);
+    let runsv = web.runsv().as_nobody();
+    let web = web.supervised_by(runsv);
+    web.eventually_lines("runs", 2);
+    assert!(!web.has("wrong"));
+    assert_eq!(web.runsv.stderr(), "");
+}
+
+/// RSV-47.
+fn a_process_that_cannot_be_had_is_said(suite: &Suite) {
+    let web = suite.service("web").run("echo >wrong").made();
+    set_mode(web.dir(), 0o777);
+    let runsv = web.runsv().as_nobody().through(&["prlimit", "--nproc=1"]);
+    let web = web.supervised_by(runsv);
+    web.runsv.eventually_says("runsv web: warning: unable to fork, sleeping: temporary failure\n");
+    assert!(!web.has("wrong") && web.runsv.is_alive());
 }

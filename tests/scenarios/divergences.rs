@@ -3,7 +3,7 @@
 
 /// What ours does.
 mod ours {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use fs_err as fs;
     use nix::sys::signal::Signal;
@@ -70,7 +70,7 @@ mod ours {
         assert!(web.lines("logs").len() < before + 15);
     }
 
-    /// The other service is served, and deaths are noticed, while a control script hangs.
+    /// RSV-56: the other service is served, and deaths are noticed, while a control script hangs.
     #[test]
     fn dev_2_a_hanging_control_script_holds_up_its_own_service_only() {
         let web = super::with_a_hanging_script(Suite::ours());
@@ -91,7 +91,23 @@ mod ours {
         web.eventually_exactly("run, paused", pid, [1, b'u', 0, 1]);
     }
 
-    /// A script that is killed has not agreed: the signal is sent.
+    /// RSD-13: it acts at once, also while it is starting services.
+    #[test]
+    fn dev_3_a_signal_is_acted_upon_at_once() {
+        for (signal, code) in [(Signal::SIGTERM, 0), (Signal::SIGHUP, 111)].repeat(2) {
+            let (tree, runsvdir) = super::in_the_middle_of_the_start(Suite::ours());
+            let told = Instant::now();
+            runsvdir.signal(signal);
+            assert_eq!(runsvdir.finished().code(), Some(code));
+            // The original may take five; a busy machine needs some time as well.
+            assert!(told.elapsed() < Duration::from_secs(3), "{signal} took {:?}", told.elapsed());
+            if signal == Signal::SIGHUP {
+                tests::eventually("every runsv is gone", || tree.processes().is_empty());
+            }
+        }
+    }
+
+    /// RSV-55: a script that is killed has not agreed: the signal is sent.
     #[test]
     fn dev_4_a_killed_control_script_does_not_suppress() {
         let web = super::with_a_killed_script(Suite::ours());
@@ -117,7 +133,7 @@ mod ours {
         );
     }
 
-    /// A restart within the second of the start is told with the new process.
+    /// SV-36: a restart within the second of the start is told with the new process.
     #[test]
     fn dev_6_a_quick_restart_is_told_with_the_new_process() {
         let web = Suite::ours().service("web").run("exec sleep 1000").running();
@@ -178,7 +194,7 @@ mod ours {
         web.runsv().output().is("", text, 111);
     }
 
-    /// Closed descriptors are opened on the null device.
+    /// RSV-20: closed descriptors are opened on the null device.
     #[test]
     fn dev_9_closed_descriptors_become_the_null_device() {
         let web = Suite::ours().service("web").run("exec sleep 1000").made();
@@ -192,7 +208,7 @@ mod ours {
         assert_eq!(standard, [0, 1, 2].map(|number| (number, "/dev/null".to_owned())));
     }
 
-    /// A name with a trailing slash is the same directory when it is waited for.
+    /// SV-11: a name with a trailing slash is the same directory when it is waited for.
     #[test]
     fn dev_10_a_trailing_slash_is_remembered_while_waiting() {
         let web = Suite::ours().service("web").run("exec sleep 1000").running();
@@ -200,7 +216,7 @@ mod ours {
         sv.output().says("ok: run: web/: (pid N) Ns\n", 0);
     }
 
-    /// The question is about the service, not about its log.
+    /// SV-63: the question is about the service, not about its log.
     #[test]
     fn dev_11_status_as_an_init_script_is_that_of_the_service() {
         let web = super::down_with_a_log(Suite::ours());
@@ -261,7 +277,7 @@ mod ours {
         assert_eq!(runsvdir.stderr(), "");
     }
 
-    /// Once the log's input has ended nothing is started any more.
+    /// RSV-63: once the log's input has ended nothing is started any more.
     #[test]
     fn dev_20_a_closed_log_pipe_starts_nobody() {
         let web = super::with_a_closed_log_pipe(Suite::ours());
@@ -278,6 +294,116 @@ mod ours {
     fn dev_21_control_scripts_start_with_nothing_blocked() {
         let blocked = super::blocked_in_a_control_script(Suite::ours());
         assert_eq!(blocked, [0; 0]);
+    }
+
+    /// A runsv that cannot write its status any more looks for its directory by name.
+    #[test]
+    fn b18_runsv_moves_into_a_directory_that_was_made_anew() {
+        let (web, old) = super::with_a_directory_made_anew(Suite::ours());
+        web.eventually("it is supervised", tests::Service::is_supervised);
+        assert_ne!(web.eventually_runs().pid, old);
+        web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
+        assert!(web.runsv.is_alive());
+    }
+
+    /// What can be written is, and the rest as soon as it can be.
+    #[test]
+    fn b20_one_status_file_that_cannot_be_written_does_not_keep_the_others() {
+        let (web, old) = super::with_a_pid_that_cannot_be_written(Suite::ours());
+        web.eventually("the record is new", |web| {
+            let pid = fs::read(web.path("supervise/status"))
+                .is_ok_and(|record| record[12..16] != old.to_le_bytes());
+            pid && web.stat() == "run"
+        });
+        assert_eq!(web.pid(), Some(old));
+        fs::remove_dir(web.path("supervise/pid.new")).unwrap();
+        web.eventually_runs_anew(old);
+    }
+
+    /// RSD-8: as many services as there are directories.
+    #[test]
+    fn b30_there_are_more_than_a_thousand_services() {
+        let (tree, runsvdir) = super::with_1010_services(Suite::ours());
+        super::wait_for_minutes("each has a runsv", || {
+            tree.processes_called("/bin/sleep 1000").len() == 1010
+        });
+        assert_eq!(runsvdir.stderr(), "");
+    }
+
+    /// Who writes to the log waits when it is full, as with any pipe.
+    #[test]
+    fn b37_the_end_of_the_log_that_services_have_blocks() {
+        assert!(!super::is_stderr_nonblocking_under_a_log(Suite::ours()));
+    }
+
+    /// The runsv beside it is found, whatever `PATH` says.
+    #[test]
+    fn b39_runsv_is_found_beside_runsvdir() {
+        let (web, runsvdir) = super::without_a_path(Suite::ours());
+        web.eventually("it is supervised", tests::Service::is_supervised);
+        web.eventually_runs();
+        assert_eq!(runsvdir.stderr(), "");
+    }
+
+    /// Each check here waits for the other.
+    #[test]
+    fn b42_checks_of_several_services_run_at_the_same_time() {
+        let tree = Suite::ours().tree();
+        let [_one, _two] = [("one", "two"), ("two", "one")].map(|(name, other)| {
+            let check = format!("echo >begun; until test -e ../{other}/begun; do sleep .02; done");
+            tree.service(name).run("exec sleep 1000").check(&check).running()
+        });
+        let output = tree.sv("-w 20 check one two");
+        assert_eq!(output.code(), Some(0), "{output:?}");
+    }
+
+    /// Who comes next finds it dead, though runsv has to ask a script first.
+    #[test]
+    fn b50_a_service_that_was_killed_is_dead_when_sv_ends() {
+        let (web, pid) = super::killed_by_way_of_a_script(Suite::ours(), "sleep .1; exit 1");
+        assert!(!is_alive(pid));
+        assert_eq!(web.status().pid, 0);
+    }
+
+    /// What happened is told by a file that is not there while nothing has.
+    #[test]
+    fn add_3_the_history_begins_with_the_first_news() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").running();
+        nothing_happens_for(Duration::from_millis(300), "there is no history", || {
+            !web.has("supervise/.history") && !web.has("supervise/.history.new")
+        });
+        let pid = web.status().pid;
+        web.control("k");
+        web.eventually("the death is remembered", |web| {
+            web.read("supervise/.history").contains("./run ended: SIGKILL")
+        });
+        let history = web.read("supervise/.history");
+        for event in
+            [format!("started ./run, pid {pid}"), "told kill".into(), format!("sent SIGKILL to pid {pid}")]
+        {
+            assert!(history.contains(&event), "{event:?} is missing: {history}");
+        }
+    }
+
+    /// What a killed runsv has left is ended before another is started, if its whole group is known.
+    #[test]
+    fn qrk_14_what_a_killed_runsv_left_is_ended_first_if_it_has_a_group() {
+        let (web, old) = super::with_a_killed_runsv(Suite::ours().service("web").file("process-group", ""));
+        let text = format!("an earlier ./run still runs (pid {old}), and is ended first\n");
+        web.runsv.eventually_says(&format!("runsv web: warning: {text}"));
+        web.eventually_runs_anew(old);
+        assert!(!is_alive(old));
+        web.eventually_lines("pids", 2);
+    }
+
+    /// Without a group it is left alone, as in runit, but not in silence.
+    #[test]
+    fn qrk_14_what_a_killed_runsv_left_is_said() {
+        let (web, old) = super::with_a_killed_runsv(Suite::ours().service("web"));
+        let text = format!("an earlier ./run still runs (pid {old}), unsupervised\n");
+        web.runsv.eventually_says(&format!("runsv web: warning: {text}"));
+        web.eventually_runs_anew(old);
+        assert!(is_alive(old));
     }
 }
 
@@ -307,7 +433,7 @@ mod theirs {
     use nix::sys::signal::Signal;
     use tests::{Suite, nothing_happens_for};
 
-    /// It does nothing else until the script is over.
+    /// RSV-56: it does nothing else until the script is over.
     #[test]
     fn dev_2_a_hanging_control_script_stops_everything() {
         let web = super::with_a_hanging_script(Suite::theirs());
@@ -315,7 +441,7 @@ mod theirs {
         nothing_happens_for(Duration::from_millis(500), "the log runs", || web.log().status().state == 1);
     }
 
-    /// It counts as one that succeeded.
+    /// RSV-55: it counts as one that succeeded.
     #[test]
     fn dev_4_a_killed_control_script_suppresses() {
         let web = super::with_a_killed_script(Suite::theirs());
@@ -371,7 +497,7 @@ mod theirs {
         web.running();
     }
 
-    /// The slash is forgotten.
+    /// SV-11: the slash is forgotten.
     #[test]
     fn dev_10_a_trailing_slash_is_forgotten_while_waiting() {
         let web = Suite::theirs().service("web").run("exec sleep 1000").running();
@@ -379,7 +505,7 @@ mod theirs {
         sv.output().says("fail: web/: unable to change to service directory: file does not exist\n", 1);
     }
 
-    /// The log decides.
+    /// SV-63: the log decides.
     #[test]
     fn dev_11_status_as_an_init_script_is_that_of_the_log() {
         let web = super::down_with_a_log(Suite::theirs());
@@ -402,7 +528,7 @@ mod theirs {
         assert!(web.runsv.is_alive());
     }
 
-    /// It starts, and fails, again and again.
+    /// RSV-63: it starts, and fails, again and again.
     #[test]
     fn dev_20_a_closed_log_pipe_makes_starts_fail() {
         let web = super::with_a_closed_log_pipe(Suite::theirs());
@@ -415,13 +541,69 @@ mod theirs {
     fn dev_21_control_scripts_start_with_term_and_chld_blocked() {
         assert_eq!(super::blocked_in_a_control_script(Suite::theirs()), [15, 17]);
     }
+
+    /// It goes on in the directory that is no more.
+    #[test]
+    fn b18_runsv_stays_in_a_directory_that_is_no_more() {
+        let (web, _old) = super::with_a_directory_made_anew(Suite::theirs());
+        web.runsv.eventually_says("unable to open supervise/pid.new: file does not exist\n");
+        nothing_happens_for(Duration::from_millis(1500), "the new one has no runsv", || !web.is_supervised());
+    }
+
+    /// The others are left as they were.
+    #[test]
+    fn b20_one_status_file_that_cannot_be_written_keeps_the_others() {
+        let (web, old) = super::with_a_pid_that_cannot_be_written(Suite::theirs());
+        web.runsv.eventually_says("unable to open supervise/pid.new: is a directory\n");
+        nothing_happens_for(Duration::from_millis(300), "the record is old", || {
+            web.record()[12..16] == old.to_le_bytes()
+        });
+    }
+
+    /// RSD-8: the services beyond the first thousand have no luck.
+    #[test]
+    fn b30_there_are_at_most_a_thousand_services() {
+        let (_tree, runsvdir) = super::with_1010_services(Suite::theirs());
+        super::wait_for_minutes("a refusal", || runsvdir.stderr().contains(": too many services.\n"));
+    }
+
+    /// RSD-17: a write to a full log is refused.
+    #[test]
+    fn b37_the_end_of_the_log_that_services_have_does_not_block() {
+        assert!(super::is_stderr_nonblocking_under_a_log(Suite::theirs()));
+    }
+
+    /// It is looked for along `PATH` only.
+    #[test]
+    fn b39_runsv_is_not_found_beside_runsvdir() {
+        let (web, runsvdir) = super::without_a_path(Suite::theirs());
+        runsvdir.eventually_says(": fatal: unable to start runsv web: file does not exist\n");
+        assert!(!web.has("supervise"));
+    }
+
+    /// It may still run.
+    #[test]
+    fn b50_a_service_that_was_killed_may_run_when_sv_ends() {
+        let (web, pid) = super::killed_by_way_of_a_script(Suite::theirs(), "sleep 3; exit 1");
+        assert!(tests::process::is_alive(pid));
+        web.eventually_gone(pid);
+    }
+
+    /// A second copy is started, and nobody says a word.
+    #[test]
+    fn qrk_14_what_a_killed_runsv_left_is_doubled_in_silence() {
+        let (web, old) = super::with_a_killed_runsv(Suite::theirs().service("web"));
+        web.eventually_runs_anew(old);
+        assert!(tests::process::is_alive(old));
+        assert_eq!(web.runsv.stderr(), "");
+    }
 }
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use tests::process::send;
-use tests::{Program, Service, Suite, Supervised, eventually_some, nothing_happens_for};
+use tests::process::{Process, send};
+use tests::{Builder, Program, Service, Suite, Supervised, Tree, eventually_some, nothing_happens_for};
 
 /// Writes four bytes and a `d` into a rest, and returns how many runs there were by then, when the
 /// `d` has been handled and no run is under way.
@@ -522,4 +704,109 @@ fn blocked_in_a_control_script(suite: &Suite) -> Vec<u32> {
     let blocked = script.signals("SigBlk");
     send(script.pid, Signal::SIGKILL);
     blocked
+}
+
+/// runsvdir when it has started some of its services, and most of them not.
+fn in_the_middle_of_the_start(suite: &Suite) -> (Tree, Program) {
+    let tree = suite.tree();
+    let services: Vec<_> =
+        (0..50).map(|number| tree.service(&number.to_string()).run("exec sleep 1000").made()).collect();
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+    tests::eventually("one is started", || services.iter().any(|service| service.has("supervise")));
+    (tree, runsvdir)
+}
+
+/// runsvdir, alone in its directory but for a runsv that only sleeps, on more services than the
+/// original has room for.
+fn with_1010_services(suite: &Suite) -> (Tree, Program) {
+    let tree = suite.tree();
+    let alone = tree.root().join("alone");
+    fs_err::create_dir(&alone).expect("a directory");
+    tree.copy_program(&tree.bin().join("runsvdir"), &alone.join("runsvdir"));
+    tree.write_script(&alone.join("runsv"), "exec /bin/sleep 1000");
+    for number in 0..1010 {
+        let dir = tree.services().join(number.to_string());
+        fs_err::create_dir(&dir).expect("a directory");
+        fs_err::os::unix::fs::symlink("/bin/true", dir.join("run")).expect("a link");
+    }
+    let runsvdir = tree.command(alone.join("runsvdir")).env("PATH", &alone).arg(tree.services()).start();
+    (tree, runsvdir)
+}
+
+/// For what may take a busy machine longer than everything else.
+#[track_caller]
+fn wait_for_minutes(what: &str, condition: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !condition() {
+        assert!(begun.elapsed() < Duration::from_secs(180), "never happened: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Whether `O_NONBLOCK` is set for the standard error of a service, which is runsvdir's log.
+fn is_stderr_nonblocking_under_a_log(suite: &Suite) -> bool {
+    let tree = suite.tree();
+    let web = tree.service("web").run("exec sleep 1000").made();
+    let _runsvdir = tree.command("runsvdir").arg(tree.services()).arg("log: ....").start();
+    web.eventually("it is supervised", Service::is_supervised);
+    let pid = web.eventually_runs().pid;
+    let descriptors = Process::find(pid).expect("it runs").descriptors();
+    assert!(
+        descriptors.iter().any(|(number, what)| *number == 2 && what.starts_with("pipe:")),
+        "{descriptors:?}"
+    );
+    let about = fs_err::read_to_string(format!("/proc/{pid}/fdinfo/2")).expect("it runs");
+    let flags = about.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags");
+    let flags = i32::from_str_radix(flags.trim(), 8).expect("an octal number");
+    flags & nix::fcntl::OFlag::O_NONBLOCK.bits() != 0
+}
+
+/// runsvdir with a `PATH` that leads nowhere; runsv is beside it.
+fn without_a_path(suite: &Suite) -> (Service, Program) {
+    let tree = suite.tree();
+    let web = tree.service("web").run("exec /bin/sleep 1000").made();
+    let words = ["-c", "PATH=/nonexistent exec \"$@\"", "sh"];
+    let runsvdir =
+        tree.command("sh").args(words).arg(tree.bin().join("runsvdir")).arg(tree.services()).start();
+    (web, runsvdir)
+}
+
+/// A service that `force-stop` had to kill, by way of a script that takes a moment to allow it.
+fn killed_by_way_of_a_script(suite: &Suite, script: &str) -> (Supervised, u32) {
+    let web = suite.service("web").run(crate::IGNORES_TERM).control('k', script).running();
+    web.eventually_has("ready");
+    let pid = web.status().pid;
+    web.sv("-w 1 force-stop").says("kill: run: web: (pid N) Ns, want down, got TERM\n", 1);
+    (web, pid)
+}
+
+/// A service whose runsv was killed and replaced, and the process that it had left.
+fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
+    let web = web.run("echo $$ >>pids; exec sleep 1000").running();
+    web.eventually_lines("pids", 1);
+    let old = web.status().pid;
+    web.runsv.signal(Signal::SIGKILL);
+    web.runsv.finished();
+    let service = web.tree().at("web");
+    (service.supervised(), old)
+}
+
+/// A service of which one status file cannot be written, and that was killed and started anew.
+fn with_a_pid_that_cannot_be_written(suite: &Suite) -> (Supervised, u32) {
+    let web = suite.service("web").run("echo >>runs; exec sleep 1000").running();
+    let old = web.status().pid;
+    fs_err::create_dir(web.path("supervise/pid.new")).expect("a directory in the way");
+    web.control("k");
+    web.eventually_lines("runs", 2);
+    (web, old)
+}
+
+/// A runsv whose directory was removed and made anew, and whose service has died since.
+fn with_a_directory_made_anew(suite: &Suite) -> (Supervised, u32) {
+    let web = suite.service("web").run("exec sleep 1000").running();
+    let old = web.status().pid;
+    fs_err::remove_dir_all(web.dir()).expect("the old one is removed");
+    web.tree().service("web").run("exec sleep 1000").made();
+    send(old, Signal::SIGKILL);
+    (web, old)
 }

@@ -2,6 +2,7 @@
 
 mod command_line;
 mod control;
+mod coverage;
 mod daemons;
 mod deaths;
 mod divergences;

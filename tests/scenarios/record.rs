@@ -25,6 +25,7 @@ both_suites! {
     the_time_of_a_service_that_is_down_is_its_end,
     the_first_record_has_the_start_of_runsv,
     the_last_record_is_down,
+    the_time_is_a_label,
 }
 
 const U: u8 = b'u';
@@ -234,4 +235,15 @@ fn the_last_record_is_down(suite: &Suite) {
     assert_eq!((status.pid, status.flags()), (0, [0, D, 0, DOWN]));
     assert_eq!(web.read("supervise/pid"), "");
     assert_eq!(web.read("supervise/stat"), "down\n");
+}
+
+/// GEN-8: two to the 62nd, ten seconds for leap seconds long ago, and the seconds since 1970.
+fn the_time_is_a_label(suite: &Suite) {
+    let before = now();
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
+    let record = web.record();
+    let (label, nanos) = record.split_at(8);
+    let label = u64::from_be_bytes(label.try_into().unwrap());
+    assert!(((1 << 62) + 10 + before..=(1 << 62) + 10 + now()).contains(&label), "{label:x}");
+    assert!(u32::from_be_bytes(nanos[..4].try_into().unwrap()) < 1_000_000_000);
 }

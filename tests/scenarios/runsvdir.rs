@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::process::{Process, inherited_descriptors, is_alive};
+use tests::tree::set_mode;
 use tests::{Program, Service, Suite, Tree, both_suites, eventually, eventually_some, nothing_happens_for};
 
 use crate::environment::has_just;
@@ -42,6 +43,10 @@ both_suites! {
     a_forced_scan_leaves_its_time,
     a_forced_scan_that_cannot_leave_its_time_warns,
     dozens_of_services_are_started,
+    runsv_is_looked_for_in_every_part_of_path,
+    a_process_that_cannot_be_had_is_said,
+    a_directory_that_cannot_be_read_is_said,
+    the_log_begins_with_a_dot,
 }
 
 /// runsvdir on the tree, with this in front of the directory.
@@ -481,4 +486,60 @@ pub fn dozens_of_services_are_started(suite: &Suite) {
         eventually_up(service);
     }
     assert_eq!(runsvdir.stderr(), "");
+}
+
+/// GEN-9: a runsv that may not be executed is remembered while the search goes on, and an empty part
+/// of `PATH` is the working directory. runsvdir is alone in its directory.
+fn runsv_is_looked_for_in_every_part_of_path(suite: &Suite) {
+    let tree = suite.tree();
+    tree.service("web").run(SLEEPS).made();
+    let (alone, denied) = (tree.root().join("alone"), tree.root().join("denied"));
+    for dir in [&alone, &denied] {
+        fs::create_dir(dir).unwrap();
+    }
+    tree.copy_program(&tree.bin().join("runsvdir"), &alone.join("runsvdir"));
+    fs::write(denied.join("runsv"), "").unwrap();
+    let script = "PATH=$0 exec \"$@\"";
+    let with_path = |path: &str| {
+        let sh = tree.command("sh").args(["-c", script, path]);
+        sh.arg(alone.join("runsvdir")).arg(tree.services()).start()
+    };
+    let denied = denied.display();
+    let runsvdir = with_path(&format!("{denied}:/nonexistent"));
+    runsvdir.eventually_says(": fatal: unable to start runsv web: access denied\n");
+    tree.write_script(&tree.services().join("runsv"), "echo $1 >../found; exec /bin/sleep 1000");
+    let found = tree.root().join("found");
+    let _runsvdir = with_path(&format!("{denied}::/nonexistent"));
+    eventually("the one in the working directory", || fs::read(&found).is_ok_and(|name| name == b"web\n"));
+}
+
+/// RSD-18.
+fn a_process_that_cannot_be_had_is_said(suite: &Suite) {
+    let tree = suite.tree();
+    tree.service("web").run(SLEEPS).made();
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).as_nobody();
+    let runsvdir = runsvdir.through(&["prlimit", "--nproc=1"]).start();
+    let dir = tree.services().display().to_string();
+    let text = "unable to fork for web: temporary failure\n";
+    runsvdir.eventually_says(&format!("runsvdir {dir}: warning: {text}"));
+    assert!(runsvdir.is_alive());
+}
+
+/// RSD-18: it may be entered, and that is all.
+fn a_directory_that_cannot_be_read_is_said(suite: &Suite) {
+    let tree = suite.tree();
+    tree.service("web").run(SLEEPS).made();
+    set_mode(&tree.services(), 0o711);
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).dir("/").as_nobody().start();
+    let dir = tree.services().display().to_string();
+    let text = format!("unable to open directory {dir}: access denied\n");
+    runsvdir.eventually_says(&format!("runsvdir {dir}: warning: {text}"));
+    assert!(runsvdir.is_alive());
+}
+
+/// RSD-17: it shows that the log works.
+fn the_log_begins_with_a_dot(suite: &Suite) {
+    let tree = suite.tree();
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).arg("log: abcd").start();
+    eventually("a dot at the end", || runsvdir.process().command_line().ends_with(" log: bcd."));
 }

@@ -34,6 +34,7 @@ both_suites! {
     a_down_that_cannot_be_looked_at_is_warned_about,
     a_command_prints_nothing_by_itself,
     a_current_directory_that_may_not_be_read_is_fatal,
+    the_first_trouble_is_the_one_that_is_told,
 }
 
 fn sleeping(suite: &Suite) -> Supervised {
@@ -179,7 +180,7 @@ fn pretend(web: &Supervised, tail: [u8; 8]) {
     fs::write(web.path("supervise/status"), record).unwrap();
 }
 
-/// SV-21, SV-42: states and flags that go together only here.
+/// SV-21, SV-42, REC-4: states and flags that go together only here.
 fn a_record_is_told_byte_by_byte(suite: &Suite) {
     let web = sleeping(suite);
     let tells = |tail: [u8; 8], text: &str| {
@@ -375,4 +376,15 @@ pub fn d_is_sent_unless_term_was(suite: &Suite) {
     web.sv("pause").says("", 0);
     web.eventually_stat("run, paused, got TERM, want down");
     assert_eq!(web.lines("asked").len(), 1);
+}
+
+/// SV-20: first the directory, then `ok`, then `status`.
+fn the_first_trouble_is_the_one_that_is_told(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").made();
+    web.sv("status").says("warning: web: unable to open supervise/ok: file does not exist\n", 1);
+    fs::create_dir(web.path("supervise")).unwrap();
+    web.write("supervise/status", "short");
+    web.sv("status").says("warning: web: unable to open supervise/ok: file does not exist\n", 1);
+    nix::unistd::mkfifo(&web.path("supervise/ok"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    web.sv("status").says("fail: web: runsv not running\n", 1);
 }

@@ -27,6 +27,8 @@ both_suites! {
     a_log_can_be_addressed,
     a_name_with_an_inner_slash_is_below_svdir,
     svwait_and_w_may_be_no_numbers,
+    nothing_is_sent_to_who_cannot_be_read,
+    without_svdir_the_place_is_fixed,
 }
 
 pub const USAGE: &str = "usage: sv [-v] [-w sec] command service ...\n\n";
@@ -292,4 +294,19 @@ fn svwait_and_w_may_be_no_numbers(suite: &Suite) {
         let sv = web.tree().command("sv").args(["-v", "down", "web"]).env("SVWAIT", limit);
         sv.output().says(text, 1);
     }
+}
+
+/// SV-30.
+fn nothing_is_sent_to_who_cannot_be_read(suite: &Suite) {
+    let fake = Fake::new(suite);
+    assert_eq!(fake.sent("up", RUNNING).0, "u");
+    assert_eq!(fake.sent("up", &RUNNING[..19]).0, "");
+}
+
+/// GEN-10: `/etc/service/`, here in a mount namespace where it can be made to be our directory.
+fn without_svdir_the_place_is_fixed(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").running();
+    let script = "mount -t tmpfs none /etc && ln -s \"$1\" /etc/service && exec sv status web";
+    let sh = web.tree().command("sh").args(["-c", script, "sh"]).arg(web.tree().services());
+    sh.without_env("SVDIR").through(&["unshare", "--mount"]).output().says("run: web: (pid N) Ns\n", 0);
 }
