@@ -11,14 +11,19 @@ use tests::{Output, Service, Suite, Tree, eventually, nothing_happens_for};
 /// More than any orderly stop takes, even on a machine that is busy with other things.
 pub const PATIENT: &str = "28";
 
+/// A shell that waits without a child: one that was just forked could swallow the signal that is
+/// meant to end it, and stay.
+pub const WAITS_ALONE: &str = "[ -p idle ] || mkfifo idle; exec 9<>idle";
+
 /// A `./run` that ends of TERM, but not of INT, after it has saved its work for so many seconds.
 /// Whoever sees the file `ready` knows that it will.
 pub fn saves_for(seconds: &str) -> String {
     format!(
         "trap 'echo cut off >>cut' INT\n\
-         trap 'kill $!; echo >>stopping; sleep {seconds}; echo saved >>saved; exit 0' TERM\n\
+         trap 'echo >>stopping; sleep {seconds}; echo saved >>saved; exit 0' TERM\n\
+         {WAITS_ALONE}\n\
          echo >>ready\n\
-         while :; do sleep 1000 & wait; done"
+         while :; do read _ <&9; done"
     )
 }
 

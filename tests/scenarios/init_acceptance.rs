@@ -404,8 +404,9 @@ fn numbered_lines() -> String {
 }
 
 /// Says them when it is told to end.
-const SAYS_NUMBERED_LINES: &str = "trap 'kill $!; seq -f \"line %.0f\" 10000; exit 0' TERM
-    echo >ready; while :; do sleep 1000 & wait; done";
+const SAYS_NUMBERED_LINES: &str = "trap 'seq -f \"line %.0f\" 10000; exit 0' TERM
+    [ -p idle ] || mkfifo idle; exec 9<>idle
+    echo >ready; while :; do read _ <&9; done";
 
 /// A13: the last lines are those that tell why. `LOG_ROUNDS` says how often this is tried.
 #[test]

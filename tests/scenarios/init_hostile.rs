@@ -266,6 +266,8 @@ fn a_killed_runsv_is_replaced_and_its_service_is_not_doubled() {
     let saver = tree.service("saver").run(&saves_for("0")).file("process-group", "").made();
     let container = begun(&tree, PATIENT);
     saver.eventually_has("ready");
+    // The record is what the next runsv goes by.
+    saver.eventually_runs();
     let old = container.eventually_has("runsv saver").outside.pid;
     send(old, Signal::SIGKILL);
     saver.eventually_lines("ready", 2);
@@ -281,6 +283,8 @@ fn a_killed_runsv_is_said_and_both_its_services_are_stopped() {
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let container = begun(&tree, PATIENT);
     saver.eventually_has("ready");
+    // The record is what the next runsv goes by.
+    saver.eventually_runs();
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
     saver.eventually_lines("ready", 2);
     assert!(container.stderr().contains("saver"), "nobody said a word: {}", container.stderr());
