@@ -19,9 +19,9 @@ pub const WAITS_ALONE: &str = "[ -p idle ] || mkfifo idle; exec 9<>idle";
 /// Whoever sees the file `ready` knows that it will.
 pub fn saves_for(seconds: &str) -> String {
     format!(
-        "trap 'echo cut off >>cut' INT\n\
+        "{WAITS_ALONE}\n\
+         trap 'echo cut off >>cut' INT\n\
          trap 'echo >>stopping; sleep {seconds}; echo saved >>saved; exit 0' TERM\n\
-         {WAITS_ALONE}\n\
          echo >>ready\n\
          while :; do read _ <&9; done"
     )
