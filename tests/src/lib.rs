@@ -30,6 +30,7 @@
 // To panic is how a harness speaks.
 #![allow(clippy::missing_panics_doc)]
 
+pub mod calm;
 pub mod command;
 pub mod namespace;
 pub mod process;

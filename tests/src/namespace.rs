@@ -8,6 +8,7 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
+use crate::calm::Stopwatch;
 use crate::command::{Command, Output, Program};
 use crate::process::{self, Process};
 use crate::wait::eventually_some;
@@ -20,6 +21,8 @@ use crate::wait::eventually_some;
 pub struct Namespace {
     unshare: Program,
     first: u32,
+    /// What happens to process 1 is often bounded in time.
+    _stopwatch: Stopwatch,
 }
 
 /// A process in a namespace, as seen from outside and from inside.
@@ -37,6 +40,7 @@ impl Command {
     /// Starts it as process 1 of a new pid namespace that has its own `/proc`.
     #[track_caller]
     pub fn start_as_process_1(self) -> Namespace {
+        let stopwatch = Stopwatch::start();
         let unshare = self.in_a_namespace().start();
         let first = eventually_some("a process 1", || {
             assert!(unshare.is_alive(), "no namespace, or its process 1 ended at once: {}", unshare.stderr());
@@ -45,7 +49,7 @@ impl Command {
                 process.parent == unshare.pid() && !process.command_line().starts_with("unshare ")
             })
         });
-        Namespace { unshare, first: first.pid }
+        Namespace { unshare, first: first.pid, _stopwatch: stopwatch }
     }
 
     /// Runs it as process 1 of a new pid namespace to its end, which may come at once.
