@@ -325,7 +325,8 @@ fn a_whole_tree_of_the_hostile_is_ended_in_time() {
 /// Trees of random mixes, as many as `HOSTILE_TREES` says; the same ones each time.
 #[test]
 fn random_trees_of_the_hostile_are_ended_in_time() {
-    const AT_ONCE: u64 = 5;
+    // Some of them keep a core busy by themselves, and time is what is tried.
+    const AT_ONCE: u64 = 2;
     let count: u64 = std::env::var("HOSTILE_TREES").ok().and_then(|count| count.parse().ok()).unwrap_or(20);
     let threads: Vec<_> = (0..AT_ONCE)
         .map(|first| {
