@@ -6,7 +6,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
 
 use fs_err as fs;
 use nix::mount::{MsFlags, mount};
@@ -83,8 +83,13 @@ pub fn contain(arguments: &[OsString]) -> Outcome<ExitCode> {
         // The pipe at our standard output is ours alone, so that our end is its end.
         first.stdout(Stdio::null());
     }
-    let ended = first.status()?;
-    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    exit_code(first.status()?)
+}
+
+/// The exit code of somebody we stand for; a death by a signal is a failure to tell.
+pub fn exit_code(ended: ExitStatus) -> Outcome<ExitCode> {
+    let code = ended.code().ok_or_else(|| format!("what was to end by itself was ended: {ended}"))?;
+    Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
 /// The same for a user who is nobody special: root in a user namespace.

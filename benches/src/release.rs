@@ -19,8 +19,7 @@ pub fn measure(wishes: &Wishes, arguments: &[OsString]) -> Outcome<ExitCode> {
     let benches = build()?.join("benches");
     let mut measure = Command::new(benches);
     measure.arg0(namespace::OUTER).arg(MEASURE).args(arguments);
-    let ended = measure.status()?;
-    Ok(ended.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+    namespace::exit_code(measure.status()?)
 }
 
 fn build() -> Outcome<PathBuf> {
