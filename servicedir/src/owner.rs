@@ -12,7 +12,6 @@ use fs_err::{File, OpenOptions};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 use unix::failure::words;
-use unix::phrase::errno_of;
 use unix::{Errno, Failure};
 
 use crate::layout::ServiceDir;
@@ -220,8 +219,7 @@ impl Publisher {
             .open(&fresh)
             .map_err(Failure::of_io(unable("open ", &fresh)))?;
         file.write_all(content).map_err(Failure::of_io(unable("write ", &fresh)))?;
-        fs_err::rename(&fresh, &place).map_err(|error| {
-            Failure::new(unable(&format!("rename {fresh_name} to "), &place), errno_of(&error))
-        })
+        unix::replace(&fresh, &place)
+            .map_err(Failure::of(unable(&format!("rename {fresh_name} to "), &place)))
     }
 }

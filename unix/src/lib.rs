@@ -16,6 +16,7 @@ pub mod poller;
 pub mod priority;
 pub mod proc;
 pub mod reap;
+pub mod replace;
 pub mod signal;
 pub mod spawn;
 pub mod title;
@@ -24,6 +25,7 @@ pub use clock::Now;
 pub use failure::{Failure, Reporter};
 pub use poller::Poller;
 pub use reap::{Ending, has_children, reap_next};
+pub use replace::replace;
 pub use signal::Signal;
 pub use spawn::Program;
 
