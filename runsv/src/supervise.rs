@@ -64,4 +64,5 @@ fn handle(machine: &mut Supervisor, hands: &mut Hands, event: Event) {
             machine.handle(outcome, Now::read());
         }
     }
+    hands.publish();
 }

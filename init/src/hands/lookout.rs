@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use servicedir::{ServiceDir, Stamp, State, Want};
-use unix::{Errno, Pid, proc};
+use unix::{Pid, proc};
 
 use super::census::status;
 use super::critical::{self, Critical};
@@ -15,8 +15,11 @@ use crate::machine::{Event, Seen};
 
 /// Watches the services directory, and `supervise/` directories in it.
 pub struct Lookout {
-    inotify: Inotify,
+    /// Nothing can be watched without it, only looked at.
+    inotify: Option<Inotify>,
     watched: Vec<(WatchDescriptor, Purpose)>,
+    places: BTreeMap<Pid, ServiceDir>,
+    /// What was told last of those that are watched.
     supervisors: BTreeMap<Pid, Seen>,
     criticals: BTreeMap<String, Critical>,
     /// What ended before is no news.
@@ -36,15 +39,26 @@ enum Purpose {
 
 impl Lookout {
     /// Watches nothing yet.
-    pub fn new() -> Result<Self, Errno> {
-        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        Ok(Self {
-            inotify,
+    pub fn new() -> Self {
+        Self {
+            inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok(),
             watched: Vec::new(),
+            places: BTreeMap::new(),
             supervisors: BTreeMap::new(),
             criticals: BTreeMap::new(),
             since: Stamp::of(SystemTime::now()),
-        })
+        }
+    }
+
+    /// The descriptor that is ready when [`Lookout::read`] has something to say.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.inotify.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Says of these supervisors what is so now.
+    pub fn look(&mut self, supervisors: &[Pid]) -> Event {
+        let look = |supervisor: &Pid| Some((*supervisor, seen(&self.place(*supervisor)?)));
+        Event::Statuses(supervisors.iter().filter_map(look).collect())
     }
 
     /// Watches these supervisors, too; says of all of them what is so now.
@@ -53,12 +67,34 @@ impl Lookout {
             if self.supervisors.contains_key(supervisor) {
                 continue;
             }
-            let Some(place) = proc::current_dir(*supervisor).map(ServiceDir::at) else { continue };
+            let Some(place) = self.place(*supervisor) else { continue };
             self.supervisors.insert(*supervisor, seen(&place));
             // A directory that cannot be watched has only been read.
             self.add(&place.supervise(), Purpose::Supervisor(*supervisor, place));
         }
         Event::Statuses(self.supervisors.iter().map(|(pid, seen)| (*pid, *seen)).collect())
+    }
+
+    /// Watches nothing any more. What the kernel has to do for that it does later.
+    pub fn unwatch(&mut self) {
+        for (watch, _) in self.watched.drain(..) {
+            if let Some(inotify) = &self.inotify {
+                // Of a directory that is gone there is no watch left.
+                let _ = inotify.rm_watch(watch);
+            }
+        }
+        self.supervisors.clear();
+        self.criticals.clear();
+    }
+
+    /// Where a supervisor works.
+    fn place(&mut self, supervisor: Pid) -> Option<ServiceDir> {
+        if let Some(place) = self.places.get(&supervisor) {
+            return Some(place.clone());
+        }
+        let place = ServiceDir::at(proc::current_dir(supervisor)?);
+        self.places.insert(supervisor, place.clone());
+        Some(place)
     }
 
     /// Watches every service that is marked critical; says whether that was possible for all.
@@ -87,7 +123,7 @@ impl Lookout {
     /// What has changed.
     pub fn read(&mut self) -> Vec<Event> {
         let mut changes = Vec::new();
-        while let Ok(events) = self.inotify.read_events() {
+        while let Some(Ok(events)) = self.inotify.as_ref().map(Inotify::read_events) {
             for event in events {
                 let is_status = event.name.as_deref() == Some("status".as_ref());
                 for (_, purpose) in self.watched.iter().filter(|(watch, _)| *watch == event.wd) {
@@ -113,19 +149,13 @@ impl Lookout {
         if purpose == Purpose::Directory {
             flags |= AddWatchFlags::IN_CREATE;
         }
-        let Ok(watch) = self.inotify.add_watch(path, flags) else {
+        let Some(Ok(watch)) = self.inotify.as_ref().map(|inotify| inotify.add_watch(path, flags)) else {
             return false;
         };
         if !self.watched.contains(&(watch, purpose.clone())) {
             self.watched.push((watch, purpose));
         }
         true
-    }
-}
-
-impl AsFd for Lookout {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
     }
 }
 

@@ -12,7 +12,7 @@ pub use hooks::find as find_hooks;
 pub use start::prepare;
 
 use std::ffi::OsString;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use unix::spawn::{FailurePipe, StartFailure};
@@ -32,7 +32,7 @@ pub struct Hands {
     caught: Vec<Signal>,
     reporter: Reporter,
     failures: FailurePipe,
-    lookout: Option<Lookout>,
+    lookout: Lookout,
     leftovers: Leftovers,
     /// The priority that children are to have, while init has a higher one.
     nice: Option<i32>,
@@ -55,7 +55,7 @@ impl Hands {
             caught,
             reporter: Reporter::new("init"),
             failures: FailurePipe::new().map_err(Failure::of("unable to create pipe"))?,
-            lookout: Lookout::new().ok(),
+            lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             nice: None,
         })
@@ -72,9 +72,9 @@ impl Hands {
             Action::StartCommand => return Some(outcome(Job::Command, self.start_command())),
             Action::StartScanner => return Some(outcome(Job::Scanner, self.start_scanner())),
             Action::WatchCritical => {
-                return self.lookout.as_mut().map(|lookout| lookout.watch_critical(&self.directory));
+                return Some(self.lookout.watch_critical(&self.directory));
             }
-            Action::JudgeCritical(name) => return self.lookout.as_mut()?.judge(&name),
+            Action::JudgeCritical(name) => return self.lookout.judge(&name),
             Action::TakeTerminal => start::take_terminal(),
             // Whoever is gone has nothing to be told any more.
             Action::Signal(to, signal) => drop(signal.send(to)),
@@ -89,9 +89,9 @@ impl Hands {
             }
             Action::EndOrphan(pid) => kill::end_orphan(pid),
             Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory),
-            Action::WatchStatus(supervisors) => {
-                return self.lookout.as_mut().map(|lookout| lookout.watch(&supervisors));
-            }
+            Action::WatchStatus(supervisors) => return Some(self.lookout.watch(&supervisors)),
+            Action::ReadStatus(supervisors) => return Some(self.lookout.look(&supervisors)),
+            Action::Unwatch => self.lookout.unwatch(),
             Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
             Action::Hurry => self.nice = start::hurry(),
             Action::EndStrays(supervisors) => self.leftovers.end_strays(&supervisors),
@@ -103,12 +103,12 @@ impl Hands {
 
     /// The descriptor that is ready when [`Hands::watched`] has something to say.
     pub fn lookout(&self) -> Option<BorrowedFd<'_>> {
-        self.lookout.as_ref().map(AsFd::as_fd)
+        self.lookout.descriptor()
     }
 
     /// What the watched services did.
     pub fn watched(&mut self) -> Vec<Event> {
-        self.lookout.as_mut().map(Lookout::read).unwrap_or_default()
+        self.lookout.read()
     }
 
     /// What children have said that could not start.

@@ -14,13 +14,19 @@ use super::roster::Roster;
 use super::scanner::Scanner;
 use super::sentry::Sentry;
 use super::verdict::{CANNOT_RUN, NOT_FOUND, Reason, exit_code};
-use super::vocabulary::{Action, Child, Event, Job, Kind, Stage, Weight};
+use super::vocabulary::{Action, Child, Event, Job, Kind, Seen, Stage, Weight};
 use super::words::{counted, listed, seconds};
 
-/// How long runsvdir may take to die of a KILL before the stop goes on without it.
-const SCANNER_PATIENCE: Duration = Duration::from_millis(200);
+/// How long runsvdir may take to die of a KILL before the stop goes on without it: it starts nothing
+/// any more, but the kernel may take a while to close what it had open.
+const SCANNER_PATIENCE: Duration = Duration::from_millis(3);
 /// How long no service has ended before it is worth reading what each of them does.
 const QUIET: Duration = Duration::from_millis(50);
+/// How long until that is read again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How much more time than a look takes lies between it and the next: where there are thousands to
+/// look at, most of the time is left for them.
+const LEISURE: u32 = 10;
 /// When to look again for a runsv that is just being born.
 const BIRTH: Duration = Duration::from_millis(2);
 /// How often what is left is killed again, while something is.
@@ -124,8 +130,13 @@ struct Stop {
     census: Census,
     /// How long a census may become old before the next.
     census_pause: Duration,
-    /// When to begin to read what each service does.
+    /// When to read what each service does, or to begin to watch it.
     look_due: Option<Instant>,
+    /// Since when that is being read.
+    look_asked: Option<Instant>,
+    /// Whether changes are told. Only while somebody waits for them: to end a watch takes the kernel
+    /// up to 15 ms, which the end of init would have to wait for.
+    is_watching: bool,
 }
 
 /// What is known about the children of init.
@@ -185,14 +196,7 @@ impl Container {
             Event::CriticalChanged(name) => self.sentry.changed(name, now),
             Event::DirectoryChanged => self.sentry.look_soon(now),
             Event::CriticalWatched { names, is_complete } => self.sentry.watched(names, is_complete, now),
-            Event::Statuses(statuses) => {
-                for (supervisor, seen) in statuses {
-                    if self.roster.note_status(supervisor, seen, now) {
-                        // Somebody has told it otherwise in the meantime; the stop prevails.
-                        self.ask(Action::Signal(supervisor, Signal::TERM));
-                    }
-                }
-            }
+            Event::Statuses(statuses) => self.seen(statuses, now),
             Event::HooksFound(stage, hooks) => self.hooks_found(stage, hooks),
             Event::Started(job, pid) => self.started(job, pid),
             Event::NotStarted(job, why) => self.not_started(job, why, now),
@@ -380,7 +384,10 @@ impl Container {
             census: Census::Unknown,
             census_pause: QUIET,
             look_due: None,
+            look_asked: None,
+            is_watching: false,
         });
+        self.ask(Action::Unwatch);
         self.ask(Action::FindHooks(Stage::Finish));
         if matches!(self.phase, Phase::Boot(_)) {
             // No service was started: the hook that runs is all there is to end.
@@ -439,9 +446,22 @@ impl Container {
         if !late.is_empty() {
             self.actions.push_back(Action::Press(late));
         }
+        let is_watch_needed = self.roster.is_any_waiting();
+        if stop.is_watching && !is_watch_needed {
+            stop.is_watching = false;
+            stop.look_due = Some(now + LOOK_AGAIN);
+            self.actions.push_back(Action::Unwatch);
+        }
         if stop.look_due.is_some_and(|due| due <= now) {
             stop.look_due = None;
-            self.actions.push_back(Action::WatchStatus(self.roster.supervisors()));
+            let supervisors = self.roster.supervisors();
+            if is_watch_needed {
+                stop.is_watching = true;
+                self.actions.push_back(Action::WatchStatus(supervisors));
+            } else {
+                stop.look_asked = Some(now);
+                self.actions.push_back(Action::ReadStatus(supervisors));
+            }
         }
         let kill_command = stop.at(stop.plan.run) <= now;
         if let Command::Up { pid, is_killed, .. } = &mut self.command
@@ -758,8 +778,7 @@ impl Container {
         let complaints = self.roster.meet(children);
         let Some(stop) = &mut self.stop else { return };
         if let Census::Asked(since) = stop.census {
-            // Where there are thousands to look at, most of the time is left for them.
-            stop.census_pause = QUIET.max(now.saturating_duration_since(since) * 10);
+            stop.census_pause = QUIET.max(now.saturating_duration_since(since) * LEISURE);
         }
         stop.census = if is_birth_near { Census::Old { look: Some(now + BIRTH) } } else { Census::Fresh };
         let (found, elapsed) = (self.roster.len() - before, now.saturating_duration_since(stop.began));
@@ -771,6 +790,21 @@ impl Container {
         }
         for complaint in complaints {
             self.say(Weight::Warning, complaint);
+        }
+    }
+
+    /// What supervisors say of their services.
+    fn seen(&mut self, statuses: Vec<(Pid, Seen)>, now: Instant) {
+        if let Some(stop) = &mut self.stop
+            && let Some(asked) = stop.look_asked.take()
+        {
+            stop.look_due = Some(now + LOOK_AGAIN.max(now.saturating_duration_since(asked) * LEISURE));
+        }
+        for (supervisor, seen) in statuses {
+            if self.roster.note_status(supervisor, seen, now) {
+                // Somebody has told it otherwise in the meantime; the stop prevails.
+                self.ask(Action::Signal(supervisor, Signal::TERM));
+            }
         }
     }
 

@@ -219,6 +219,10 @@ pub enum Action {
     EndAllByFifo,
     /// From now on, say when these supervisors' services are down: [`Event::Statuses`].
     WatchStatus(Vec<Pid>),
+    /// Say whether these supervisors' services are down now: [`Event::Statuses`].
+    ReadStatus(Vec<Pid>),
+    /// No change of anything is to be told any more.
+    Unwatch,
     /// Be hard on late services: [`Event::Pressed`].
     Press(Vec<Late>),
     /// Go before all others where that is allowed: there is a grace to keep.

@@ -29,6 +29,8 @@ pub struct Hands {
     reporter: Reporter,
     failures: FailurePipe,
     publishers: Vec<(Role, Publisher)>,
+    /// What is to be published before any other process can notice that it was not.
+    unpublished: Vec<(Role, Status)>,
     log_pipe: Option<LogPipe>,
     children: Vec<(Pid, Part)>,
     named_strays: Vec<Pid>,
@@ -60,6 +62,7 @@ impl Hands {
             reporter,
             failures,
             publishers,
+            unpublished: Vec::new(),
             log_pipe,
             children: Vec::new(),
             named_strays: Vec::new(),
@@ -71,12 +74,19 @@ impl Hands {
     /// Does one thing; the outcome, if the machine awaits one, is an event.
     pub fn perform(&mut self, action: Action) -> Option<Event> {
         match action {
-            Action::Publish(role, status) => self.publish(role, status),
+            Action::Publish(role, status) => {
+                self.unpublished.retain(|(other, _)| *other != role);
+                self.unpublished.push((role, status));
+            }
             Action::Remember(role, note) => self.remember(role, note),
-            Action::Start(role, script) => return Some(self.start(role, script)),
+            Action::Start(role, script) => {
+                self.publish();
+                return Some(self.start(role, script));
+            }
             Action::RunHook(hook, pid) => return Some(self.run_hook(hook, pid)),
             Action::ReadOrders(role) => return Some(self.read_orders(role)),
             Action::Signal(target, signal) => {
+                self.publish();
                 // A target that is gone needs no signal; the death is on its way to us.
                 let _ =
                     if target.is_group { signal.send_to_group(target.pid) } else { signal.send(target.pid) };
@@ -88,6 +98,7 @@ impl Hands {
             Action::NameStrays => self.name_strays(),
             Action::EndStrays => self.end_strays(),
             Action::CloseLogPipe => {
+                self.publish();
                 let has_unread = self.log_pipe.as_mut().is_some_and(LogPipe::close_writer);
                 return Some(Event::LogPipeClosed { has_unread });
             }
@@ -141,10 +152,14 @@ impl Hands {
         self.reporter.forget();
     }
 
-    fn publish(&mut self, role: Role, status: Status) {
-        for (_, publisher) in self.publishers.iter_mut().filter(|(of, _)| *of == role) {
-            if let Err(failure) = publisher.publish(status) {
-                self.reporter.warn(&failure);
+    /// Publishes what is so now. Before the next signal or start, and before runsv sleeps, is soon
+    /// enough: what nobody could have read in between is not written.
+    pub fn publish(&mut self) {
+        for (role, status) in self.unpublished.drain(..) {
+            for (_, publisher) in self.publishers.iter_mut().filter(|(of, _)| *of == role) {
+                if let Err(failure) = publisher.publish(status) {
+                    self.reporter.warn(&failure);
+                }
             }
         }
     }
@@ -236,6 +251,7 @@ impl Hands {
                 return Event::NoHook(hook);
             }
         }
+        self.publish();
         let argument = pid.map_or_else(String::new, |pid| pid.to_string());
         match self.spawn(Program::new(&path).arg(argument), Part::Hook(byte), false) {
             Ok(child) => Event::HookStarted(hook, child),

@@ -530,9 +530,9 @@ impl Service {
                     actions.push_back(Action::RunHook(Hook::ForCommand(byte), pid));
                 }
                 Step::StopUnlessHooked if is_meant && !self.plan.was_hooked => {
-                    self.signal(self.orders.signal, actions);
                     self.got_term = true;
                     self.publish(actions);
+                    self.signal(self.orders.signal, actions);
                 }
                 Step::SignalUnlessHooked(signal) if is_meant && !self.plan.was_hooked => {
                     self.signal(signal, actions);
