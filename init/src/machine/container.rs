@@ -17,9 +17,6 @@ use super::verdict::{CANNOT_RUN, NOT_FOUND, Reason, exit_code};
 use super::vocabulary::{Action, Child, Event, Job, Kind, Seen, Stage, Weight};
 use super::words::{counted, listed, seconds};
 
-/// How long runsvdir may take to die of a KILL before the stop goes on without it: it starts nothing
-/// any more, but the kernel may take a while to close what it had open.
-const SCANNER_PATIENCE: Duration = Duration::from_millis(3);
 /// How long no service has ended before it is worth reading what each of them does.
 const QUIET: Duration = Duration::from_millis(50);
 /// How long until that is read again.
@@ -97,8 +94,6 @@ enum Phase {
 enum Step {
     /// COMMAND ends first: it may need the services.
     Command,
-    /// runsvdir ends, so that nothing new is started.
-    Scanner { until: Instant },
     /// The services end.
     Services,
 }
@@ -245,7 +240,6 @@ impl Container {
             Phase::Boot(_) | Phase::Serve | Phase::Over(_) => None,
             Phase::Drain(_) => Some(stop.at(plan.drain)),
             Phase::Stop(Step::Command) => Some(stop.at(self.command_share(stop))),
-            Phase::Stop(Step::Scanner { until }) => Some(*until),
             Phase::Stop(Step::Services) | Phase::Flush => {
                 let look = match stop.census {
                     Census::Old { look } => look,
@@ -291,11 +285,7 @@ impl Container {
                 self.end_command();
                 let stop = self.stop.as_ref()?;
                 let is_over = !self.is_command_up() || stop.at(self.command_share(stop)) <= now;
-                is_over.then(|| self.end_scanner(now))
-            }
-            Phase::Stop(Step::Scanner { until }) => {
-                let is_over = self.scanner.pid().is_none() || *until <= now;
-                is_over.then_some(Phase::Stop(Step::Services))
+                is_over.then(|| self.end_scanner())
             }
             Phase::Stop(Step::Services) | Phase::Flush if self.is_grace_spent(now) => {
                 Some(Phase::Sweep { kill_at: now, is_killing: false })
@@ -410,12 +400,15 @@ impl Container {
         }
     }
 
-    fn end_scanner(&mut self, now: Instant) -> Phase {
-        // It has nothing to save, and may be stopped or deaf: KILL is as good as TERM, and sure.
+    /// So that nothing new is started. Whatever it was about to start is its child already: the
+    /// kernel makes no child for a process with a KILL pending.
+    fn end_scanner(&mut self) -> Phase {
+        // It has nothing to save, and may be stopped or deaf: KILL is as good as TERM, and sure. The
+        // kernel may take a while to close what it had open; nothing has to wait for that.
         if let Some(pid) = self.scanner.pid() {
             self.ask(Action::Signal(pid, Signal::KILL));
         }
-        Phase::Stop(Step::Scanner { until: now + SCANNER_PATIENCE.min(self.setup.grace / 20) })
+        Phase::Stop(Step::Services)
     }
 
     fn stop_services(&mut self, now: Instant) {
@@ -699,8 +692,9 @@ impl Container {
         } else if self.scanner.pid() == Some(pid) {
             self.scanner.ended();
             if let Some(stop) = self.stop.as_mut().filter(|stop| stop.census != Census::Unknown) {
-                // It took its time to die; only now its children are init's.
-                stop.census = Census::Old { look: Some(now) };
+                // Only now its children are init's, most of which are known.
+                let is_any_known = !self.roster.is_empty();
+                stop.census = Census::Old { look: is_any_known.then(|| now + stop.census_pause) };
             }
             if self.is_serving() {
                 let why = why.map_or(ending.to_string(), |why| phrase(why).to_owned());
