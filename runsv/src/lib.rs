@@ -13,12 +13,19 @@ pub mod machine;
 mod open;
 pub mod supervise;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use unix::failure::{words, write_line};
-use unix::{Failure, Reporter};
+use unix::{Failure, Poller, Reporter};
+
+pub use inbox::CAUGHT;
+
+/// Stands in the program's file: two programs with the same mark were built from the same sources,
+/// so that who contains this crate need not execute the program.
+pub const MARK: &str = env!("RUNSV_MARK");
 
 /// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
 const TROUBLE: u8 = 111;
@@ -26,7 +33,7 @@ const TROUBLE: u8 = 111;
 /// Used wrongly (RSV-1).
 const USAGE: u8 = 1;
 
-/// The whole program: its exit code.
+/// The program: its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     unix::manners::restore_inherited_dispositions();
     let mut args = args.into_iter();
@@ -35,8 +42,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         write_line(words(["usage: ".as_ref(), &name, " dir\n".as_ref()]).as_encoded_bytes());
         return ExitCode::from(USAGE);
     };
-    let reporter = Reporter::new(words(["runsv ".as_ref(), &dir]));
-    match open::open(&dir) {
+    keep(&dir, Poller::new(&CAUGHT))
+}
+
+/// Keeps the service directory `dir`: the program but for its command line. The poller is to hear
+/// [`CAUGHT`].
+pub fn keep(dir: &OsStr, poller: io::Result<Poller>) -> ExitCode {
+    let reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
+    match open::open(dir, poller) {
         Ok(open::Opened::Ready(mut parts)) => {
             unix::manners::release_startup_memory();
             supervise::supervise(&mut parts);

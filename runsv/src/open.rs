@@ -1,6 +1,7 @@
 //! Hands: opens a service directory, in the order others rely on (LAY-7).
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use unix::{Errno, Failure, Now, Pid, Poller, Reporter, Signal};
 
 use crate::Opening;
 use crate::hands::{Hands, LogPipe, is_there};
-use crate::inbox::{CAUGHT, Inbox};
+use crate::inbox::Inbox;
 use crate::machine::{Role, Supervisor};
 
 /// How often a log service's lock that somebody else holds is tried (DEV-7): locks have no events.
@@ -76,9 +77,9 @@ impl Site {
 }
 
 /// Opens the service directory `dir`.
-pub fn open(dir: &OsStr) -> Opening<Opened> {
+pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
     let mut reporter = Reporter::new(unix::failure::words(["runsv ".as_ref(), dir]));
-    let mut poller = Poller::new(&CAUGHT).map_err(Failure::of_io("unable to create selfpipe"))?;
+    let mut poller = poller.map_err(Failure::of_io("unable to create selfpipe"))?;
     let failures = FailurePipe::new().map_err(Failure::of("unable to create selfpipe"))?;
     nix::unistd::chdir(dir).map_err(Failure::of("unable to change to directory"))?;
     // What a service forks and abandons stays its own. Without this it is reaped elsewhere, as with

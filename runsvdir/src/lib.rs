@@ -17,6 +17,7 @@ use unix::{Reporter, manners};
 use crate::supervise::{End, Supervision};
 
 pub mod arguments;
+mod built_in;
 pub mod rescan;
 pub mod rolling_log;
 pub mod roster;
@@ -47,12 +48,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let who = words(["runsvdir ".as_ref(), wishes.directory.as_os_str()]);
     let supervision = Supervision::new(wishes, Reporter::new(&who));
     manners::release_startup_memory();
-    match supervision.map(|mut supervision| supervision.run()) {
-        Ok(End::Leave) => ExitCode::SUCCESS,
-        Ok(End::Hangup) => HANGUP.into(),
+    let mut supervision = match supervision {
+        Ok(supervision) => supervision,
         Err(failure) => {
             Reporter::new(who).fatal(&failure);
-            FATAL.into()
+            return FATAL.into();
+        }
+    };
+    match supervision.run() {
+        End::Leave => ExitCode::SUCCESS,
+        End::Hangup => HANGUP.into(),
+        End::Become(offspring) => {
+            let poller = supervision.close();
+            offspring.go_on(poller)
         }
     }
 }

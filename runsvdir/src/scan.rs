@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
+use std::mem::forget;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -46,6 +47,13 @@ impl Directory {
         let outside = nix::fcntl::open(".", flags, Mode::empty())
             .map_err(Failure::of("unable to open current directory"))?;
         Ok(Self { path, outside, is_inside: false })
+    }
+
+    /// Closes what it holds open, and nothing else.
+    pub fn close(self) {
+        let Self { path, outside, is_inside: _ } = self;
+        drop(outside);
+        forget(path);
     }
 
     /// Makes it the working directory, for a moment: names are looked up, and runsvs are started,

@@ -1,17 +1,22 @@
 //! Hands: to start a runsv, unless somebody else's has the service.
 
 use std::collections::HashMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
+use std::mem::forget;
 use std::path::Path;
+use std::process::ExitCode;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::resource::{Resource, getrlimit};
 use unix::failure::words;
+use unix::fork::{Copier, Side};
 use unix::phrase::errno_of;
+use unix::signal::{self, SignalSet};
 use unix::spawn::{FailurePipe, Program, beside_or_along_path, c_string};
 use unix::{Errno, Failure, Pid, Poller, Signal};
 
+use crate::built_in::BuiltIn;
 use crate::roster::{Attempt, Identity};
 
 /// All that runsvdir catches; runsv inherits none of it (RSD-19).
@@ -22,10 +27,38 @@ const RUNSV: &str = "runsv";
 /// Starts runsvs.
 pub struct Starter {
     candidates: Vec<CString>,
+    copier: Option<Copier>,
+    built_in: BuiltIn,
     has_sessions: bool,
     failures: FailurePipe,
     occupants: HashMap<Identity, Occupant>,
     next_token: usize,
+}
+
+/// Where a start has led to.
+pub enum Start {
+    /// This process has made the attempt.
+    Here(Attempt),
+    /// This process is what was started.
+    There(Offspring),
+}
+
+/// This process is a copy of runsvdir, about to go on as `runsv NAME`.
+pub struct Offspring {
+    name: OsString,
+    mask: SignalSet,
+}
+
+impl Offspring {
+    /// Is runsv, as if it had been executed, with what is left of runsvdir.
+    pub fn go_on(self, poller: Poller) -> ExitCode {
+        for signal in CAUGHT.iter().filter(|signal| !runsv::CAUGHT.contains(signal)) {
+            signal::set_default(*signal);
+        }
+        // What both catch stays blocked until it is heard.
+        self.mask.without(&CAUGHT).with(&runsv::CAUGHT).set_as_mask();
+        runsv::keep(&self.name, poller.in_copy(&runsv::CAUGHT))
+    }
 }
 
 /// A runsv that is not ours, known by the end it keeps open of the FIFO that tells it is there.
@@ -40,23 +73,53 @@ impl Starter {
     pub fn new(has_sessions: bool, first_token: usize) -> Result<Self, Failure> {
         let failures = FailurePipe::new().map_err(Failure::of("unable to create pipe"))?;
         let candidates = beside_or_along_path(RUNSV);
-        let (occupants, next_token) = (HashMap::new(), first_token);
-        Ok(Self { candidates, has_sessions, failures, occupants, next_token })
+        Ok(Self {
+            candidates,
+            copier: Copier::new(),
+            built_in: BuiltIn::default(),
+            has_sessions,
+            failures,
+            occupants: HashMap::new(),
+            next_token: first_token,
+        })
     }
 
     /// Starts `runsv NAME` in the working directory, which is the services directory.
-    pub fn attempt(&mut self, identity: Identity, name: &OsStr, poller: &Poller) -> Result<Attempt, Failure> {
+    ///
+    /// Where that is the program whose code is part of this one, this process is copied; else it is
+    /// executed.
+    pub fn attempt(&mut self, identity: Identity, name: &OsStr, poller: &Poller) -> Result<Start, Failure> {
         self.forget(identity, poller);
         if let Some(ok) = occupied(Path::new(name)) {
-            return Ok(Attempt::Occupied { is_watched: self.watch(identity, ok, poller) });
+            return Ok(Start::Here(Attempt::Occupied { is_watched: self.watch(identity, ok, poller) }));
+        }
+        let text = || words([OsStr::new("unable to fork for "), name]);
+        if self.built_in.is_first_of(&self.candidates)
+            && let Some(copier) = &self.copier
+        {
+            return match copier.copy(self.has_sessions) {
+                Ok(Side::Original(pid)) => Ok(Start::Here(Attempt::Started(pid))),
+                Ok(Side::Copy(mask)) => {
+                    // The kernel has been asked before whether it can do this.
+                    let _ = copier.disguise(&[OsStr::new(RUNSV), name]);
+                    Ok(Start::There(Offspring { name: name.to_owned(), mask }))
+                }
+                Err(why) => Err(Failure::new(text(), why)),
+            };
         }
         let program = Program::first_of(self.candidates.clone(), c_string(RUNSV))
             .arg(name)
             .default_signals(&CAUGHT)
             .failures(&self.failures);
         let program = if self.has_sessions { program.own_session() } else { program };
-        let text = || words([OsStr::new("unable to fork for "), name]);
-        program.spawn().map(Attempt::Started).map_err(|why| Failure::new(text(), why))
+        program.spawn().map(Attempt::Started).map(Start::Here).map_err(|why| Failure::new(text(), why))
+    }
+
+    /// Closes what it holds open, and nothing else.
+    pub fn close(self) {
+        let Self { candidates, copier, built_in, has_sessions: _, failures, occupants, next_token: _ } = self;
+        drop((failures, occupants));
+        forget((candidates, copier, built_in));
     }
 
     /// The services whose occupants, among these tokens, have gone.

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::mem::forget;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
@@ -11,9 +12,9 @@ use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
 
 use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
-use crate::roster::{Action, Attempt, Completeness, Roster};
+use crate::roster::{Action, Attempt, Completeness, Identity, Roster};
 use crate::scan::{Directory, completeness, completeness_while_made};
-use crate::start::{CAUGHT, Starter, could_not_start};
+use crate::start::{CAUGHT, Offspring, Start, Starter, could_not_start};
 use crate::watch::Watch;
 
 const CHANGES: usize = 0;
@@ -34,12 +35,13 @@ pub struct Wishes {
 }
 
 /// How the program is to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     /// Everything that runs stays.
     Leave,
     /// Every runsv was asked to leave.
     Hangup,
+    /// This is a copy of the program, which goes on as a runsv.
+    Become(Offspring),
 }
 
 /// All of the program.
@@ -99,11 +101,27 @@ impl Supervision {
             self.roster.settle(Instant::now());
             for _ in 0..ACTIONS_PER_TURN {
                 let Some(action) = self.roster.next_action() else { break };
-                self.perform(action);
+                if let Some(copy) = self.perform(action) {
+                    return End::Become(copy);
+                }
             }
             self.directory.leave();
             self.roll_log();
         }
+    }
+
+    /// For a copy that goes on as a runsv: closes what is open, as executing it would have done, but
+    /// for the poller. The memory stays as it is, shared with the original: to give it back would
+    /// mean to write to it.
+    pub fn close(self) -> Poller {
+        let Self { poller, roster, rescan, directory, watch, starter, log, reporter, has_unread_log: _ } =
+            self;
+        drop(log);
+        directory.close();
+        watch.close();
+        starter.close();
+        forget((roster, rescan, reporter));
+        poller
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -141,7 +159,7 @@ impl Supervision {
         }
         for identity in told.making {
             if let Some(name) = self.roster.name_of(identity).map(OsStr::to_owned) {
-                self.perform(Action::Attend(identity, name));
+                self.attend(identity, &name);
             }
         }
     }
@@ -196,26 +214,24 @@ impl Supervision {
         }
     }
 
-    fn perform(&mut self, action: Action) {
+    /// Does one thing. Who comes back with a copy is one.
+    fn perform(&mut self, action: Action) -> Option<Offspring> {
         match action {
             Action::Inspect(identity, name) => {
                 let found = if self.enter() { completeness(&name) } else { Completeness::default() };
                 self.roster.inspected(identity, found, Instant::now());
             }
-            Action::Attend(identity, name) => {
-                if self.enter() {
-                    self.watch.making(identity, &name);
-                    self.roster.inspected(identity, completeness_while_made(&name), Instant::now());
-                }
-            }
+            Action::Attend(identity, name) => self.attend(identity, &name),
             Action::Start(identity, name) => {
-                let attempt = if self.enter() {
-                    self.starter.attempt(identity, &name, &self.poller).unwrap_or_else(|failure| {
+                let attempt = match self.enter().then(|| self.starter.attempt(identity, &name, &self.poller))
+                {
+                    Some(Ok(Start::Here(attempt))) => attempt,
+                    Some(Ok(Start::There(copy))) => return Some(copy),
+                    Some(Err(failure)) => {
                         self.reporter.warn(&failure);
                         Attempt::NoProcess
-                    })
-                } else {
-                    Attempt::NoProcess
+                    }
+                    None => Attempt::NoProcess,
                 };
                 self.roster.attempted(identity, attempt, Instant::now());
             }
@@ -230,6 +246,14 @@ impl Supervision {
             Action::Warn(name, why) => {
                 self.reporter.warn(&Failure::new(words([OsStr::new("unable to stat "), &name]), why));
             }
+        }
+        None
+    }
+
+    fn attend(&mut self, identity: Identity, name: &OsStr) {
+        if self.enter() {
+            self.watch.making(identity, name);
+            self.roster.inspected(identity, completeness_while_made(name), Instant::now());
         }
     }
 

@@ -9,6 +9,7 @@
 
 pub mod clock;
 pub mod failure;
+pub mod fork;
 pub mod lease;
 pub mod manners;
 pub mod phrase;
@@ -17,6 +18,7 @@ pub mod priority;
 pub mod proc;
 pub mod reap;
 pub mod replace;
+pub mod search;
 pub mod signal;
 pub mod spawn;
 pub mod title;

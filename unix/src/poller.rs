@@ -1,11 +1,14 @@
 //! The one way our programs wait: for descriptors and signals, until a deadline.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
+use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use nix::errno::Errno;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::signal::{Signal, SignalSet};
@@ -20,6 +23,9 @@ pub struct Poller {
     poll: Poll,
     events: Events,
     signals: Signals,
+    /// Where a signal's handler writes to, and where that is read: the pair that `signals` has made
+    /// for itself.
+    pair: [RawFd; 2],
 }
 
 /// What a wait brought.
@@ -35,10 +41,31 @@ impl Poller {
     /// Starts to catch `signals`, which are also unblocked, whatever was inherited.
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
         let poll = Poll::new()?;
+        let pair = next_pair()?;
         let mut caught = Signals::new(signals.iter().map(|signal| signal.0))?;
         poll.registry().register(&mut caught, SIGNALS, Interest::READABLE)?;
         SignalSet::of(signals).unblock();
-        Ok(Self { poll, events: Events::with_capacity(16), signals: caught })
+        Ok(Self { poll, events: Events::with_capacity(16), signals: caught, pair })
+    }
+
+    /// In a copy of the process that made this (see [`crate::fork`]): waits for itself from now on,
+    /// and for none of the descriptors that the original waits for. `signals` are those, of the ones
+    /// that are caught, that are to be heard and unblocked; what the original did not hear yet is not
+    /// for the copy.
+    ///
+    /// Everything stays where it is in memory, which the copy then goes on to share.
+    pub fn in_copy(mut self, signals: &[Signal]) -> io::Result<Self> {
+        self.poll = Poll::new()?;
+        let kind = (AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
+        let (one, other) = socketpair(kind.0, kind.1, None, kind.2)?;
+        for (fresh, place) in [one, other].into_iter().zip(self.pair) {
+            put_in_place(&fresh, place)?;
+        }
+        self.signals.pending().for_each(drop);
+        let reader = self.pair[0];
+        self.poll.registry().register(&mut SourceFd(&reader), SIGNALS, Interest::READABLE)?;
+        SignalSet::of(signals).unblock();
+        Ok(self)
     }
 
     /// Wakes for `descriptor` from now on; whatever is ready already counts as new.
@@ -68,4 +95,18 @@ impl Poller {
         }
         wakeup
     }
+}
+
+/// Where the next pair of sockets will be, its reader first: the kernel gives the lowest free numbers.
+fn next_pair() -> io::Result<[RawFd; 2]> {
+    let (one, other) = UnixStream::pair()?;
+    Ok([one.as_raw_fd(), other.as_raw_fd()])
+}
+
+/// Closes what is open under this number, and opens the fresh one there.
+fn put_in_place(fresh: &OwnedFd, place: RawFd) -> io::Result<()> {
+    // SAFETY: dup3 has no memory arguments. Whoever owns the number goes on to own it, and finds a
+    // socket there as before.
+    Errno::result(unsafe { libc::dup3(fresh.as_raw_fd(), place, libc::O_CLOEXEC) })?;
+    Ok(())
 }

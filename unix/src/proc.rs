@@ -21,6 +21,13 @@ pub struct Stat {
     pub session: Pid,
 }
 
+/// The fields of /proc/PID/stat behind the program's name, from the third, the state, on.
+pub(crate) fn stat_fields(pid: Pid) -> Option<Vec<String>> {
+    let line = String::from_utf8_lossy(&read(pid, "stat")?).into_owned();
+    let (_, fields) = line.rsplit_once(')')?;
+    Some(fields.split_whitespace().map(ToOwned::to_owned).collect())
+}
+
 /// Looks one process up.
 pub fn stat(pid: Pid) -> Option<Stat> {
     parse_stat(&String::from_utf8_lossy(&read(pid, "stat")?))

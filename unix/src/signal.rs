@@ -168,6 +168,18 @@ impl SignalSet {
         self
     }
 
+    /// This set with these signals, too.
+    #[must_use]
+    pub fn with(mut self, signals: &[Signal]) -> Self {
+        for signal in signals {
+            // SAFETY: changes a set that is initialised.
+            unsafe {
+                libc::sigaddset(&raw mut self.0, signal.0);
+            }
+        }
+        self
+    }
+
     /// Whether `signal` is a member.
     pub fn contains(&self, signal: Signal) -> bool {
         // SAFETY: reads a set that is initialised.

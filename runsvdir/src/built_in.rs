@@ -1,0 +1,53 @@
+//! Hands: whether the runsv that would be executed is the one that is built into this program.
+
+use std::ffi::{CString, OsStr};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use fs_err as fs;
+use nix::unistd::{AccessFlags, access};
+use unix::search::contains;
+
+/// What was found out about a file, for as long as it is the same file.
+#[derive(Default)]
+pub struct BuiltIn {
+    known: Option<(Version, bool)>,
+}
+
+/// Tells a file from another one in its place, and from itself after a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Version {
+    device: u64,
+    inode: u64,
+    size: u64,
+    changed: (i64, i64),
+}
+
+impl BuiltIn {
+    /// Whether the first of these files that exists may be executed, and is `runsv` built from the
+    /// same sources as this program.
+    pub fn is_first_of(&mut self, candidates: &[CString]) -> bool {
+        let found = candidates.iter().find_map(|path| {
+            let path = Path::new(OsStr::from_bytes(path.to_bytes()));
+            Some((path, fs::metadata(path).ok()?))
+        });
+        let Some((path, about)) = found else { return false };
+        let version = Version {
+            device: about.dev(),
+            inode: about.ino(),
+            size: about.len(),
+            changed: (about.ctime(), about.ctime_nsec()),
+        };
+        if let Some((known, answer)) = self.known
+            && known == version
+        {
+            return answer;
+        }
+        let answer = about.is_file()
+            && access(path, AccessFlags::X_OK).is_ok()
+            && fs::read(path).is_ok_and(|program| contains(&program, runsv::MARK.as_bytes()));
+        self.known = Some((version, answer));
+        answer
+    }
+}
