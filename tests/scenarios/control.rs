@@ -97,7 +97,7 @@ fn u_on_a_running_service_only_allows_its_restarts(suite: &Suite) {
 }
 
 /// Reports each signal it gets, and says when it can.
-fn reporter(file: &str) -> String {
+pub fn reporter(file: &str) -> String {
     format!(
         "for s in HUP ALRM INT QUIT USR1 USR2 TERM CONT; do trap \"echo $s >>{file}\" $s; done
         echo >ready; sleep 1000 & while :; do wait; done"
@@ -146,7 +146,7 @@ fn k_kills_and_the_service_restarts(suite: &Suite) {
     assert!(!is_alive(pid));
 }
 
-fn is_stopped(pid: u32) -> bool {
+pub fn is_stopped(pid: u32) -> bool {
     Process::find(pid).is_some_and(|process| process.state == 'T')
 }
 

@@ -9,6 +9,7 @@ mod divergences;
 mod docker;
 mod ending;
 mod environment;
+mod foreign;
 mod harness;
 mod hooks;
 mod init;

@@ -2,6 +2,7 @@
 
 use tests::{runsvdir_pairs, sv_pairs};
 
+use crate::foreign::{ansible_commands_a_service, ansible_reads_every_state};
 use crate::runsvdir::{
     a_dangling_link_is_warned_about, a_dead_runsv_is_restarted, a_link_to_a_directory_is_a_service,
     a_new_directory_is_started, a_removed_directory_is_stopped, a_renamed_directory_keeps_its_runsv,
@@ -13,9 +14,16 @@ use crate::runsvdir::{
     the_log_shows_the_last_of_what_is_said, without_option_p_everything_shares_a_group,
 };
 use crate::sv_lines::{
-    a_finishing_service_is_told, a_missing_runsv_is_told, a_missing_runsv_is_what_exit_wants,
-    a_running_service_is_told, a_service_that_is_down_is_told, every_flag_is_told,
-    the_log_follows_on_the_same_line,
+    a_command_prints_nothing_by_itself, a_finishing_service_is_told, a_log_whose_runsv_is_gone_is_told,
+    a_missing_runsv_is_told, a_missing_runsv_is_what_exit_wants, a_running_service_is_told,
+    a_service_that_is_down_is_told, a_service_that_rests_wants_up, a_wanted_exit_looks_like_a_wanted_down,
+    every_flag_is_told, normally_follows_the_file_as_it_is_now, only_status_shows_the_log,
+    rights_are_missed_one_by_one, the_log_follows_on_the_same_line,
+};
+use crate::sv_lsb::{
+    a_timeout_is_1, commands_that_fail_are_1, commands_that_work_are_0, status_of_a_finishing_service_is_0,
+    status_of_a_running_service_is_0, status_of_a_service_that_is_down_is_3, status_that_cannot_be_read_is_4,
+    status_without_runsv_is_1,
 };
 use crate::sv_waiting::{
     a_check_that_cannot_be_looked_at_does_not_pass, a_failure_does_not_keep_the_others_from_being_waited_for,
@@ -34,6 +42,7 @@ use crate::sv_waiting::{
     the_limit_is_seven_seconds, try_restart_leaves_down_what_is_down, try_restart_restarts_what_runs,
     up_with_v_on_a_running_service_is_ok_at_once, w_beats_svwait,
 };
+use crate::sv_words::a_log_can_be_addressed;
 
 sv_pairs! {
     a_running_service_is_told,
@@ -81,6 +90,24 @@ sv_pairs! {
     a_check_that_cannot_be_looked_at_does_not_pass,
     the_check_is_asked_again_and_again,
     up_with_v_on_a_running_service_is_ok_at_once,
+    a_service_that_rests_wants_up,
+    normally_follows_the_file_as_it_is_now,
+    a_wanted_exit_looks_like_a_wanted_down,
+    only_status_shows_the_log,
+    a_log_whose_runsv_is_gone_is_told,
+    a_command_prints_nothing_by_itself,
+    rights_are_missed_one_by_one,
+    status_of_a_running_service_is_0,
+    status_of_a_finishing_service_is_0,
+    status_of_a_service_that_is_down_is_3,
+    status_without_runsv_is_1,
+    status_that_cannot_be_read_is_4,
+    commands_that_work_are_0,
+    commands_that_fail_are_1,
+    a_timeout_is_1,
+    a_log_can_be_addressed,
+    ansible_reads_every_state,
+    ansible_commands_a_service,
 }
 
 runsvdir_pairs! {

@@ -61,7 +61,7 @@ pub fn a_service_that_is_down_is_told(suite: &Suite) {
 }
 
 /// SV-24, RSV-45.
-fn a_service_that_rests_wants_up(suite: &Suite) {
+pub fn a_service_that_rests_wants_up(suite: &Suite) {
     let web =
         suite.service("web").run("exec sleep 1000").control('u', "echo >>asked; sleep 1000").supervised();
     web.eventually_has("asked");
@@ -98,7 +98,7 @@ pub fn a_finishing_service_is_told(suite: &Suite) {
 }
 
 /// LAY-1, SV-21.
-fn normally_follows_the_file_as_it_is_now(suite: &Suite) {
+pub fn normally_follows_the_file_as_it_is_now(suite: &Suite) {
     let web = sleeping(suite);
     web.write("down", "");
     web.sv("status").says("run: web: (pid N) Ns, normally down\n", 0);
@@ -108,7 +108,7 @@ fn normally_follows_the_file_as_it_is_now(suite: &Suite) {
 }
 
 /// SV-23.
-fn a_wanted_exit_looks_like_a_wanted_down(suite: &Suite) {
+pub fn a_wanted_exit_looks_like_a_wanted_down(suite: &Suite) {
     let web = suite.service("web").run("exit 0").finish("exec sleep 1000").supervised();
     web.eventually_finishes();
     web.control("x");
@@ -131,7 +131,7 @@ pub fn the_log_follows_on_the_same_line(suite: &Suite) {
 }
 
 /// SV-22.
-fn only_status_shows_the_log(suite: &Suite) {
+pub fn only_status_shows_the_log(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
@@ -140,7 +140,7 @@ fn only_status_shows_the_log(suite: &Suite) {
 }
 
 /// SV-25.
-fn a_log_whose_runsv_is_gone_is_told(suite: &Suite) {
+pub fn a_log_whose_runsv_is_gone_is_told(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     fs::remove_file(web.path("log/supervise/ok")).unwrap();
@@ -269,7 +269,7 @@ pub fn a_missing_runsv_is_what_exit_wants(suite: &Suite) {
 }
 
 /// SV-43, LAY-4, TST-7.
-fn rights_are_missed_one_by_one(suite: &Suite) {
+pub fn rights_are_missed_one_by_one(suite: &Suite) {
     let web = sleeping(suite);
     let asks = |word: &str, text: &str, code: i32| {
         web.tree().command("sv").args([word, "web"]).as_nobody().output().says(text, code);
@@ -333,7 +333,7 @@ fn a_down_that_cannot_be_looked_at_is_warned_about(suite: &Suite) {
 }
 
 /// SV-32.
-fn a_command_prints_nothing_by_itself(suite: &Suite) {
+pub fn a_command_prints_nothing_by_itself(suite: &Suite) {
     let web = sleeping(suite);
     for command in ["down", "up", "pause", "cont", "hup", "term", "once", "2", "exit"] {
         web.sv(command).says("", 0);

@@ -58,14 +58,14 @@ fn words_that_start_with_s_must_be_whole(suite: &Suite) {
 }
 
 /// SV-62.
-fn status_of_a_running_service_is_0(suite: &Suite) {
+pub fn status_of_a_running_service_is_0(suite: &Suite) {
     let tree = tree(suite);
     let _ssh = tree.service("ssh").run("exec sleep 1000").running();
     ssh(&tree, "status").says("run: ssh: (pid N) Ns\n", 0);
 }
 
 /// SV-62.
-fn status_of_a_finishing_service_is_0(suite: &Suite) {
+pub fn status_of_a_finishing_service_is_0(suite: &Suite) {
     let tree = tree(suite);
     let service = tree.service("ssh").run("exit 0").finish("exec sleep 1000").supervised();
     service.eventually_finishes();
@@ -73,7 +73,7 @@ fn status_of_a_finishing_service_is_0(suite: &Suite) {
 }
 
 /// SV-62, 6.8.
-fn status_of_a_service_that_is_down_is_3(suite: &Suite) {
+pub fn status_of_a_service_that_is_down_is_3(suite: &Suite) {
     let tree = tree(suite);
     let service = tree.service("ssh").run("exec sleep 1000").running();
     service.control("d");
@@ -82,7 +82,7 @@ fn status_of_a_service_that_is_down_is_3(suite: &Suite) {
 }
 
 /// SV-62, QRK-9.
-fn status_without_runsv_is_1(suite: &Suite) {
+pub fn status_without_runsv_is_1(suite: &Suite) {
     let tree = tree(suite);
     let text = "fail: ssh: unable to change to service directory: file does not exist\n";
     ssh(&tree, "status").says(text, 1);
@@ -93,7 +93,7 @@ fn status_without_runsv_is_1(suite: &Suite) {
 }
 
 /// SV-62.
-fn status_that_cannot_be_read_is_4(suite: &Suite) {
+pub fn status_that_cannot_be_read_is_4(suite: &Suite) {
     let tree = tree(suite);
     let service = tree.service("ssh").run("exec sleep 1000").running();
     service.write("supervise/status", "short");
@@ -103,7 +103,7 @@ fn status_that_cannot_be_read_is_4(suite: &Suite) {
 }
 
 /// SV-61, SV-62.
-fn commands_that_work_are_0(suite: &Suite) {
+pub fn commands_that_work_are_0(suite: &Suite) {
     let tree = tree(suite);
     let run = "trap '' HUP; echo >ready; exec sleep 1000";
     let service = tree.service("ssh").run(run).check("test -e ready").down().supervised();
@@ -117,7 +117,7 @@ fn commands_that_work_are_0(suite: &Suite) {
 }
 
 /// SV-62.
-fn commands_that_fail_are_1(suite: &Suite) {
+pub fn commands_that_fail_are_1(suite: &Suite) {
     let tree = tree(suite);
     let text = "fail: ssh: unable to change to service directory: file does not exist\n";
     for word in ["start", "up", "force-stop"] {
@@ -126,7 +126,7 @@ fn commands_that_fail_are_1(suite: &Suite) {
 }
 
 /// SV-62.
-fn a_timeout_is_1(suite: &Suite) {
+pub fn a_timeout_is_1(suite: &Suite) {
     let tree = tree(suite);
     let service = tree.service("ssh").run(IGNORES_TERM).running();
     service.eventually_has("ready");

@@ -150,7 +150,7 @@ pub fn try_restart_restarts_what_runs(suite: &Suite) {
 
 /// SV-4, SV-35, 6.8.
 pub fn reload_and_other_signals_are_not_waited_for(suite: &Suite) {
-    let run = "for s in HUP ALRM INT USR1 USR2; do trap \"echo $s >>got\" $s; done
+    let run = "for s in HUP ALRM INT QUIT USR1 USR2; do trap \"echo $s >>got\" $s; done
         echo >ready; sleep 1000 & while :; do wait; done";
     let web = suite.service("web").run(run).check("exit 1").running();
     web.eventually_has("ready");
@@ -160,6 +160,7 @@ pub fn reload_and_other_signals_are_not_waited_for(suite: &Suite) {
         ("-v hup", "HUP"),
         ("-v alarm", "ALRM"),
         ("-v interrupt", "INT"),
+        ("-v quit", "QUIT"),
         ("-v 1", "USR1"),
         ("-w 5 2", "USR2"),
     ];

@@ -267,7 +267,7 @@ fn names_are_printed_as_typed(suite: &Suite) {
 }
 
 /// SV-13.
-fn a_log_can_be_addressed(suite: &Suite) {
+pub fn a_log_can_be_addressed(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     web.tree().sv("status web/log").says("run: web/log: (pid N) Ns\n", 0);
