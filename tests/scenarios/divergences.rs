@@ -4,7 +4,7 @@
 /// What ours does.
 mod ours {
     use std::time::Duration;
-    use tests::calm::Crowd;
+    use tests::calm::{Crowd, Stopwatch};
 
     use fs_err as fs;
     use nix::sys::signal::Signal;
@@ -99,6 +99,7 @@ mod ours {
     /// RSD-13: it acts at once, also while it is starting services.
     #[test]
     fn dev_3_a_signal_is_acted_upon_at_once() {
+        let _calm = Stopwatch::start();
         for (signal, code) in [(Signal::SIGTERM, 0), (Signal::SIGHUP, 111)].repeat(2) {
             let (tree, runsvdir) = super::in_the_middle_of_the_start(Suite::ours());
             runsvdir.signal(signal);
