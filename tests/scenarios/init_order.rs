@@ -24,6 +24,8 @@ fn order_of(tree: &Tree, services: &[Service]) -> (Vec<String>, Output) {
     let container = begun(tree, PATIENT);
     for service in services {
         service.eventually_has("ready");
+        // It may be ready before its record is written, and init goes by that.
+        service.eventually_runs();
     }
     let end = stopped_in_order(&container);
     let order = fs_err::read_to_string(tree.root().join("order")).expect("an order");
