@@ -10,6 +10,7 @@ mod inbox;
 mod machine;
 
 use std::ffi::OsString;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -46,7 +47,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let Options { directory, hooks, command, loudness, .. } = options;
     let kept = Hands::new(directory, hooks, command, loudness, caught)
-        .and_then(|hands| Ok((hands, inbox?)))
+        .and_then(|hands| Ok((ManuallyDrop::new(hands), ManuallyDrop::new(inbox?))))
+        // Neither is put away at the end: to close what tells of changes takes the kernel seconds on a
+        // busy machine, and until that is done a KILL would find init there. The exit closes it, too.
         .map(|(mut hands, mut inbox)| keep(&mut Container::new(setup), &mut hands, &mut inbox));
     match kept {
         Ok(code) => ExitCode::from(code),

@@ -147,15 +147,12 @@ fn a_third_request_kills_at_once() {
     let deaf = tree.service("deaf").run(crate::IGNORES_TERM).made();
     let container = begun(&tree, PATIENT);
     deaf.eventually_has("ready");
-    let start = Instant::now();
     container.signal(Signal::SIGTERM);
     container.eventually_says("init: TERM: stopping");
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        // Two of the same sort that wait for delivery are one.
-        container.signal(signal);
-    }
-    let end = container.finished();
-    assert!(start.elapsed() < Duration::from_secs(10), "that took {:?}", start.elapsed());
+    // Two of the same sort that wait for delivery are one.
+    container.signal(Signal::SIGINT);
+    // Without them it would be killed after twenty-one seconds.
+    let end = container.stopped_within(Duration::from_secs(15));
     assert_eq!(end.code(), Some(99), "{}", end.stderr);
     said(&end, "asked three times to stop");
 }
@@ -182,9 +179,11 @@ fn the_names_of_the_late_are_said_each_second() {
     let container = begun(&tree, PATIENT);
     slow.eventually_has("ready");
     quick.eventually_runs();
+    let start = Instant::now();
     let end = stopped_in_order(&container);
-    let late: Vec<&str> = end.stderr.lines().filter(|line| line.ends_with(" waiting for slow")).collect();
-    assert!((2..=4).contains(&late.len()), "{}", end.stderr);
+    let most = start.elapsed().as_secs() + 1;
+    let late = end.stderr.lines().filter(|line| line.ends_with(" waiting for slow")).count();
+    assert!(late >= 2 && late as u64 <= most, "{}", end.stderr);
     assert!(!end.stderr.contains("waiting for quick"), "{}", end.stderr);
 }
 

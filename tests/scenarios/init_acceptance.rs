@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
@@ -14,7 +14,7 @@ use tests::wait::eventually_same;
 use tests::{Service, Suite, Tree, eventually};
 
 use crate::IGNORES_TERM;
-use crate::init::{PATIENT, begun, ended_in_order, said, saves_for, stopped_in_order};
+use crate::init::{PATIENT, WAITS_ALONE, begun, ended_in_order, said, saves_for, stopped_in_order};
 
 /// How often something is repeated that must never fail: a few times, or what the variable says.
 fn rounds(variable: &str, few: usize) -> usize {
@@ -75,15 +75,13 @@ fn a2_twenty_services_that_need_two_seconds_stop_together() {
     for service in &services {
         service.eventually_has("ready");
     }
-    let start = Instant::now();
-    stopped_in_order(&container);
-    let took = start.elapsed();
+    container.signal(Signal::SIGTERM);
+    // Two seconds and a half on a machine that has nothing else to do; forty, one after the other.
+    ended_in_order(&container);
     let order = read(&tree, "order");
     let (told, ended) = order.split_once("ended").expect("somebody has ended");
     assert_eq!(told.lines().count(), 20, "all were told before the first had ended:\n{order}");
     assert_eq!(ended.matches("ended").count(), 19, "{order}");
-    // Two seconds and a half on a machine that has nothing else to do.
-    assert!(took < Duration::from_secs(10), "that took {took:?}");
 }
 
 /// A2: and nobody reaps.
@@ -162,7 +160,7 @@ fn a3_all_phases_come_in_their_order() {
 fn a4_who_is_up_after_its_deadline_is_killed_finished_and_named() {
     let tree = Suite::ours().tree();
     let late = tree.service("late").run(IGNORES_TERM).finish("echo $* >told").made();
-    let container = begun(&tree, "5");
+    let container = begun(&tree, "15");
     late.eventually_has("ready");
     container.signal(Signal::SIGTERM);
     let end = container.finished();
@@ -192,10 +190,7 @@ fn a5_init_has_left_before_the_grace_is_over_whatever_the_services_do() {
         service.eventually_has("ready");
     }
     send(container.eventually_has("runsv stopped").outside.pid, Signal::SIGSTOP);
-    let start = Instant::now();
-    container.signal(Signal::SIGTERM);
-    let end = container.finished();
-    assert!(start.elapsed() < Duration::from_secs(10), "{:?}\n{}", start.elapsed(), end.stderr);
+    let end = container.stopped_within(Duration::from_secs(10));
     assert_eq!(end.code(), Some(99), "{}", end.stderr);
 }
 
@@ -282,7 +277,10 @@ fn a7_exit_codes_reach_finish_and_the_container() {
 #[test]
 fn a8_every_worker_of_the_commands_group_is_waited_for() {
     let tree = Suite::ours().tree();
-    let worker = "trap \"kill \\$!; sleep 3; echo saved >>saved; exit 0\" TERM; echo >ready; while :; do sleep 1000 & wait; done";
+    let worker = format!(
+        "trap \"sleep 3; echo saved >>saved; exit 0\" TERM; {WAITS_ALONE}
+         echo >ready; while :; do read _ <&9; done"
+    );
     let body = format!("sh -c '{worker}' & while :; do sleep 1; done");
     let container = tree
         .command("init")
@@ -316,10 +314,8 @@ fn a9_each_service_has_its_own_signal_and_patience() {
     for service in [&quits, &numbered, &deaf] {
         service.eventually_has("ready");
     }
-    let start = Instant::now();
-    container.signal(Signal::SIGTERM);
-    let end = container.finished();
-    assert!(start.elapsed() < Duration::from_secs(12), "{:?}\n{}", start.elapsed(), end.stderr);
+    // init itself would kill who is deaf after twenty-one seconds.
+    container.stopped_within(Duration::from_secs(15));
     assert_eq!((quits.read("got").as_str(), quits.read("saved").as_str()), ("QUIT\n", "saved\n"));
     assert_eq!((numbered.read("got").as_str(), numbered.read("saved").as_str()), ("USR1\n", "saved\n"));
 }
@@ -363,7 +359,10 @@ fn a12_term_and_int_reach_the_real_program_and_its_last_words_are_seen() {
         let node = tree.root().join("node");
         tree.write_script(
             &node,
-            &format!("trap 'kill $!; echo closing down on {name}; exit 5' {name}; echo listening; while :; do sleep 1000 & wait; done"),
+            &format!(
+                "trap 'echo closing down on {name}; exit 5' {name}; {WAITS_ALONE}
+                 echo listening; while :; do read _ <&9; done"
+            ),
         );
         // Like npm: in the foreground of its own script, with ears for nothing.
         let npm = format!("trap : TERM INT; {}; exit $?", node.display());
@@ -385,14 +384,15 @@ fn a12_term_and_int_reach_the_real_program_and_its_last_words_are_seen() {
 #[test]
 fn a12_a_command_without_a_handler_dies_of_the_first_term() {
     let tree = Suite::ours().tree();
-    let container =
-        tree.command("init").arg(tree.services()).args(["--", "sleep", "1000"]).start_as_process_1();
+    let container = tree
+        .command("init")
+        .args(["--grace", PATIENT])
+        .arg(tree.services())
+        .args(["--", "sleep", "1000"])
+        .start_as_process_1();
     let command = container.eventually_has("sleep 1000").outside;
     assert_eq!((command.signals("SigIgn"), command.signals("SigBlk")), (vec![], vec![]));
-    let start = Instant::now();
-    container.signal(Signal::SIGTERM);
-    ended_in_order(&container);
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    stopped_in_order(&container);
 }
 
 /// Ten thousand numbered lines.
@@ -458,12 +458,16 @@ fn a14_no_drain_is_no_delay() {
     let web = tree.service("web").run(&saves_for("0")).made();
     let hooks = tree.root().join("hooks");
     fs::create_dir_all(hooks.join("drain.d")).expect("an empty drain.d");
-    let container = tree.command("init").arg("--hooks").arg(hooks).arg(tree.services()).start_as_process_1();
+    let container = tree
+        .command("init")
+        .args(["--grace", PATIENT, "--hooks"])
+        .arg(hooks)
+        .arg(tree.services())
+        .start_as_process_1();
     web.eventually_has("ready");
-    let start = Instant::now();
-    stopped_in_order(&container);
-    // A hundredth of a second on a machine that has nothing else to do.
-    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+    // A hundredth of a second on a machine that has nothing else to do; a drain has half of the grace.
+    let end = container.stopped_within(Duration::from_secs(10));
+    assert_eq!(end.code(), Some(0), "{}", end.stderr);
     assert_eq!(web.read("saved"), "saved\n");
 }
 
@@ -486,7 +490,8 @@ fn a15_every_request_during_the_drain_is_answered() {
     let hooks = hook(
         &tree,
         "drain.d/20-sleep",
-        "echo >draining; sleep 2; test -e service/server/stopping && echo too early >early; echo >drained",
+        "echo >draining; until [ -e enough ]; do sleep .05; done
+         test -e service/server/stopping && echo too early >early; exit 0",
     );
     let container = tree
         .command("init")
@@ -498,16 +503,14 @@ fn a15_every_request_during_the_drain_is_answered() {
     server.eventually_has("ready");
     container.signal(Signal::SIGTERM);
     eventually("the drain begins", || tree.root().join("draining").exists());
-    let mut asked = 0;
-    while !tree.root().join("drained").exists() {
+    for asked in 1..=50 {
         let mut pipe = fs::OpenOptions::new().write(true).open(&requests).expect("the server is there");
         std::io::Write::write_all(&mut pipe, format!("request {asked}\n").as_bytes()).expect("a request");
-        asked += 1;
         server.eventually_lines("answers", asked);
         thread::sleep(Duration::from_millis(20));
     }
+    fs::write(tree.root().join("enough"), "").expect("a file");
     let end = ended_in_order(&container);
-    assert!(asked > 5, "{asked} requests: {}", end.stderr);
     assert_eq!((read(&tree, "maintenance").as_str(), read(&tree, "early").as_str()), ("TERM\n", ""));
     assert!(server.has("stopping"), "{}", end.stderr);
 }
@@ -518,7 +521,7 @@ fn a16_every_exit_code_means_what_is_documented() {
     let code_of = |describe: &dyn Fn(&Tree) -> Vec<String>, is_stopped: bool| {
         let tree = Suite::ours().tree();
         let words = describe(&tree);
-        let container = tree.command("init").args(["--grace", "3"]).args(&words).dir(tree.root());
+        let container = tree.command("init").args(["--grace", "10"]).args(&words).dir(tree.root());
         if !is_stopped {
             return container.output().code();
         }

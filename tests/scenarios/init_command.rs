@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
@@ -11,7 +11,7 @@ use tests::namespace::Namespace;
 use tests::wait::eventually_same;
 use tests::{Command, Output, Program, Suite, Tree, eventually};
 
-use crate::init::{PATIENT, said, saves_for};
+use crate::init::{PATIENT, WAITS_ALONE, said, saves_for};
 
 /// A COMMAND for the shell, on the tree.
 fn with_command(tree: &Tree, body: &str) -> Command {
@@ -167,17 +167,14 @@ fn a_command_that_ignores_term_is_killed_in_time() {
     let saver = tree.service("saver").run(&saves_for("1")).made();
     let container = tree
         .command("init")
-        .args(["--grace", "5"])
+        .args(["--grace", "15"])
         .arg(tree.services())
         .args(["--", "sh", "-c", "trap '' TERM; echo >ready; exec sleep 1000"])
         .dir(tree.root())
         .start_as_process_1();
     eventually_reads(&tree, "ready", "\n");
     saver.eventually_has("ready");
-    let start = Instant::now();
-    container.signal(Signal::SIGTERM);
-    let end = container.finished();
-    assert!(start.elapsed() < Duration::from_secs(5), "{:?}: {}", start.elapsed(), end.stderr);
+    let end = container.stopped_within(Duration::from_secs(15));
     assert_eq!(end.code(), Some(137), "{}", end.stderr);
     said(&end, "COMMAND: does not stop: killed");
     assert_eq!(saver.read("saved"), "saved\n");
@@ -211,10 +208,11 @@ fn a_command_needs_no_services() {
 #[test]
 fn a_commands_strays_are_ended() {
     let tree = Suite::ours().tree();
-    let body =
-        "setsid sh -c 'trap \"kill \\$!; echo told >told; exit\" TERM; echo >ready; sleep 1000 & wait' &
-                until [ -e ready ]; do sleep .01; done; exit 4";
-    exited(with_command(&tree, body).output_as_process_1(), 4);
+    let stray = format!(
+        "trap \"echo told >told; exit\" TERM; {WAITS_ALONE}; echo >ready; while :; do read _ <&9; done"
+    );
+    let body = format!("setsid sh -c '{stray}' & until [ -e ready ]; do sleep .01; done; exit 4");
+    exited(with_command(&tree, &body).output_as_process_1(), 4);
     assert_eq!(read(&tree, "told"), "told\n");
 }
 
@@ -222,8 +220,10 @@ fn a_commands_strays_are_ended() {
 #[test]
 fn with_group_signals_reach_everybody_in_the_group() {
     let tree = Suite::ours().tree();
-    let worker = "trap \"kill \\$!; echo term >>worker; exit 0\" TERM; trap \"echo usr1 >>worker\" USR1;
-                  echo >worker.ready; while :; do sleep 1000 & wait; done";
+    let worker = format!(
+        "trap \"echo term >>worker; exit 0\" TERM; trap \"echo usr1 >>worker\" USR1; {WAITS_ALONE}
+         echo >worker.ready; while :; do read _ <&9; done"
+    );
     let body = format!("trap 'exit 6' TERM; trap : USR1; sh -c '{worker}' & while :; do wait; done");
     let container = tree
         .command("init")

@@ -1,12 +1,12 @@
 //! Whatever the services do, init has left before the grace is over, and has said who was in its way.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tests::namespace::Namespace;
 use tests::process::{is_alive, send};
-use tests::{Builder, Output, Suite, Tree, nothing_happens_for};
+use tests::{Builder, Output, Suite, Tree, nothing_happens_for, time_until};
 
 use crate::IGNORES_TERM;
 use crate::init::{PATIENT, begun, said, saves_for, stopped_in_order};
@@ -17,12 +17,7 @@ const GRACE: u64 = 8;
 /// TERM, and then the end within the grace.
 #[track_caller]
 fn stopped_in_time(container: &Namespace) -> Output {
-    let start = Instant::now();
-    container.signal(Signal::SIGTERM);
-    let end = container.finished();
-    let took = start.elapsed();
-    assert!(took < Duration::from_secs(GRACE), "that took {took:?}:\n{}", end.stderr);
-    end
+    container.stopped_within(Duration::from_secs(GRACE))
 }
 
 /// A hostile service beside one that saves: the hostile one is killed and named, the other is not.
@@ -72,9 +67,10 @@ fn who_ignores_term_with_all_its_children_is_killed() {
 fn the_finish_of_a_killed_service_is_run() {
     let tree = Suite::ours().tree();
     let deaf = tree.service("deaf").run(IGNORES_TERM).finish("echo $* >told").made();
-    let container = begun(&tree, &GRACE.to_string());
+    // A machine that is busy needs a moment to start it, and there is one twelfth of the grace for that.
+    let container = begun(&tree, &(GRACE * 2).to_string());
     deaf.eventually_has("ready");
-    let end = stopped_in_time(&container);
+    let end = container.stopped_within(Duration::from_secs(GRACE * 2));
     assert_eq!(end.code(), Some(99), "{}", end.stderr);
     assert_eq!(deaf.read("told"), "-1 9\n");
 }
@@ -287,7 +283,7 @@ fn a_killed_runsv_is_said_and_both_its_services_are_stopped() {
     saver.eventually_runs();
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
     saver.eventually_lines("ready", 2);
-    assert!(container.stderr().contains("saver"), "nobody said a word: {}", container.stderr());
+    container.eventually_says("saver");
     let end = stopped_in_order(&container);
     assert_eq!(saver.read("saved"), "saved\nsaved\n", "{}", end.stderr);
 }
@@ -306,10 +302,10 @@ fn a_subreaper_leaves_nobody_alive() {
     for service in &services {
         service.eventually_has("ready");
     }
-    let start = Instant::now();
     init.signal(Signal::SIGTERM);
+    let took = time_until("init leaves", || init.process().is_leaving());
     let end = init.finished();
-    assert!(start.elapsed() < Duration::from_secs(GRACE), "{:?}\n{}", start.elapsed(), end.stderr);
+    assert!(took < Duration::from_secs(GRACE), "{took:?}\n{}", end.stderr);
     assert_eq!(end.code(), Some(99), "{}", end.stderr);
     let left: Vec<String> = tree.processes().iter().map(tests::process::Process::command_line).collect();
     assert_eq!(left, Vec::<String>::new(), "{}", end.stderr);
@@ -423,10 +419,10 @@ fn hostile_tree(dice: &mut Dice, size: usize) {
         let signal = if dice.below(2) == 0 { Signal::SIGSTOP } else { Signal::SIGKILL };
         send(container.eventually_has("runsvdir -P").outside.pid, signal);
     }
-    let inmates = container.processes();
     let end = stopped_in_time(&container);
     assert!(matches!(end.code(), Some(0 | 99)), "{:?}: {}", end.ended, end.stderr);
-    assert!(inmates.iter().all(|inmate| !is_alive(inmate.outside.pid)));
+    let left: Vec<String> = tree.processes().iter().map(tests::process::Process::command_line).collect();
+    assert_eq!(left, Vec::<String>::new(), "{}", end.stderr);
     for (behaviour, service) in &services {
         if matches!(behaviour, Behaviour::Orderly | Behaviour::Paused | Behaviour::StoppedRunsv) {
             assert_eq!(service.read("saved"), "saved\n", "{}\n{}", service.name(), end.stderr);

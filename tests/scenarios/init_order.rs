@@ -24,6 +24,8 @@ fn order_of(tree: &Tree, services: &[Service]) -> (Vec<String>, Output) {
     let container = begun(tree, PATIENT);
     for service in services {
         service.eventually_has("ready");
+        // It may be ready before its record is written, and init goes by that.
+        service.eventually_runs();
     }
     let end = stopped_in_order(&container);
     let order = fs_err::read_to_string(tree.root().join("order")).expect("an order");
@@ -96,7 +98,7 @@ fn a_deaf_dependent_does_not_take_all_the_time() {
     let tree = Suite::ours().tree();
     let db = telling(&tree, "db", &[]).made();
     let deaf = tree.service("deaf").run(crate::IGNORES_TERM).file("dependencies.d/db", "").made();
-    let container = begun(&tree, "6");
+    let container = begun(&tree, "12");
     db.eventually_has("ready");
     deaf.eventually_has("ready");
     container.signal(Signal::SIGTERM);
@@ -119,13 +121,19 @@ fn a_need_that_is_down_holds_nobody_up() {
 
 // Critical services.
 
+/// A critical service that does this as soon as there are a container to end and a service to save.
 #[track_caller]
 fn critical(tree: &Tree, body: &str) -> Namespace {
     let saver = tree.service("saver").run(&saves_for("0")).made();
-    let ready = saver.path("ready").display().to_string();
-    let body = format!("until [ -e {ready} ]; do sleep .01; done; {body}");
-    tree.service("heart").run(&body).file("critical", "").made();
-    begun(tree, PATIENT)
+    let heart = tree
+        .service("heart")
+        .run(&format!("until [ -e go ]; do sleep .01; done; {body}"))
+        .file("critical", "")
+        .made();
+    let container = begun(tree, PATIENT);
+    saver.eventually_has("ready");
+    heart.write("go", "");
+    container
 }
 
 #[track_caller]

@@ -202,7 +202,7 @@ fn a_service_added_during_the_stop_is_not_started() {
 #[test]
 fn a_service_that_somebody_starts_during_the_stop_stays_down() {
     let tree = Suite::ours().tree();
-    let slow = tree.service("slow").run(&saves_for("2")).made();
+    let slow = tree.service("slow").run(&saves_for("5")).made();
     let container = begun(&tree, PATIENT);
     slow.eventually_has("ready");
     container.signal(Signal::SIGTERM);
@@ -264,7 +264,7 @@ fn a_service_whose_runsv_was_killed_is_stopped_in_order() {
 #[test]
 fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
     let tree = Suite::ours().tree();
-    let saver = tree.service("saver").run(&saves_for("2")).made();
+    let saver = tree.service("saver").run(&saves_for("5")).made();
     let container = begun(&tree, PATIENT);
     saver.eventually_has("ready");
     container.signal(Signal::SIGTERM);

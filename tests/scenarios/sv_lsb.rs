@@ -110,7 +110,7 @@ pub fn commands_that_work_are_0(suite: &Suite) {
     ssh(&tree, "start").says("ok: run: ssh: (pid N) Ns, normally down\n", 0);
     ssh(&tree, "reload").says("ok: run: ssh: (pid N) Ns, normally down\n", 0);
     service.eventually_runs();
-    ssh(&tree, "-w 5 stop").says("ok: down: ssh: Ns\n", 0);
+    ssh(&tree, "-w 50 stop").says("ok: down: ssh: Ns\n", 0);
     ssh(&tree, "up").says("", 0);
     service.eventually_runs();
     ssh(&tree, "shutdown").says("ok: ssh: runsv not running\n", 0);
@@ -130,7 +130,7 @@ pub fn a_timeout_is_1(suite: &Suite) {
     let tree = tree(suite);
     let service = tree.service("ssh").run(IGNORES_TERM).running();
     service.eventually_has("ready");
-    ssh(&tree, "-w 1 stop").says("timeout: run: ssh: (pid N) Ns, want down, got TERM\n", 1);
+    ssh(&tree, "-w 3 stop").says("timeout: run: ssh: (pid N) Ns, want down, got TERM\n", 1);
 }
 
 /// SV-60.

@@ -253,7 +253,6 @@ fn json_waits_for_a_check_as_long_as_it_is_told(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").check("sleep 1234").running();
     let output = web.sv("-w 1 --json status");
     assert!(output.stdout.contains("\"ready\":false"), "{output:?}");
-    assert!(output.took.as_secs() < 10, "{output:?}");
     eventually("the check is ended", || web.tree().processes_called("sleep 1234").is_empty());
 }
 

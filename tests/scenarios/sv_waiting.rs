@@ -232,45 +232,46 @@ pub fn check_is_content_with_what_is_down(suite: &Suite) {
     web.sv("check").says("ok: down: web: Ns\n", 0);
 }
 
+/// With a limit of three seconds: a busy machine gets in them as far as the text says.
 #[track_caller]
 fn times_out(service: &Service, words: &str, text: &str) {
     let output = service.sv(words);
     output.says(text, 1);
-    assert!(output.took >= Duration::from_secs(1), "too soon: {:?}", output.took);
+    assert!(output.took >= Duration::from_secs(3), "too soon: {:?}", output.took);
 }
 
 /// SV-35, SV-37.
 pub fn check_times_out_when_the_script_fails(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).check("exit 1").running();
-    times_out(&web, "-w 1 check", "timeout: run: web: (pid N) Ns\n");
+    times_out(&web, "-w 3 check", "timeout: run: web: (pid N) Ns\n");
 }
 
 /// SV-37, 6.8.
 pub fn a_stop_that_takes_too_long_is_a_timeout(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
-    times_out(&web, "-w 1 stop", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
-    times_out(&web, "-w 1 down", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
+    times_out(&web, "-w 3 stop", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
+    times_out(&web, "-w 3 down", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
     assert_eq!(web.stat(), "run, got TERM, want down");
 }
 
 /// SV-37.
 pub fn a_start_that_takes_too_long_is_a_timeout(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).check("exit 1").down().supervised();
-    times_out(&web, "-w 1 start", "timeout: run: web: (pid N) Ns, normally down\n");
+    times_out(&web, "-w 3 start", "timeout: run: web: (pid N) Ns, normally down\n");
 }
 
 /// SV-37, 6.8.
 pub fn a_finish_that_takes_too_long_is_a_timeout(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).finish("exec sleep 1000").running();
-    times_out(&web, "-w 1 stop", "timeout: finish: web: (pid N) Ns, want down\n");
+    times_out(&web, "-w 3 stop", "timeout: finish: web: (pid N) Ns, want down\n");
 }
 
 /// SV-37.
 pub fn a_shutdown_that_takes_too_long_is_a_timeout(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
-    times_out(&web, "-w 1 shutdown", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
+    times_out(&web, "-w 3 shutdown", "timeout: run: web: (pid N) Ns, want down, got TERM\n");
     assert!(web.is_supervised());
 }
 
@@ -278,7 +279,7 @@ pub fn a_shutdown_that_takes_too_long_is_a_timeout(suite: &Suite) {
 pub fn a_forced_stop_kills_in_the_end(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).finish("echo $* >told").running();
     web.eventually_has("ready");
-    times_out(&web, "-w 1 force-stop", "kill: run: web: (pid N) Ns, want down, got TERM\n");
+    times_out(&web, "-w 3 force-stop", "kill: run: web: (pid N) Ns, want down, got TERM\n");
     web.eventually_stat("down");
     web.eventually_reads("told", "-1 9\n");
 }
@@ -288,7 +289,7 @@ pub fn a_forced_restart_kills_in_the_end(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
     let old = older_than_a_second(&web);
-    times_out(&web, "-w 1 force-restart", "kill: run: web: (pid N) Ns, got TERM\n");
+    times_out(&web, "-w 3 force-restart", "kill: run: web: (pid N) Ns, got TERM\n");
     web.eventually_runs_anew(old);
     web.eventually_gone(old);
 }
@@ -298,7 +299,7 @@ pub fn a_forced_reload_kills_in_the_end(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
     let old = older_than_a_second(&web);
-    times_out(&web, "-w 1 force-reload", "kill: run: web: (pid N) Ns, got TERM\n");
+    times_out(&web, "-w 3 force-reload", "kill: run: web: (pid N) Ns, got TERM\n");
     web.eventually_runs_anew(old);
 }
 
@@ -306,7 +307,7 @@ pub fn a_forced_reload_kills_in_the_end(suite: &Suite) {
 pub fn a_forced_shutdown_kills_in_the_end(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
-    times_out(&web, "-w 1 force-shutdown", "kill: run: web: (pid N) Ns, want down, got TERM\n");
+    times_out(&web, "-w 3 force-shutdown", "kill: run: web: (pid N) Ns, want down, got TERM\n");
     assert_eq!(web.runsv.finished().code(), Some(0));
 }
 
@@ -354,7 +355,7 @@ pub fn w_beats_svwait(suite: &Suite) {
 /// SV-33, SV-34.
 pub fn services_are_told_in_the_order_they_are_done(suite: &Suite) {
     let tree = suite.tree();
-    let services = [("slow", "sleep 1.2"), ("quick", ":"), ("slower", "sleep 2.4")];
+    let services = [("slow", "sleep 2"), ("quick", ":"), ("slower", "sleep 4")];
     let services = services.map(|(name, finish)| tree.service(name).run(SLEEPS).finish(finish).running());
     let text = "ok: down: quick: Ns, normally up\nok: down: slow: Ns, normally up\nok: down: slower: Ns, normally up\n";
     tree.sv("stop slow quick slower").says(text, 0);
@@ -377,7 +378,7 @@ fail: ./d: runsv not running
 ok: run: a: (pid N) Ns
 timeout: run: b: (pid N) Ns, got TERM
 ";
-    tree.sv("-w 1 restart b nope a ./d").says(text, 3);
+    tree.sv("-w 5 restart b nope a ./d").says(text, 3);
 }
 
 /// SV-38.

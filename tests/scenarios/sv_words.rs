@@ -288,6 +288,9 @@ fn a_name_with_an_inner_slash_is_below_svdir(suite: &Suite) {
 fn svwait_and_w_may_be_no_numbers(suite: &Suite) {
     let web = suite.service("web").run(crate::IGNORES_TERM).running();
     web.eventually_has("ready");
+    // With no time to wait, sv may be done before runsv has read what it was sent.
+    web.control("d");
+    web.eventually_stat("run, got TERM, want down");
     let text = "timeout: run: web: (pid N) Ns, want down, got TERM\n";
     for limit in ["x", "0", "0x", "-1", ""] {
         web.tree().command("sv").args(["-w", limit, "down", "web"]).output().says(text, 1);

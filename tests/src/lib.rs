@@ -47,7 +47,7 @@ pub use status::Status;
 pub use suite::Suite;
 pub use text::normal;
 pub use tree::Tree;
-pub use wait::{eventually, eventually_some, nothing_happens_for};
+pub use wait::{eventually, eventually_some, nothing_happens_for, time_until};
 
 /// Makes two tests of each scenario: `ours::name` and `theirs::name`.
 #[macro_export]

@@ -11,7 +11,7 @@ use nix::unistd::geteuid;
 use crate::calm::Stopwatch;
 use crate::command::{Command, Output, Program};
 use crate::process::{self, Process};
-use crate::wait::eventually_some;
+use crate::wait::{eventually_some, time_until};
 
 /// A program that is process 1 of its namespace, with all that it started.
 ///
@@ -103,6 +103,22 @@ impl Namespace {
     #[track_caller]
     pub fn eventually_says(&self, text: &str) {
         self.unshare.eventually_says(text);
+    }
+
+    /// Asks process 1 to stop, and waits for it to leave before the grace is over, and for its end.
+    ///
+    /// It has left when it is on its way out: a KILL that comes now changes nothing, neither for what
+    /// it has done nor for its exit code. How long the kernel then takes to take the namespace apart,
+    /// with what was killed in it, is not for process 1 to say.
+    #[track_caller]
+    pub fn stopped_within(&self, grace: Duration) -> Output {
+        self.signal(Signal::SIGTERM);
+        let took = time_until("process 1 leaves", || {
+            Process::find(self.first).is_none_or(|process| process.is_leaving())
+        });
+        let end = self.finished();
+        assert!(took < grace, "that took {took:?}:\n{}", end.stderr);
+        end
     }
 
     /// Waits for the end of process 1; nothing when the limit is reached first.

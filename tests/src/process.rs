@@ -42,6 +42,8 @@ pub struct Process {
     pub session: u32,
     /// `R`, `S`, `T`, `Z`...
     pub state: char,
+    /// The kernel's flags of it.
+    flags: u32,
 }
 
 impl Process {
@@ -52,7 +54,10 @@ impl Process {
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
         let mut number = || fields.next()?.parse().ok();
-        Some(Self { pid, state, parent: number()?, group: number()?, session: number()? })
+        let (parent, group, session) = (number()?, number()?, number()?);
+        // The terminal and the group that has it lie between.
+        let flags = fields.nth(2)?.parse().ok()?;
+        Some(Self { pid, parent, group, session, state, flags })
     }
 
     /// All processes there are.
@@ -70,6 +75,13 @@ impl Process {
     /// Whether it still does something: a zombie does not.
     pub fn is_alive(&self) -> bool {
         !matches!(self.state, 'Z' | 'X')
+    }
+
+    /// Whether it is on its way out, which nothing can change any more.
+    pub fn is_leaving(&self) -> bool {
+        /// `PF_EXITING` in the kernel's `sched.h`.
+        const EXITING: u32 = 4;
+        self.flags & EXITING != 0 || !self.is_alive()
     }
 
     /// Its command line, blanks between the words.

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far above anything a busy machine needs, so that reaching it means failure.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// How often a condition is tried.
 const STEP: Duration = Duration::from_millis(3);
@@ -26,6 +26,28 @@ pub fn eventually_some<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) ->
         assert!(start.elapsed() < LIMIT, "awaited in vain: {what}");
         thread::sleep(STEP);
     }
+}
+
+/// Waits until the condition holds, and tells how long that took; panics after [`LIMIT`] like the rest.
+///
+/// Moments in which not even this thread got to run do not count: whoever it waits for had no better
+/// chance. A machine with nothing else to do has none of them.
+#[track_caller]
+pub fn time_until(what: &str, mut condition: impl FnMut() -> bool) -> Duration {
+    /// Longer than a look and a step take on a machine that lets both go on.
+    const STALL: Duration = Duration::from_millis(30);
+    let mut stalled = Duration::ZERO;
+    let mut last = Instant::now();
+    let start = last;
+    eventually(what, || {
+        let since = last.elapsed();
+        last += since;
+        if since > STALL {
+            stalled += since;
+        }
+        condition()
+    });
+    start.elapsed().saturating_sub(stalled)
 }
 
 /// Waits until something reads like this; panics with both when it never does.

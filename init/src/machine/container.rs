@@ -153,6 +153,16 @@ impl Stop {
     fn at(&self, offset: Duration) -> Instant {
         self.began + offset
     }
+
+    /// When init leaves, whoever lives: the other half of the reserve is for its own end.
+    fn give_up(&self) -> Instant {
+        self.at(self.plan.end + self.plan.reserve / 2)
+    }
+
+    /// When those are killed again who were killed now.
+    fn next_kill(&self, now: Instant) -> Instant {
+        (now + KILL_AGAIN).min(self.give_up().max(now))
+    }
 }
 
 impl Container {
@@ -307,7 +317,7 @@ impl Container {
             Phase::Sweep { .. } => self.sweep(now),
             Phase::Finish(_) => {
                 let is_over = self.cut_hooks_at(|plan| plan.end, now) || self.run_hooks(now);
-                is_over.then(|| self.leave(now))
+                is_over.then(|| self.clear_or_leave(now))
             }
             Phase::Over(_) => None,
         }
@@ -517,19 +527,31 @@ impl Container {
             let hooks = if self.requests >= 3 { Vec::new() } else { stop.finish_hooks.clone()? };
             return Some(Phase::Finish(HookRun::of(Stage::Finish, hooks)));
         }
-        let give_up = stop.at(stop.plan.end + stop.plan.reserve / 2);
+        let (give_up, next_kill) = (stop.give_up(), stop.next_kill(now));
         let Phase::Sweep { kill_at, is_killing } = &mut self.phase else { return None };
         if *kill_at <= now {
             if *is_killing && give_up <= now {
                 return Some(self.leave(now));
             }
             *is_killing = true;
-            *kill_at = now + KILL_AGAIN;
+            *kill_at = next_kill;
             self.has_killed = true;
             self.roster.mark_killed();
             self.actions.push_back(Action::Sweep(Signal::KILL));
         }
         None
+    }
+
+    /// When the last hook is over. A hook that was killed, and what the others have left, is seen to
+    /// die as long as there is time: then the kernel has nothing more to take apart than init.
+    fn clear_or_leave(&mut self, now: Instant) -> Phase {
+        match &mut self.stop {
+            Some(stop) if !self.is_childless => {
+                stop.finish_hooks = Some(Vec::new());
+                Phase::Sweep { kill_at: stop.next_kill(now), is_killing: true }
+            }
+            _ => self.leave(now),
+        }
     }
 
     fn leave(&mut self, now: Instant) -> Phase {

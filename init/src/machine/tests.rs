@@ -314,6 +314,18 @@ fn finish_hooks_run_after_the_last_service() {
 }
 
 #[test]
+fn init_stays_until_a_finish_hook_that_it_has_killed_is_dead() {
+    let mut world = World::with_hooks(SECOND * 10, None, vec![(Stage::Finish, vec!["/h/finish.d/50"])]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.pass(SECOND * 9);
+    assert!(world.is_done(&Action::SignalGroup(Pid::from_raw(50), Signal::KILL)));
+    assert_eq!(world.container.exit_code(), None);
+    world.dies(SECOND * 9, 50, KILLED);
+    assert_eq!(world.container.exit_code(), Some(99));
+    assert!(!world.is_done(&Action::Sweep(Signal::KILL)), "nobody else was left");
+}
+
+#[test]
 fn who_is_told_otherwise_after_it_has_obeyed_is_asked_again() {
     let mut world = World::new(SECOND * 10, None);
     world.runs(10, "web", &[]);
