@@ -212,10 +212,12 @@ impl Roster {
     /// it to go on after it had obeyed.
     pub fn note_status(&mut self, supervisor: Pid, seen: Seen, now: Instant) -> bool {
         let Some(member) = self.members.get_mut(&supervisor) else { return false };
-        if seen.is_down != member.is_down {
-            member.clear_at = seen.is_down.then(|| now + CLEAR_AFTER);
+        // Who is wanted up may have been started since that was written.
+        let is_down = seen.is_down && !seen.is_wanted_up;
+        if is_down != member.is_down {
+            member.clear_at = is_down.then(|| now + CLEAR_AFTER);
         }
-        member.is_down = seen.is_down;
+        member.is_down = is_down;
         let is_contradicted = member.has_obeyed && seen.is_wanted_up;
         let is_asked = matches!(member.way, Way::Asked { .. });
         member.has_obeyed = !seen.is_wanted_up && is_asked;
