@@ -31,7 +31,7 @@ const LONGEST_PAUSE_BLIND: Duration = Duration::from_millis(80);
 
 /// How long services are looked at, and how often, before they are watched.
 const PROMPT: Duration = Duration::from_millis(12);
-const PROMPT_TICK: Duration = Duration::from_millis(1);
+const PROMPT_TICK: Duration = Duration::from_micros(500);
 
 /// More services than this are watched from the beginning: to look at all of them takes its time.
 const FEW: usize = 8;
@@ -274,7 +274,8 @@ impl<'a> Patience<'a> {
             std::thread::sleep(FIRST_PAUSE);
             return;
         };
-        let wakeup = poller.wait(until);
+        let is_prompt = self.watch_at.is_some();
+        let wakeup = if is_prompt { poller.wait_precisely(until) } else { poller.wait(until) };
         for token in wakeup.ready {
             if token == WATCH {
                 for (token, change) in self.watch.changes() {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::net::UnixStream;
 use mio::unix::SourceFd;
@@ -77,6 +77,23 @@ impl Poller {
     /// Wakes no longer for `descriptor`.
     pub fn forget(&self, descriptor: impl AsFd) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&descriptor.as_fd().as_raw_fd()))
+    }
+
+    /// Waits as [`Poller::wait`] does, but to a part of a millisecond, which is what the kernel counts
+    /// in there: what happens within the last of them is seen at the deadline.
+    pub fn wait_precisely(&mut self, deadline: Option<Instant>) -> Wakeup {
+        const GRAIN: Duration = Duration::from_millis(1);
+        let Some(deadline) = deadline else { return self.wait(None) };
+        let patience = deadline.saturating_duration_since(Instant::now());
+        let rest = Duration::from_nanos(u64::from(patience.subsec_nanos() % 1_000_000));
+        if patience >= GRAIN {
+            let wakeup = self.wait(Some(deadline - rest));
+            if wakeup != Wakeup::default() {
+                return wakeup;
+            }
+        }
+        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        self.wait(Some(deadline))
     }
 
     /// Waits for something to happen, at most until `deadline`. An interrupted or failed wait
