@@ -42,6 +42,9 @@ pub struct Process {
     pub session: u32,
     /// `R`, `S`, `T`, `Z`...
     pub state: char,
+    /// When it was started, in hundredths of a second of the clock that counts from boot: with the id,
+    /// what no other process ever has.
+    pub started: u64,
 }
 
 impl Process {
@@ -52,7 +55,10 @@ impl Process {
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
         let mut number = || fields.next()?.parse().ok();
-        Some(Self { pid, state, parent: number()?, group: number()?, session: number()? })
+        let (parent, group, session) = (number()?, number()?, number()?);
+        // Session is field 6, this is field 22.
+        let started = fields.nth(15)?.parse().ok()?;
+        Some(Self { pid, parent, group, session, state, started })
     }
 
     /// All processes there are.
