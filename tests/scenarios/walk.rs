@@ -91,7 +91,7 @@ life=$(od -An -v -tx1 -N12 supervise/status)
 tell finish \"$1\" \"$2\" $life; alone; . ./finish.next";
 
 /// What `./run` does until it ends; no child of it keeps the lock, or lasts.
-const LIVES: [&str; 12] = [
+const LIVES: [&str; 13] = [
     PATIENT,
     PATIENT,
     "exit 0",
@@ -101,11 +101,13 @@ const LIVES: [&str; 12] = [
     "sleep .2 9>&-; exit 1",
     "sleep .9 9>&-; exit 100",
     "sleep 1.1 9>&-; exit 0",
-    "trap '' TERM HUP INT; exec sleep 1000",
+    DEAF,
+    DEAF,
     "trap 'exit 4' TERM; while :; do echo line; sleep .2 9>&- & wait; done",
     "sleep 2 9>&- & exec sleep 1000",
 ];
 const PATIENT: &str = "exec sleep 1000";
+const DEAF: &str = "trap '' HUP INT QUIT ALRM TERM USR1 USR2; exec sleep 1000";
 
 /// What `./finish` does. The last one only where there is a limit for it.
 const FINISHES: [&str; 5] =
@@ -327,12 +329,18 @@ impl Walk {
     /// Walks for a while, but not beyond `end`, and to the end of runsv; returns how often `./run` was
     /// started.
     fn walk(mut self, end: Instant) -> usize {
-        for _ in 0..100 + self.dice.below(200) {
+        for _ in 0..200 + self.dice.below(200) {
             if self.web.runsv.ended().is_some() || Instant::now() >= end {
                 break;
             }
             self.step();
-            let pause = self.dice.one_of(&[0, 1, 10, 50, 100, 300]);
+            // What is down has little to tell.
+            let pauses: &[u64] = if self.web.status().state == DOWN {
+                &[1, 1, 1, 50, 400, 1200]
+            } else {
+                &[0, 1, 3, 10, 50, 150]
+            };
+            let pause = self.dice.one_of(pauses);
             self.pass(Duration::from_millis(pause));
         }
         if self.dice.one_in(2) && self.web.runsv.is_alive() {
@@ -347,12 +355,13 @@ impl Walk {
         self.steps.push(format!("{:7.3} {step}", self.begin.elapsed().as_secs_f64()));
     }
 
-    /// Lets time pass, with an eye on the record.
+    /// Lets time pass, with an eye on the record. Who rests is not waited for longer than it takes.
     fn pass(&mut self, time: Duration) {
         let until = Instant::now() + time;
+        let was_down = self.web.status().state == DOWN;
         loop {
             self.look();
-            if Instant::now() >= until {
+            if Instant::now() >= until || was_down && self.web.status().state == RUN {
                 return;
             }
             thread::sleep(LOOK.min(time));
@@ -372,25 +381,25 @@ impl Walk {
     }
 
     fn step(&mut self) {
-        match self.dice.below(24) {
-            0..=8 => self.send_bytes(),
-            9..=11 => self.signal_run(),
-            12 | 13 => self.put("run.next", &LIVES),
-            14 => {
+        match self.dice.below(36) {
+            0..=14 => self.send_bytes(),
+            15 | 16 => self.signal_run(),
+            17..=19 => self.put("run.next", &LIVES),
+            20 | 21 => {
                 let choice = if self.has_finish_limit { &FINISHES[..] } else { &FINISHES[..4] };
                 self.put("finish.next", choice);
             }
-            15..=17 => self.change_hook(),
-            18 => self.change_orders(),
-            19 | 20 if self.has_log => self.disturb_log(),
-            21 if self.finish == Finish::Sometimes => {
+            22..=28 => self.change_hook(),
+            29 | 30 => self.change_orders(),
+            31..=33 if self.has_log => self.disturb_log(),
+            34 if self.finish == Finish::Sometimes => {
                 if self.web.has("finish") {
                     self.remove("finish");
                 } else {
                     self.put_script("finish", FINISH_SCRIPT);
                 }
             }
-            22 => self.calm_down(),
+            35 if self.dice.one_in(3) => self.calm_down(),
             _ => {}
         }
     }
@@ -398,6 +407,9 @@ impl Walk {
     /// One byte or a burst of them.
     fn send_bytes(&mut self) {
         let mut bytes = String::new();
+        if self.web.status().state == DOWN {
+            bytes.push('u');
+        }
         for _ in 0..self.dice.one_of(&[1, 1, 1, 2, 3, 8]) {
             bytes.push(self.dice.one_of(&[
                 'u', 'u', 'u', 'u', 'd', 'o', 'p', 'c', 'h', 'a', 'i', 'q', '1', '2', 't', 'k', 'k', '\n',
@@ -454,14 +466,12 @@ impl Walk {
     }
 
     fn change_hook(&mut self) {
-        let letter =
-            self.dice.one_of(&['t', 'k', 'p', 'c', 'h', 'a', 'i', 'q', '1', '2', 'd', 'x', 'u', 't', 'u']);
-        let hook = format!("control/{letter}");
-        if self.web.has(&hook) {
+        let hook = format!("control/{}", self.dice.one_of(b"tkpchaiq12dxutku") as char);
+        if self.web.has(&hook) && self.dice.one_in(2) {
             self.remove(&hook);
         } else {
             let body = self.dice.one_of(&HOOKS);
-            self.put_script(&hook, body);
+            self.put_script(&hook, &format!("echo >>hooks; {body}"));
         }
     }
 
@@ -518,14 +528,14 @@ impl Walk {
             let status = walk.web.status();
             (status.state, status.want) == (DOWN, b'd') && walk.has_read_all()
         };
-        if !self.ends("the service goes down", |_| (), is_down) {
+        if !self.ends("the service goes down", |_| {}, is_down) {
             return;
         }
         // The answer to a byte shows that what was read before was acted upon. A runsv that was told to
         // exit before it read the `d` gives none, and leaves.
         let (byte, paused) = if self.web.status().paused == 1 { ("c", 0) } else { ("p", 1) };
         self.control(byte);
-        if !self.ends("the service is marked", |_| (), |walk| walk.web.status().paused == paused) {
+        if !self.ends("the service is marked", |_| {}, |walk| walk.web.status().paused == paused) {
             return;
         }
         self.was_told_to_exit = false;
@@ -537,7 +547,7 @@ impl Walk {
         self.check_stories();
 
         self.control("u");
-        assert!(self.ends("the service runs", |_| (), |walk| walk.web.status().state == RUN), "runsv left");
+        assert!(self.ends("the service runs", |_| {}, |walk| walk.web.status().state == RUN), "runsv left");
         let pid = self.web.status().pid;
         let is_at_work = |story: &Story| story.pid == pid && story.words == ["alone"];
         eventually("./run is at work", || self.main_stories().iter().any(is_at_work));
@@ -567,12 +577,8 @@ impl Walk {
                 _ => self.control("x"),
             }
         }
-        // A control script may keep the service from ending.
-        let again = |walk: &mut Self| {
-            walk.clear_away();
-            walk.control("x");
-        };
-        assert!(!self.ends("runsv leaves", again, |_| false));
+        // It is told once; but a control script may keep the service from ending.
+        assert!(!self.ends("runsv leaves", Self::clear_away, |_| false));
         let ended = self.web.runsv.ended().expect("it has ended");
         assert_eq!(ended.code(), Some(0), "runsv ended with {ended}");
         let status = self.web.status();
