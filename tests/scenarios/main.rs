@@ -29,6 +29,7 @@ mod sv_lsb;
 mod sv_people;
 mod sv_waiting;
 mod sv_words;
+mod walk;
 
 /// A `./run` that ignores TERM and says when it does.
 const IGNORES_TERM: &str = "trap '' TERM; echo >ready; exec sleep 1000";

@@ -44,6 +44,9 @@ pub struct Process {
     pub state: char,
     /// The kernel's flags of it.
     flags: u32,
+    /// When it was started, in hundredths of a second of the clock that counts from boot: with the id,
+    /// what no other process ever has.
+    pub started: u64,
 }
 
 impl Process {
@@ -55,9 +58,11 @@ impl Process {
         let state = fields.next()?.chars().next()?;
         let mut number = || fields.next()?.parse().ok();
         let (parent, group, session) = (number()?, number()?, number()?);
-        // The terminal and the group that has it lie between.
+        // Session is field 6; the terminal and the group that has it lie between.
         let flags = fields.nth(2)?.parse().ok()?;
-        Some(Self { pid, parent, group, session, state, flags })
+        // That was field 9, this is field 22.
+        let started = fields.nth(12)?.parse().ok()?;
+        Some(Self { pid, parent, group, session, state, flags, started })
     }
 
     /// All processes there are.
