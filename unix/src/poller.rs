@@ -87,7 +87,7 @@ impl Poller {
         let patience = deadline.saturating_duration_since(Instant::now());
         let rest = Duration::from_nanos(u64::from(patience.subsec_nanos() % 1_000_000));
         if patience >= GRAIN {
-            let wakeup = self.wait(Some(deadline - rest));
+            let wakeup = self.wait(deadline.checked_sub(rest));
             if wakeup != Wakeup::default() {
                 return wakeup;
             }
