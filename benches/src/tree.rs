@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, thread};
 
@@ -22,7 +22,8 @@ use crate::{Outcome, beacon, proc};
 /// A service older than this is started again at once when it ends; with a margin.
 pub const GROWN_UP: Duration = Duration::from_millis(1100);
 
-/// Service directories below the temporary directory; removed when dropped.
+/// Service directories below the temporary directory; removed some time after they were dropped, by
+/// [`clear_away`].
 #[derive(Debug)]
 pub struct Tree {
     root: PathBuf,
@@ -120,7 +121,19 @@ impl Tree {
 
 impl Drop for Tree {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.root);
+        TREES.lock().unwrap_or_else(PoisonError::into_inner).push(self.root.clone());
+    }
+}
+
+/// Those that are not needed any more.
+static TREES: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Removes the trees that are not needed any more. Not before everything was measured:
+/// ext4 gives the numbers of removed files to new ones only after some minutes, and until then looks
+/// for others one by one, which would be measured instead.
+pub fn clear_away() {
+    for root in TREES.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        let _ = fs::remove_dir_all(root);
     }
 }
 

@@ -42,16 +42,21 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         write_line(words(["usage: ".as_ref(), &name, " dir\n".as_ref()]).as_encoded_bytes());
         return ExitCode::from(USAGE);
     };
-    keep(&dir, Poller::new(&CAUGHT))
+    keep(&dir, Poller::new(&CAUGHT), unix::manners::release_startup_memory)
 }
 
-/// Keeps the service directory `dir`: the program but for its command line. The poller is to hear
-/// [`CAUGHT`].
-pub fn keep(dir: &OsStr, poller: io::Result<Poller>) -> ExitCode {
+/// The program but for its start: keeps the service directory `dir`, in a process that has been
+/// another program until now. The poller is to hear [`CAUGHT`].
+pub fn go_on(dir: &OsStr, poller: io::Result<Poller>) -> ExitCode {
+    // Most of the memory is shared with that program; to put it in order would make it our own.
+    keep(dir, poller, || {})
+}
+
+fn keep(dir: &OsStr, poller: io::Result<Poller>, put_memory_in_order: fn()) -> ExitCode {
     let reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
     match open::open(dir, poller) {
         Ok(open::Opened::Ready(mut parts)) => {
-            unix::manners::release_startup_memory();
+            put_memory_in_order();
             supervise::supervise(&mut parts);
             ExitCode::SUCCESS
         }

@@ -57,7 +57,7 @@ impl Offspring {
         }
         // What both catch stays blocked until it is heard.
         self.mask.without(&CAUGHT).with(&runsv::CAUGHT).set_as_mask();
-        runsv::keep(&self.name, poller.in_copy(&runsv::CAUGHT))
+        runsv::go_on(&self.name, poller.in_copy(&runsv::CAUGHT))
     }
 }
 

@@ -130,7 +130,7 @@ impl Goal {
         match self.steps.saturating_sub(life.age) {
             // Whoever is still no program after so long runs something that is called like runsv.
             Duration::ZERO if life.is_program || life.age >= NEXT_STEPS => Verdict::IfCheckAgrees,
-            rest => Verdict::Soon(rest.max(FIRST_STEPS / 2)),
+            rest => Verdict::Soon(rest.max(FIRST_STEPS / 8)),
         }
     }
 }

@@ -50,7 +50,7 @@ both_suites! {
 }
 
 /// runsvdir on the tree, with this in front of the directory.
-fn watched(tree: &Tree, words: &[&str]) -> Program {
+pub fn watched(tree: &Tree, words: &[&str]) -> Program {
     tree.command("runsvdir").args(words).arg(tree.services()).start()
 }
 
@@ -65,7 +65,7 @@ fn runsv_of(runsvdir: &Program, name: &str) -> Option<Process> {
 }
 
 #[track_caller]
-fn eventually_runsv_of(runsvdir: &Program, name: &str) -> u32 {
+pub fn eventually_runsv_of(runsvdir: &Program, name: &str) -> u32 {
     eventually_some(&format!("a runsv {name}"), || runsv_of(runsvdir, name)).pid
 }
 

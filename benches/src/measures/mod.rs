@@ -7,6 +7,7 @@ use crate::arguments::Wishes;
 use crate::family::{Family, SUPERVISORS};
 use crate::sample::Sample;
 use crate::table::{Goal, Row, Table};
+use crate::tree::clear_away;
 use crate::{Outcome, machine};
 
 mod boot;
@@ -60,6 +61,12 @@ impl Runs {
 
 /// Takes the wanted measures and prints the table.
 pub fn run(wishes: &Wishes) -> Outcome<ExitCode> {
+    let outcome = measure(wishes);
+    clear_away();
+    outcome
+}
+
+fn measure(wishes: &Wishes) -> Outcome<ExitCode> {
     let is_wanted =
         |name: &str| wishes.measures.is_empty() || wishes.measures.iter().any(|wish| wish == name);
     let wanted: Vec<_> = MEASURES.iter().filter(|measure| is_wanted(measure.name)).collect();
