@@ -206,7 +206,7 @@ mod tests {
     fn a_process_that_is_not_yet_its_program_does_not_count() {
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
         let mut after = |age| goal.verdict(&running(2, Want::Up), Life { is_program: false, age });
-        assert_eq!(after(FIRST_STEPS * 9), Verdict::Soon(FIRST_STEPS / 2));
+        assert_eq!(after(FIRST_STEPS * 9), Verdict::Soon(FIRST_STEPS / 8));
         assert_eq!(after(NEXT_STEPS), IfCheckAgrees);
     }
 
