@@ -30,9 +30,17 @@ fn looks(runsv: &Process, tree: &Tree) -> Vec<String> {
     ];
     looks.extend(facts.map(|fact| format!("{fact} {}", runsv.fact(fact).expect("a fact"))));
     looks.push(format!("leads a session: {}", runsv.session == runsv.pid));
-    looks.extend(
-        runsv.descriptors().iter().map(|(number, target)| format!("{number} {}", plain(numbers(target)))),
-    );
+    // Which number a program gives to what it opens for itself is its own business.
+    let mut open: Vec<String> = runsv
+        .descriptors()
+        .iter()
+        .map(|(number, target)| {
+            let number = if *number > 2 { "more".to_owned() } else { number.to_string() };
+            format!("{number} {}", plain(numbers(target)))
+        })
+        .collect();
+    open.sort();
+    looks.extend(open);
     looks
 }
 
