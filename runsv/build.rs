@@ -6,7 +6,17 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// All that decides what runsv does, from this crate's folder.
-const SOURCES: [&str; 4] = ["src", "../servicedir/src", "../unix/src", "../Cargo.lock"];
+const SOURCES: [&str; 9] = [
+    "src",
+    "build.rs",
+    "Cargo.toml",
+    "../servicedir/src",
+    "../servicedir/Cargo.toml",
+    "../unix/src",
+    "../unix/Cargo.toml",
+    "../Cargo.toml",
+    "../Cargo.lock",
+];
 
 fn main() -> io::Result<()> {
     let mut files = BTreeSet::new();

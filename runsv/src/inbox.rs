@@ -56,6 +56,12 @@ impl Inbox {
         Ok(())
     }
 
+    /// Whether TERM has come already; it is not told again.
+    pub fn is_told_to_leave_early(&mut self) -> bool {
+        self.sleep_until(Some(Instant::now()));
+        std::mem::take(&mut self.is_told_to_leave)
+    }
+
     /// Sleeps until something may have come in, at most until `deadline`.
     pub fn sleep_until(&mut self, deadline: Option<Instant>) {
         let wakeup = self.poller.wait(deadline);

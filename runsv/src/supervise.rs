@@ -14,6 +14,10 @@ const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// Supervises until the service was told to exit and is gone.
 pub fn supervise(Parts { machine, hands, inbox, site }: &mut Parts) {
+    // Who was told to leave before it was listening starts nothing.
+    if inbox.is_told_to_leave_early() {
+        handle(machine, hands, Event::Term);
+    }
     handle(machine, hands, Event::Tick);
     while !machine.is_finished() {
         let again = hands.is_behind().then(|| Instant::now() + CATCH_UP);

@@ -7,6 +7,8 @@ use std::path::Path;
 
 use fs_err as fs;
 use nix::unistd::{AccessFlags, access};
+use unix::Errno;
+use unix::phrase::errno_of;
 use unix::search::contains;
 
 /// What was found out about a file, for as long as it is the same file.
@@ -14,6 +16,9 @@ use unix::search::contains;
 pub struct BuiltIn {
     known: Option<(Version, bool)>,
 }
+
+/// The mode bits of a program that is somebody else when it is executed.
+const IDENTITY: u32 = 0o6000;
 
 /// Tells a file from another one in its place, and from itself after a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,11 +33,12 @@ impl BuiltIn {
     /// Whether the first of these files that exists may be executed, and is `runsv` built from the
     /// same sources as this program.
     pub fn is_first_of(&mut self, candidates: &[CString]) -> bool {
-        let found = candidates.iter().find_map(|path| {
-            let path = Path::new(OsStr::from_bytes(path.to_bytes()));
-            Some((path, fs::metadata(path).ok()?))
+        let mut candidates = candidates.iter().map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
+        let found = candidates.find_map(|path| match fs::metadata(path) {
+            Err(error) if errno_of(&error) == Errno::ENOENT => None,
+            found => Some((path, found)),
         });
-        let Some((path, about)) = found else { return false };
+        let Some((path, Ok(about))) = found else { return false };
         let version = Version {
             device: about.dev(),
             inode: about.ino(),
@@ -45,6 +51,7 @@ impl BuiltIn {
             return answer;
         }
         let answer = about.is_file()
+            && about.mode() & IDENTITY == 0
             && access(path, AccessFlags::X_OK).is_ok()
             && fs::read(path).is_ok_and(|program| contains(&program, runsv::MARK.as_bytes()));
         self.known = Some((version, answer));

@@ -347,7 +347,8 @@ fn a_deleted_service_is_still_supervised(suite: &Suite) {
 /// LAY-15, RSV-71: what cannot be written is warned about, and the rest goes on.
 fn a_full_supervise_does_not_end_runsv(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
-    web.eventually_stat("run");
+    // The record is written last, and then its old one is gone from the name the new one had.
+    web.eventually("everything is written", |web| web.status().pid != 0 && !web.has("supervise/status.new"));
     fs::create_dir(web.path("supervise/status.new")).unwrap();
     web.control("p");
     web.runsv.eventually_says("runsv web: warning: unable to open supervise/status.new: is a directory\n");

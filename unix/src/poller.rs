@@ -88,11 +88,13 @@ impl Poller {
         let rest = Duration::from_nanos(u64::from(patience.subsec_nanos() % 1_000_000));
         if patience >= GRAIN {
             let wakeup = self.wait(deadline.checked_sub(rest));
-            if wakeup != Wakeup::default() {
+            // It may have been interrupted: then there is more than the rest left.
+            let is_early = deadline.saturating_duration_since(Instant::now()) > rest + GRAIN;
+            if wakeup != Wakeup::default() || is_early {
                 return wakeup;
             }
         }
-        std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
+        std::thread::sleep(rest.min(deadline.saturating_duration_since(Instant::now())));
         self.wait(Some(deadline))
     }
 

@@ -14,11 +14,12 @@ use nix::errno::Errno;
 /// is not meant to outlive the machine.
 pub fn replace(fresh: &Path, place: &Path) -> Result<(), Errno> {
     if exchange(fresh, place).is_ok() {
-        if nix::unistd::unlink(fresh).is_ok() {
-            return Ok(());
+        match nix::unistd::unlink(fresh) {
+            // Whatever was there is no file: it goes back, and a rename says what is wrong with it.
+            Err(Errno::EISDIR | Errno::EPERM) => exchange(fresh, place)?,
+            // The fresh one is in its place, and what may be left of the old one is in nobody's way.
+            _ => return Ok(()),
         }
-        // Whatever was there is no file: it goes back, and a rename says what is wrong with it.
-        exchange(fresh, place)?;
     }
     nix::fcntl::renameat(nix::fcntl::AT_FDCWD, fresh, nix::fcntl::AT_FDCWD, place)
 }

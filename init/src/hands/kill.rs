@@ -3,6 +3,7 @@
 use fs_err::os::unix::fs::OpenOptionsExt;
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use servicedir::{Command, ServiceDir, State};
@@ -34,15 +35,16 @@ pub fn end_orphan(pid: Pid) {
     }
 }
 
-/// Writes `x` to every control FIFO that a runsv reads.
-pub fn end_all_by_fifo(directory: &Path) {
+/// Writes `x` to every control FIFO that a runsv reads and that is not among the `told`.
+pub fn end_all_by_fifo(directory: &Path, told: &mut BTreeSet<(u64, u64)>) {
     let Ok(entries) = fs_err::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {
         let fifo = fs_err::OpenOptions::new()
             .write(true)
             .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
             .open(ServiceDir::at(entry.path()).control());
-        if let Ok(mut fifo) = fifo {
+        let Ok(mut fifo) = fifo else { continue };
+        if fifo.metadata().is_ok_and(|about| told.insert((about.dev(), about.ino()))) {
             // A FIFO that is full has been told often enough.
             let _ = fifo.write_all(&[Command::Exit.byte()]);
         }

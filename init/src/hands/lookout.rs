@@ -93,7 +93,10 @@ impl Lookout {
             return Some(place.clone());
         }
         let place = ServiceDir::at(proc::current_dir(supervisor)?);
-        self.places.insert(supervisor, place.clone());
+        // A runsv that has just been started may not be there yet.
+        if status(&place).is_some() {
+            self.places.insert(supervisor, place.clone());
+        }
         Some(place)
     }
 

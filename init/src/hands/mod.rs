@@ -11,6 +11,7 @@ mod tree;
 pub use hooks::find as find_hooks;
 pub use start::prepare;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -34,6 +35,7 @@ pub struct Hands {
     failures: FailurePipe,
     lookout: Lookout,
     leftovers: Leftovers,
+    told_fifos: BTreeSet<(u64, u64)>,
     /// The priority that children are to have, while init has a higher one.
     nice: Option<i32>,
 }
@@ -57,6 +59,7 @@ impl Hands {
             failures: FailurePipe::new().map_err(Failure::of("unable to create pipe"))?,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
+            told_fifos: BTreeSet::new(),
             nice: None,
         })
     }
@@ -88,7 +91,7 @@ impl Hands {
                 return Some(Event::Census(census::take(&self.directory, scanner)));
             }
             Action::EndOrphan(pid) => kill::end_orphan(pid),
-            Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory),
+            Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory, &mut self.told_fifos),
             Action::WatchStatus(supervisors) => return Some(self.lookout.watch(&supervisors)),
             Action::ReadStatus(supervisors) => return Some(self.lookout.look(&supervisors)),
             Action::Unwatch => self.lookout.unwatch(),

@@ -1,6 +1,6 @@
 //! Machine: the life of a container, from its first hook to its exit code.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,8 @@ use super::words::{counted, listed, seconds};
 const QUIET: Duration = Duration::from_millis(50);
 /// How long until that is read again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The same for who is watched.
+const LOOK_ANYWAY: Duration = Duration::from_millis(100);
 /// How much more time than a look takes lies between it and the next: where there are thousands to
 /// look at, most of the time is left for them.
 const LEISURE: u32 = 10;
@@ -60,6 +62,8 @@ pub struct Container {
     command: Command,
     roster: Roster,
     stop: Option<Stop>,
+    /// Who was on its way to become a runsv when it was told to end.
+    embryos: BTreeSet<Pid>,
     /// How often somebody has asked for the stop.
     requests: u32,
     /// Whether anything had to be killed that is no service.
@@ -129,6 +133,8 @@ struct Stop {
     look_due: Option<Instant>,
     /// Since when that is being read.
     look_asked: Option<Instant>,
+    /// Whether that was read before.
+    has_looked: bool,
     /// Whether changes are told. Only while somebody waits for them: to end a watch takes the kernel
     /// up to 15 ms, which the end of init would have to wait for.
     is_watching: bool,
@@ -175,6 +181,7 @@ impl Container {
             command: if setup.command.is_some() { Command::Due } else { Command::None },
             roster: Roster::default(),
             stop: None,
+            embryos: BTreeSet::new(),
             requests: 0,
             has_killed: false,
             is_childless: true,
@@ -385,6 +392,7 @@ impl Container {
             census_pause: QUIET,
             look_due: None,
             look_asked: None,
+            has_looked: false,
             is_watching: false,
         });
         self.ask(Action::Unwatch);
@@ -457,9 +465,12 @@ impl Container {
         }
         if stop.look_due.is_some_and(|due| due <= now) {
             stop.look_due = None;
+            stop.has_looked = true;
             let supervisors = self.roster.supervisors();
-            if is_watch_needed {
+            if is_watch_needed && !stop.is_watching {
                 stop.is_watching = true;
+                // Not every directory can be watched always.
+                stop.look_due = Some(now + LOOK_ANYWAY);
                 self.actions.push_back(Action::WatchStatus(supervisors));
             } else {
                 stop.look_asked = Some(now);
@@ -713,7 +724,10 @@ impl Container {
             self.command_ended(pid, ending, why, now);
         } else if self.scanner.pid() == Some(pid) {
             self.scanner.ended();
-            if let Some(stop) = self.stop.as_mut().filter(|stop| stop.census != Census::Unknown) {
+            if self.stop.as_ref().is_some_and(|stop| stop.census == Census::Impossible) {
+                // Whoever was just being born has a FIFO by now, or soon.
+                self.ask(Action::EndAllByFifo);
+            } else if let Some(stop) = self.stop.as_mut().filter(|stop| stop.census != Census::Unknown) {
                 // Only now its children are init's, most of which are known.
                 let is_any_known = !self.roster.is_empty();
                 stop.census = Census::Old { look: is_any_known.then(|| now + stop.census_pause) };
@@ -768,7 +782,9 @@ impl Container {
             Census::Old { look } => Census::Old { look: Some(look.map_or(soon, |look| look.min(soon))) },
             other => other,
         };
-        if let Some(due) = &mut stop.look_due {
+        if let Some(due) = &mut stop.look_due
+            && !stop.has_looked
+        {
             *due = (*due).max(now + QUIET);
         }
     }
@@ -788,15 +804,21 @@ impl Container {
         let children: Vec<Child> = children.into_iter().filter(|child| !own.contains(&child.pid)).collect();
         let is_birth_near = children.iter().any(|child| child.kind == Kind::Embryo);
         for child in children.iter().filter(|child| child.kind == Kind::Embryo) {
-            self.ask(Action::Signal(child.pid, Signal::TERM));
+            if self.embryos.insert(child.pid) {
+                self.ask(Action::Signal(child.pid, Signal::TERM));
+            }
         }
         let before = self.roster.len();
         let complaints = self.roster.meet(children);
         let Some(stop) = &mut self.stop else { return };
+        let mut took = Duration::ZERO;
         if let Census::Asked(since) = stop.census {
-            stop.census_pause = QUIET.max(now.saturating_duration_since(since) * LEISURE);
+            took = now.saturating_duration_since(since);
+            stop.census_pause = QUIET.max(took * LEISURE);
         }
-        stop.census = if is_birth_near { Census::Old { look: Some(now + BIRTH) } } else { Census::Fresh };
+        // Who is being born needs the processor more than we do.
+        let birth = BIRTH.max(took * 2);
+        stop.census = if is_birth_near { Census::Old { look: Some(now + birth) } } else { Census::Fresh };
         let (found, elapsed) = (self.roster.len() - before, now.saturating_duration_since(stop.began));
         if found > 0 {
             self.say(
@@ -814,7 +836,8 @@ impl Container {
         if let Some(stop) = &mut self.stop
             && let Some(asked) = stop.look_asked.take()
         {
-            stop.look_due = Some(now + LOOK_AGAIN.max(now.saturating_duration_since(asked) * LEISURE));
+            let pause = if stop.is_watching { LOOK_ANYWAY } else { LOOK_AGAIN };
+            stop.look_due = Some(now + pause.max(now.saturating_duration_since(asked) * LEISURE));
         }
         for (supervisor, seen) in statuses {
             if self.roster.note_status(supervisor, seen, now) {

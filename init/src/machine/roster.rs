@@ -42,6 +42,8 @@ struct Member {
     has_obeyed: bool,
     /// When it must have obeyed, although its record says that it has not.
     doubted_until: Option<Instant>,
+    /// Whether it was asked again for that: who cannot write its record is not asked for ever.
+    was_doubted: bool,
 }
 
 /// How long a service is down before what it has left behind is told to end: it may hold the pipe
@@ -119,6 +121,7 @@ impl Roster {
                 was_killed: false,
                 has_obeyed: false,
                 doubted_until: None,
+                was_doubted: false,
             });
         }
         // Who is met later, because its runsv was only just born or was somebody else's child,
@@ -222,8 +225,11 @@ impl Roster {
         let is_asked = matches!(member.way, Way::Asked { .. });
         member.has_obeyed = !seen.is_wanted_up && is_asked;
         // It may not have come to it yet; or it has, and was told otherwise before we looked.
-        let doubt = (seen.is_wanted_up && is_asked && !is_contradicted).then(|| now + OBEYS_WITHIN);
-        member.doubted_until = doubt.map(|until| member.doubted_until.unwrap_or(until));
+        let is_doubtful = seen.is_wanted_up && is_asked && !is_contradicted && !member.was_doubted;
+        member.doubted_until = is_doubtful.then(|| member.doubted_until.unwrap_or(now + OBEYS_WITHIN));
+        if is_contradicted || member.has_obeyed {
+            member.was_doubted = false;
+        }
         is_contradicted
     }
 
@@ -231,7 +237,11 @@ impl Roster {
     pub fn take_doubted(&mut self, now: Instant) -> Vec<Pid> {
         self.members
             .iter_mut()
-            .filter_map(|(pid, member)| member.doubted_until.take_if(|until| *until <= now).map(|_| *pid))
+            .filter_map(|(pid, member)| {
+                member.doubted_until.take_if(|until| *until <= now)?;
+                member.was_doubted = true;
+                Some(*pid)
+            })
             .collect()
     }
 

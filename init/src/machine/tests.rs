@@ -446,3 +446,45 @@ fn a_walk_of_chance_always_ends_before_the_grace() {
         }
     }
 }
+
+/// How often a process was sent TERM.
+fn terms(world: &World, pid: i32) -> usize {
+    let told = Action::Signal(Pid::from_raw(pid), Signal::TERM);
+    world.done.iter().filter(|action| **action == told).count()
+}
+
+#[test]
+fn who_cannot_write_its_record_is_asked_again_once() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    let seen = Seen { is_down: false, is_wanted_up: true };
+    for look in 1..100 {
+        let after = SECOND / 20 * look;
+        world.tell(after, Event::Statuses(vec![(Pid::from_raw(10), seen)]));
+    }
+    assert_eq!(terms(&world, 10), 2);
+}
+
+#[test]
+fn where_changes_cannot_be_told_they_are_looked_for_all_the_same() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &["db"]).runs(11, "db", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    assert!(world.done.iter().any(|action| matches!(action, Action::WatchStatus(_))));
+    world.pass(SECOND / 2);
+    assert!(world.done.iter().any(|action| matches!(action, Action::ReadStatus(_))));
+}
+
+#[test]
+fn who_is_being_born_is_told_once() {
+    let mut world = World::new(SECOND * 10, None);
+    world.children.push(Child { pid: Pid::from_raw(12), kind: Kind::Embryo });
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.pass(SECOND / 2);
+    assert_eq!(terms(&world, 12), 1);
+    // It has become a runsv before it could hear that.
+    world.children.clear();
+    world.runs(12, "web", &[]).pass(SECOND);
+    assert_eq!(terms(&world, 12), 2);
+}
