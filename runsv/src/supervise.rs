@@ -19,20 +19,27 @@ pub fn supervise(Parts { machine, hands, inbox, site }: &mut Parts) {
         handle(machine, hands, Event::Term);
     }
     handle(machine, hands, Event::Tick);
+    // That look has heard of whatever came in before it: it will not wake us again.
+    take_in(machine, hands, inbox);
     while !machine.is_finished() {
         let again = hands.is_behind().then(|| Instant::now() + CATCH_UP);
         inbox.sleep_until([machine.next_deadline(), again].into_iter().flatten().min());
         if hands.is_behind() {
             catch_up(hands, inbox, site);
         }
-        while !machine.is_finished()
-            && let Some(mail) = inbox.next(machine)
-        {
-            let event = open(mail, hands);
-            handle(machine, hands, event);
-        }
-        handle(machine, hands, Event::Tick);
+        take_in(machine, hands, inbox);
     }
+}
+
+/// Takes in all that came in.
+fn take_in(machine: &mut Supervisor, hands: &mut Hands, inbox: &mut Inbox) {
+    while !machine.is_finished()
+        && let Some(mail) = inbox.next(machine)
+    {
+        let event = open(mail, hands);
+        handle(machine, hands, event);
+    }
+    handle(machine, hands, Event::Tick);
 }
 
 /// What could not be written is tried again; in a new place, if the old one was removed.
