@@ -23,7 +23,8 @@ pub fn supervise(Parts { machine, hands, inbox, site }: &mut Parts) {
     take_in(machine, hands, inbox);
     while !machine.is_finished() {
         let again = hands.is_behind().then(|| Instant::now() + CATCH_UP);
-        inbox.sleep_until([machine.next_deadline(), again].into_iter().flatten().min());
+        let at_once = inbox.has_more(machine).then(Instant::now);
+        inbox.sleep_until([machine.next_deadline(), again, at_once].into_iter().flatten().min());
         if hands.is_behind() {
             catch_up(hands, inbox, site);
         }
@@ -31,8 +32,9 @@ pub fn supervise(Parts { machine, hands, inbox, site }: &mut Parts) {
     }
 }
 
-/// Takes in all that came in.
+/// Takes in what came in, and then lets time pass: it does also for who is written to without end.
 fn take_in(machine: &mut Supervisor, hands: &mut Hands, inbox: &mut Inbox) {
+    inbox.begin_turn();
     while !machine.is_finished()
         && let Some(mail) = inbox.next(machine)
     {
