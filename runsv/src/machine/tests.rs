@@ -535,6 +535,46 @@ fn the_limit_of_a_stop_ends_a_hook_that_hangs() {
 }
 
 #[test]
+fn the_limit_of_a_stop_counts_from_its_first_signal() {
+    let mut web = Bench::up().hooks(b"t");
+    web.orders.kill_after = Some(700 * MS);
+    let mut web = web.begin();
+    web.command(Command::Down);
+    web.after(600 * MS).exits(102, Ending::Exited(1));
+    web.done.clear();
+    web.hooks.clear();
+    web.after(600 * MS).command(Command::Down);
+    web.did(&["SIGTERM 101", "SIGCONT 101"]);
+    web.after(99 * MS).tick();
+    web.did(&[]);
+    web.after(MS).tick();
+    web.did(&["SIGKILL 101"]);
+}
+
+#[test]
+fn a_restart_that_control_t_has_taken_over_has_no_limit_but_a_stop_has() {
+    for (commands, killed) in [
+        (&[Command::Term][..], &[][..]),
+        (&[Command::Down], &["SIGKILL 101"]),
+        (&[Command::Down, Command::Up], &[]),
+        (&[Command::Down, Command::Term], &["SIGKILL 101"]),
+    ] {
+        let mut web = Bench::up().hooks(b"t");
+        web.orders.kill_after = Some(700 * MS);
+        let mut web = web.begin();
+        for command in commands {
+            web.command(*command);
+            if *command != Command::Up {
+                web.exits(web.next_pid, Ending::Exited(0));
+            }
+        }
+        web.done.clear();
+        web.after(700 * MS).tick();
+        web.did(killed);
+    }
+}
+
+#[test]
 fn a_finish_has_as_long_as_its_file_says() {
     let mut web = Bench::up().finish();
     web.finish_limit = Some(50 * MS);
