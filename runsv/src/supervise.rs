@@ -7,7 +7,7 @@ use unix::Now;
 use crate::hands::Hands;
 use crate::inbox::{Inbox, Mail};
 use crate::machine::{Event, Supervisor};
-use crate::open::{Parts, Site};
+use crate::open::{Parts, Regained, Site};
 
 /// How soon a status file that could not be written is tried again.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -46,10 +46,10 @@ fn take_in(machine: &mut Supervisor, hands: &mut Hands, inbox: &mut Inbox) {
 
 /// What could not be written is tried again; in a new place, if the old one was removed.
 fn catch_up(hands: &mut Hands, inbox: &mut Inbox, site: &mut Site) {
-    if let Some(controls) = site.reopen_if_lost() {
+    if let Some(Regained { locks, controls }) = site.reopen_if_lost(hands) {
         // Without its FIFOs in the poll runsv still heeds TERM, and this is tried again.
         let _ = inbox.listen_to(controls);
-        hands.publish_all_again();
+        hands.publish_all_again(locks);
     }
     hands.catch_up();
 }

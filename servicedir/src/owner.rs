@@ -1,17 +1,17 @@
 //! runsv's end of the contract: makes `supervise/`, holds the lock and the FIFOs, writes the status.
 
-use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::Mode;
 use unix::failure::words;
+use unix::phrase::errno_of;
 use unix::{Errno, Failure};
 
 use crate::layout::ServiceDir;
@@ -47,12 +47,39 @@ pub fn make_supervise(dir: &ServiceDir) -> Result<(), Failure> {
 
 /// The lock of a runsv, held while this lives. Services do not inherit it (LAY-12).
 pub struct Lock {
+    path: PathBuf,
+    id: (u64, u64),
     _held: Flock<std::fs::File>,
+}
+
+/// What stands under the name of a file that is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// That file.
+    Held,
+    /// Nothing: `supervise/` was removed, or the whole directory.
+    Gone,
+    /// Another file, which another runsv may have locked.
+    Replaced,
+}
+
+impl Lock {
+    /// Whether the lock still stands for its place.
+    pub fn place(&self) -> Place {
+        match fs_err::metadata(&self.path) {
+            Result::Ok(about) if (about.dev(), about.ino()) == self.id => Place::Held,
+            Result::Ok(_) => Place::Replaced,
+            Err(error) if matches!(errno_of(&error), Errno::ENOENT | Errno::ENOTDIR) => Place::Gone,
+            // It cannot be told.
+            Err(_) => Place::Held,
+        }
+    }
 }
 
 /// The lock file, open but not taken.
 pub struct LockFile {
-    name: OsString,
+    path: PathBuf,
+    id: (u64, u64),
     file: std::fs::File,
 }
 
@@ -60,24 +87,25 @@ impl LockFile {
     /// Opens `supervise/lock`.
     pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
         let path = dir.lock();
-        let name = path.clone().into_os_string();
+        let unable = || words(["unable to open ".as_ref(), path.as_os_str()]);
         let file = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o600)
             .custom_flags(OFlag::O_NONBLOCK.bits())
             .open(&path)
-            .map_err(Failure::of_io(words(["unable to open ".as_ref(), &name])))?;
-        Ok(Self { name, file: file.into_file() })
+            .map_err(Failure::of_io(unable()))?;
+        let about = file.metadata().map_err(Failure::of_io(unable()))?;
+        Ok(Self { path, id: (about.dev(), about.ino()), file: file.into_file() })
     }
 
     /// Takes the lock, if it is free; gives the file back with the failure otherwise.
     pub fn try_take(self) -> Result<Lock, (Self, Failure)> {
         match Flock::lock(self.file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Lock { _held: held }),
+            Ok(held) => Ok(Lock { path: self.path, id: self.id, _held: held }),
             Err((file, why)) => {
-                let failure = Failure::new(words(["unable to lock ".as_ref(), &self.name]), why);
-                Err((Self { name: self.name, file }, failure))
+                let failure = Failure::new(words(["unable to lock ".as_ref(), self.path.as_os_str()]), why);
+                Err((Self { file, ..self }, failure))
             }
         }
     }
@@ -146,9 +174,10 @@ fn open_fifo(path: &Path, is_reader: bool) -> io::Result<File> {
     OpenOptions::new().read(is_reader).write(!is_reader).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
 }
 
-/// Writes the status files of one service (LAY-4, LAY-5).
+/// Writes the status files of one service (LAY-4, LAY-5), which only who holds the lock may do.
 pub struct Publisher {
     dir: ServiceDir,
+    lock: Lock,
     /// What `pid` says, once it was written.
     pid: Option<u32>,
     /// What was last to be written.
@@ -159,19 +188,26 @@ pub struct Publisher {
 
 impl Publisher {
     /// For the service at `dir`, which has published nothing.
-    pub fn new(dir: ServiceDir) -> Self {
-        Self { dir, pid: None, last: None, is_behind: false }
+    pub fn new(dir: ServiceDir, lock: Lock) -> Self {
+        Self { dir, lock, pid: None, last: None, is_behind: false }
     }
 
     /// For a service whose `pid` is not written before its first start (LAY-8).
-    pub fn without_first_pid(dir: ServiceDir) -> Self {
-        Self { dir, pid: Some(0), last: None, is_behind: false }
+    pub fn without_first_pid(dir: ServiceDir, lock: Lock) -> Self {
+        Self { dir, lock, pid: Some(0), last: None, is_behind: false }
     }
 
     /// Writes `pid` if it changed, then `stat`, then `status`, each beside its place and renamed
     /// into it. One that cannot be written does not keep the others from being true; it is kept
     /// for [`Publisher::retry`], and the first failure is returned.
     pub fn publish(&mut self, status: Status) -> Result<(), Failure> {
+        self.last = Some(status);
+        let place = self.lock.place();
+        if place == Place::Replaced {
+            self.is_behind = true;
+            let text = words([self.dir.supervise().as_os_str(), " was replaced, and is not ours".as_ref()]);
+            return Err(Failure::plain(text));
+        }
         let pid = if self.pid == Some(status.pid) {
             Result::Ok(())
         } else {
@@ -180,8 +216,7 @@ impl Publisher {
         let stat = self.write("stat", status.to_text().as_bytes());
         let record = self.write("status", &status.to_bytes());
         let result = pid.and(stat).and(record);
-        self.last = Some(status);
-        self.is_behind = result.is_err();
+        self.is_behind = result.is_err() || place == Place::Gone;
         result
     }
 
@@ -193,10 +228,19 @@ impl Publisher {
         }
     }
 
-    /// The files are in a new place: all of them are to be written again.
-    pub fn start_anew(&mut self) {
+    /// The files are in a new place: all of them are to be written again. Without a new lock the old
+    /// one stands for that place, too.
+    pub fn start_anew(&mut self, lock: Option<Lock>) {
+        if let Some(lock) = lock {
+            self.lock = lock;
+        }
         self.pid = None;
         self.is_behind = true;
+    }
+
+    /// Whether the lock still stands for its place.
+    pub fn place(&self) -> Place {
+        self.lock.place()
     }
 
     /// Whether something could not be written.

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::sys::stat::Mode;
 use servicedir::history::History;
-use servicedir::owner::Publisher;
+use servicedir::owner::{Lock, Place, Publisher};
 use servicedir::{Command, ServiceDir, Status};
 use unix::failure::words;
 use unix::spawn::{CANNOT_START, FailurePipe, StartFailure, Step};
@@ -81,7 +81,14 @@ impl Hands {
             Action::Remember(role, note) => self.remember(role, note),
             Action::Start(role, script) => {
                 self.publish();
-                return Some(self.start(role, script));
+                return Some(if self.is_displaced(role) {
+                    Event::NotStarted(role, script)
+                } else {
+                    self.start(role, script)
+                });
+            }
+            Action::RunHook(hook @ Hook::BeforeStart, _) if self.is_displaced(Role::Main) => {
+                return Some(Event::NoHook(hook));
             }
             Action::RunHook(hook, pid) => return Some(self.run_hook(hook, pid)),
             Action::ReadOrders(role) => return Some(self.read_orders(role)),
@@ -109,7 +116,7 @@ impl Hands {
 
     /// Whether there is a `./finish` to run: it must be readable, a dangling link is none (RSV-42).
     pub fn has_finish(&self) -> bool {
-        unix::open_to_read(&self.main.finish()).is_ok()
+        !self.is_displaced(Role::Main) && unix::open_to_read(&self.main.finish()).is_ok()
     }
 
     /// Forgets a child that ended, and says so if it could not even start.
@@ -137,10 +144,17 @@ impl Hands {
         }
     }
 
-    /// The status files are in a new place, and nothing is there yet.
-    pub fn publish_all_again(&mut self) {
-        for (_, publisher) in &mut self.publishers {
-            publisher.start_anew();
+    /// What the lock of a service stands for; `None` for a log service that there is not.
+    pub fn place(&self, role: Role) -> Option<Place> {
+        self.publishers.iter().find(|(of, _)| *of == role).map(|(_, publisher)| publisher.place())
+    }
+
+    /// The status files are in a new place, which these locks stand for, and nothing is there yet.
+    pub fn publish_all_again(&mut self, locks: Vec<(Role, Lock)>) {
+        let mut locks: Vec<_> = locks.into_iter().map(|(role, lock)| (role, Some(lock))).collect();
+        for (of, publisher) in &mut self.publishers {
+            let lock = locks.iter_mut().find(|(role, _)| role == of).and_then(|(_, lock)| lock.take());
+            publisher.start_anew(lock);
         }
         for (_, history) in &mut self.histories {
             history.start_anew();
@@ -164,6 +178,12 @@ impl Hands {
         }
     }
 
+    /// Whether the place of a service may be another runsv's by now: nothing is started or written
+    /// there.
+    fn is_displaced(&self, role: Role) -> bool {
+        self.place(role) == Some(Place::Replaced)
+    }
+
     fn remember(&mut self, role: Role, note: Note) {
         match note {
             Note::ToldToLeave | Note::Told(Command::Exit) => self.is_leaving = true,
@@ -175,6 +195,9 @@ impl Hands {
     }
 
     fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
+        if self.is_displaced(role) {
+            return;
+        }
         for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
             // A history that cannot be written is no reason to say anything: the status files,
             // which stand beside it, have said it.
