@@ -312,6 +312,35 @@ mod ours {
         assert!(web.runsv.is_alive());
     }
 
+    /// What the service started ends with it, also what has left its group; what the log service and a
+    /// control script have started is theirs.
+    #[test]
+    fn b16_only_what_is_the_services_own_is_ended_with_it() {
+        let tree = Suite::ours().tree();
+        let leaves = |name: &str| {
+            format!(
+                "(setsid sh -c 'echo $$ >{name}.new; mv {name}.new {name}; exec sleep 1000' </dev/null >/dev/null &)"
+            )
+        };
+        let service = tree.service("web").file("process-group", "");
+        let web = service
+            .run(&format!("{}; until test -e ended; do sleep .02; done; exec sleep 1000", leaves("ended")))
+            .log(&format!("{}; exec cat", leaves("of-log")))
+            .control('1', &format!("{}; until test -e of-hook; do sleep .02; done", leaves("of-hook")))
+            .running();
+        let pid = |web: &Supervised, name: &str| web.eventually_lines(name, 1)[0].parse::<u32>().unwrap();
+        web.eventually_has("ended");
+        web.control("1");
+        let spared = [pid(&web, "log/of-log"), pid(&web, "of-hook")];
+        let ended = pid(&web, "ended");
+        web.control("d");
+        web.eventually_down();
+        web.eventually_gone(ended);
+        web.control("x");
+        assert_eq!(web.runsv.finished().code(), Some(0));
+        assert!(spared.into_iter().all(is_alive));
+    }
+
     /// Whoever lost its place to another runsv starts nothing and writes nothing there, until that is
     /// gone.
     #[test]
