@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, futimens};
+use nix::sys::time::TimeSpec;
 use unix::failure::words;
 use unix::phrase::errno_of;
 use unix::{Errno, Failure};
@@ -199,7 +200,8 @@ impl Publisher {
 
     /// Writes `pid` if it changed, then `stat`, then `status`, each beside its place and renamed
     /// into it. One that cannot be written does not keep the others from being true; it is kept
-    /// for [`Publisher::retry`], and the first failure is returned.
+    /// for [`Publisher::retry`], and the first failure is returned. Where there is no room for
+    /// another file the old one is overwritten: a lie would be worse than a moment's half a record.
     pub fn publish(&mut self, status: Status) -> Result<(), Failure> {
         self.last = Some(status);
         let place = self.lock.place();
@@ -208,16 +210,31 @@ impl Publisher {
             let text = words([self.dir.supervise().as_os_str(), " was replaced, and is not ours".as_ref()]);
             return Err(Failure::plain(text));
         }
+        self.is_behind = place == Place::Gone;
         let pid = if self.pid == Some(status.pid) {
             Result::Ok(())
         } else {
-            self.write("pid", status.pid_text().as_bytes()).map(|()| self.pid = Some(status.pid))
+            self.pid = None;
+            self.make_true("pid", status.pid_text().as_bytes(), |publisher| publisher.pid = Some(status.pid))
         };
-        let stat = self.write("stat", status.to_text().as_bytes());
-        let record = self.write("status", &status.to_bytes());
-        let result = pid.and(stat).and(record);
-        self.is_behind = result.is_err() || place == Place::Gone;
-        result
+        let stat = self.make_true("stat", status.to_text().as_bytes(), |_| {});
+        let record = self.make_true("status", &status.to_bytes(), |_| {});
+        pid.and(stat).and(record)
+    }
+
+    /// Lets a file say this, one way or the other; what went wrong with the first way is returned.
+    fn make_true(&mut self, name: &str, content: &[u8], note: impl FnOnce(&mut Self)) -> Result<(), Failure> {
+        let written = self.write(name, content);
+        let is_true = match &written {
+            Result::Ok(()) => true,
+            Err(failure) => is_full(failure) && self.overwrite(name, content).is_ok(),
+        };
+        if is_true {
+            note(self);
+        } else {
+            self.is_behind = true;
+        }
+        written
     }
 
     /// Tries again to write what could not be written.
@@ -262,8 +279,30 @@ impl Publisher {
             .custom_flags(OFlag::O_NONBLOCK.bits())
             .open(&fresh)
             .map_err(Failure::of_io(unable("open ", &fresh)))?;
-        file.write_all(content).map_err(Failure::of_io(unable("write ", &fresh)))?;
+        let written = file.write_all(content);
+        if written.is_err() {
+            // It only takes room.
+            let _ = nix::unistd::unlink(&fresh);
+        }
+        written.map_err(Failure::of_io(unable("write ", &fresh)))?;
         unix::replace(&fresh, &place)
             .map_err(Failure::of(unable(&format!("rename {fresh_name} to "), &place)))
     }
+
+    /// Writes over a file that is in its place.
+    fn overwrite(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(self.dir.supervise().join(name))?;
+        file.write_all(content)?;
+        file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
+        // Whoever watches the directory is told of no other change.
+        let _ = futimens(&file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW);
+        Result::Ok(())
+    }
+}
+
+fn is_full(failure: &Failure) -> bool {
+    matches!(failure.why(), Some(Errno::ENOSPC | Errno::EDQUOT))
 }
