@@ -50,7 +50,7 @@ pub fn make_supervise(dir: &ServiceDir) -> Result<(), Failure> {
 pub struct Lock {
     path: PathBuf,
     id: (u64, u64),
-    _held: Flock<std::fs::File>,
+    held: Flock<std::fs::File>,
 }
 
 /// What stands under the name of a file that is locked.
@@ -68,7 +68,11 @@ impl Lock {
     /// Whether the lock still stands for its place.
     pub fn place(&self) -> Place {
         match fs_err::metadata(&self.path) {
-            Result::Ok(about) if (about.dev(), about.ino()) == self.id => Place::Held,
+            Result::Ok(about) if id(&about) == self.id => Place::Held,
+            // Some file systems give a file another number while it is open.
+            Result::Ok(about) if self.held.metadata().is_ok_and(|held| id(&held) == id(&about)) => {
+                Place::Held
+            }
             Result::Ok(_) => Place::Replaced,
             Err(error) if matches!(errno_of(&error), Errno::ENOENT | Errno::ENOTDIR) => Place::Gone,
             // It cannot be told.
@@ -97,19 +101,24 @@ impl LockFile {
             .open(&path)
             .map_err(Failure::of_io(unable()))?;
         let about = file.metadata().map_err(Failure::of_io(unable()))?;
-        Ok(Self { path, id: (about.dev(), about.ino()), file: file.into_file() })
+        Ok(Self { path, id: id(&about), file: file.into_file() })
     }
 
     /// Takes the lock, if it is free; gives the file back with the failure otherwise.
     pub fn try_take(self) -> Result<Lock, (Self, Failure)> {
         match Flock::lock(self.file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Lock { path: self.path, id: self.id, _held: held }),
+            Ok(held) => Ok(Lock { path: self.path, id: self.id, held }),
             Err((file, why)) => {
                 let failure = Failure::new(words(["unable to lock ".as_ref(), self.path.as_os_str()]), why);
                 Err((Self { file, ..self }, failure))
             }
         }
     }
+}
+
+/// What tells a file from all others.
+fn id(about: &std::fs::Metadata) -> (u64, u64) {
+    (about.dev(), about.ino())
 }
 
 /// A FIFO that never reports the end of its input, because this process holds both ends.
@@ -305,4 +314,60 @@ impl Publisher {
 
 fn is_full(failure: &Failure) -> bool {
     matches!(failure.why(), Some(Errno::ENOSPC | Errno::EDQUOT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Stamp, State, Want};
+
+    fn with_a_lock(name: &str, test: impl FnOnce(&ServiceDir, Lock)) {
+        let dir = std::env::temp_dir().join(format!("owner-{name}-{}", std::process::id()));
+        fs_err::create_dir_all(&dir).expect("a directory");
+        let service = ServiceDir::at(&dir);
+        test(&service, locked(&service));
+        fs_err::remove_dir_all(&dir).expect("cleaned up");
+    }
+
+    fn locked(service: &ServiceDir) -> Lock {
+        make_supervise(service).expect("a place for it");
+        let Result::Ok(lock) = LockFile::open(service).expect("a lock file").try_take() else {
+            panic!("it is free");
+        };
+        lock
+    }
+
+    #[test]
+    fn a_lock_stands_for_its_place_until_another_file_is_there() {
+        with_a_lock("place", |service, lock| {
+            assert_eq!(lock.place(), Place::Held);
+            fs_err::remove_dir_all(service.supervise()).expect("removed");
+            assert_eq!(lock.place(), Place::Gone);
+            let other = locked(service);
+            assert_eq!((lock.place(), other.place()), (Place::Replaced, Place::Held));
+        });
+    }
+
+    #[test]
+    fn nothing_is_published_without_the_lock_of_the_place() {
+        let status = Status {
+            since: Stamp::of(std::time::UNIX_EPOCH),
+            pid: 0,
+            is_paused: false,
+            want: Want::Up,
+            got_term: false,
+            state: Some(State::Down),
+        };
+        with_a_lock("publisher", |service, lock| {
+            let mut publisher = Publisher::new(service.clone(), lock);
+            fs_err::remove_dir_all(service.supervise()).expect("removed");
+            let other = locked(service);
+            publisher.publish(status).expect_err("another's place");
+            assert!(publisher.is_behind() && !service.status().exists());
+            drop(other);
+            publisher.start_anew(Some(locked(service)));
+            publisher.retry().expect("its own place");
+            assert!(!publisher.is_behind() && service.status().exists());
+        });
+    }
 }
