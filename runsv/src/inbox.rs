@@ -1,5 +1,6 @@
 //! Hands: turns readiness, signals, deaths and bytes into events, one at a time.
 
+use std::cmp::Reverse;
 use std::io;
 use std::time::Instant;
 
@@ -24,7 +25,13 @@ struct Fifo {
     role: Role,
     control: Control,
     is_readable: bool,
+    /// How many more bytes are taken in this turn.
+    left: u32,
 }
+
+/// How many bytes a FIFO has in one turn: who writes without end must keep nobody else from being
+/// heard.
+const TURN: u32 = 64;
 
 /// What came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +56,9 @@ impl Inbox {
     /// Listens to these FIFOs instead of the old ones.
     pub fn listen_to(&mut self, controls: Vec<(Role, Control)>) -> io::Result<()> {
         self.fifos.clear();
-        for (token, (role, control)) in controls.into_iter().enumerate() {
-            self.poller.watch(&control, token)?;
-            self.fifos.push(Fifo { role, control, is_readable: true });
+        for (role, control) in controls {
+            self.poller.watch(&control, token_of(role))?;
+            self.fifos.push(Fifo { role, control, is_readable: true, left: TURN });
         }
         Ok(())
     }
@@ -72,14 +79,29 @@ impl Inbox {
             }
         }
         for token in wakeup.ready {
-            if let Some(fifo) = self.fifos.get_mut(token) {
+            for fifo in self.fifos.iter_mut().filter(|fifo| token_of(fifo.role) == token) {
                 fifo.is_readable = true;
             }
         }
     }
 
-    /// The next thing that came in, in RSV-25's order: deaths, bytes one at a time, TERM. Bytes for
-    /// a service that takes no commands now stay in its FIFO.
+    /// Begins the next turn, with so many bytes for each FIFO.
+    pub fn begin_turn(&mut self) {
+        for fifo in &mut self.fifos {
+            fifo.left = TURN;
+        }
+    }
+
+    /// Whether something has come in that the last turn left for the next one.
+    pub fn has_more(&self, machine: &Supervisor) -> bool {
+        let is_told_to_leave = self.is_told_to_leave && machine.takes_commands(Role::Main);
+        is_told_to_leave
+            || self.fifos.iter().any(|fifo| fifo.is_readable && machine.takes_commands(fifo.role))
+    }
+
+    /// The next thing that came in, in RSV-25's order: deaths, bytes one at a time, from one FIFO and
+    /// from the other, TERM. `None` when nothing is left, or the turn is over. Bytes for a service
+    /// that takes no commands now stay in its FIFO.
     pub fn next(&mut self, machine: &Supervisor) -> Option<Mail> {
         if self.has_dead {
             match reap_next() {
@@ -87,19 +109,16 @@ impl Inbox {
                 None => self.has_dead = false,
             }
         }
+        // What was written before the service was down may take the exit back, also if the poll has
+        // not told of it, yet.
+        let is_last_look = machine.is_about_to_leave();
+        // The one that had less of its turn is next.
+        self.fifos.sort_by_key(|fifo| (Reverse(fifo.left), fifo.role == Role::Log));
         for fifo in &mut self.fifos {
-            while fifo.is_readable && machine.takes_commands(fifo.role) {
-                match fifo.control.read_byte() {
-                    Some(byte) => {
-                        // Other bytes are skipped silently (RSV-26).
-                        if let Some(command) = Command::from_byte(byte) {
-                            // A death between two bytes is seen between them.
-                            self.has_dead = true;
-                            return Some(Mail::Command(fifo.role, command));
-                        }
-                    }
-                    None => fifo.is_readable = false,
-                }
+            if let Some(command) = fifo.next(machine, is_last_look) {
+                // A death between two bytes is seen between them.
+                self.has_dead = true;
+                return Some(Mail::Command(fifo.role, command));
             }
         }
         if self.is_told_to_leave && machine.takes_commands(Role::Main) {
@@ -107,5 +126,29 @@ impl Inbox {
             return Some(Mail::Term);
         }
         None
+    }
+}
+
+impl Fifo {
+    /// The next command; other bytes are skipped silently (RSV-26).
+    fn next(&mut self, machine: &Supervisor, is_last_look: bool) -> Option<Command> {
+        while (self.is_readable || is_last_look) && self.left > 0 && machine.takes_commands(self.role) {
+            let Some(byte) = self.control.read_byte() else {
+                self.is_readable = false;
+                return None;
+            };
+            self.left -= 1;
+            if let Some(command) = Command::from_byte(byte) {
+                return Some(command);
+            }
+        }
+        None
+    }
+}
+
+fn token_of(role: Role) -> usize {
+    match role {
+        Role::Main => 0,
+        Role::Log => 1,
     }
 }

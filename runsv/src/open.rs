@@ -2,11 +2,15 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Publisher, make_supervise};
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Place, Publisher, make_supervise};
+use servicedir::status::RECORD_SIZE;
 use servicedir::{ServiceDir, State, Status, Want};
 use unix::phrase::errno_of;
 use unix::spawn::FailurePipe;
@@ -46,33 +50,78 @@ pub struct Site {
     path: Option<PathBuf>,
     has_log: bool,
     /// Held, not used.
-    locks: Vec<Lock>,
-    /// Held, not used.
     oks: Vec<OkFifo>,
+}
+
+/// What makes a place a runsv's again.
+pub struct Regained {
+    /// For the services whose lock stood for nothing any more.
+    pub locks: Vec<(Role, Lock)>,
+    /// The FIFOs to listen to.
+    pub controls: Vec<(Role, Control)>,
 }
 
 impl Site {
     /// If `supervise/` was removed, or the whole directory and is there again (a package upgrade):
-    /// makes it anew and returns the new FIFOs. `None` when nothing is lost, or not yet back.
-    pub fn reopen_if_lost(&mut self) -> Option<Vec<(Role, Control)>> {
+    /// makes it anew and moves there. `None` when nothing is lost, not yet back, or another runsv's.
+    pub fn reopen_if_lost(&mut self, hands: &Hands) -> Option<Regained> {
         let main = ServiceDir::at(".");
-        if is_there(main.control()) {
+        let log = self.has_log.then(|| (Role::Log, main.log()));
+        let all: Vec<_> = [Some((Role::Main, main)), log].into_iter().flatten().collect();
+        let lost: Vec<_> =
+            all.iter().filter(|(role, _)| hands.place(*role) != Some(Place::Held)).cloned().collect();
+        if lost.is_empty() {
             return None;
         }
-        if fs_err::metadata(".").is_ok_and(|about| about.nlink() == 0) {
-            nix::unistd::chdir(self.path.as_ref()?).ok()?;
-        }
-        let dirs = [Some((Role::Main, main.clone())), self.has_log.then(|| (Role::Log, main.log()))];
-        let (mut locks, mut controls, mut oks) = (Vec::new(), Vec::new(), Vec::new());
-        for (role, dir) in dirs.into_iter().flatten() {
-            make_supervise(&dir).ok()?;
-            locks.push(LockFile::open(&dir).ok()?.try_take().ok()?);
-            controls.push((role, Control::open(&dir).ok()?));
-            oks.push(OkFifo::open(&dir).ok()?);
-        }
-        self.locks = locks;
+        let removed = Removed::leave(self.path.as_deref())?;
+        let (regained, oks) = regain(&all, &lost)?;
+        removed.forget();
         self.oks = oks;
-        Some(controls)
+        Some(regained)
+    }
+}
+
+/// Takes the locks first: without them nothing is anybody's to open.
+fn regain(all: &[(Role, ServiceDir)], lost: &[(Role, ServiceDir)]) -> Option<(Regained, Vec<OkFifo>)> {
+    let (mut locks, mut controls, mut oks) = (Vec::new(), Vec::new(), Vec::new());
+    for (role, dir) in lost {
+        make_supervise(dir).ok()?;
+        locks.push((*role, LockFile::open(dir).ok()?.try_take().ok()?));
+    }
+    for (role, dir) in all {
+        controls.push((*role, Control::open(dir).ok()?));
+        oks.push(OkFifo::open(dir).ok()?);
+    }
+    Some((Regained { locks, controls }, oks))
+}
+
+/// The working directory, if it is one that was removed. Unless it is forgotten, the process goes
+/// back there: nothing is done in a place that turned out to be somebody else's.
+struct Removed(Option<OwnedFd>);
+
+impl Removed {
+    /// Changes to what is at `path` now, if the working directory was removed.
+    fn leave(path: Option<&Path>) -> Option<Self> {
+        if fs_err::metadata(".").is_ok_and(|about| about.nlink() > 0) {
+            return Some(Self(None));
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let old = nix::fcntl::open(".", flags, Mode::empty()).ok()?;
+        nix::unistd::chdir(path?).ok()?;
+        Some(Self(Some(old)))
+    }
+
+    fn forget(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        if let Some(old) = &self.0 {
+            // It is open, and so can be entered.
+            let _ = nix::unistd::fchdir(old);
+        }
     }
 }
 
@@ -98,36 +147,39 @@ pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
     };
 
     make_supervise(&main)?;
-    let mut locks = vec![LockFile::open(&main)?.try_take().map_err(|(_, failure)| failure)?];
-    if let Some(log) = &log {
-        make_supervise(log)?;
-        match wait_for_lock(LockFile::open(log)?, &mut poller, &mut reporter) {
-            Some(lock) => locks.push(lock),
-            None => return Ok(Opened::ToldToLeave),
+    let main_lock = LockFile::open(&main)?.try_take().map_err(|(_, failure)| failure)?;
+    let log = match log {
+        Some(log) => {
+            make_supervise(&log)?;
+            match wait_for_lock(LockFile::open(&log)?, &mut poller, &mut reporter) {
+                Some(lock) => Some((log, lock)),
+                None => return Ok(Opened::ToldToLeave),
+            }
         }
-    }
+        None => None,
+    };
 
     let mut controls = vec![(Role::Main, Control::open(&main)?)];
     let mut machine = Supervisor::new(main_want, log_want, Now::read());
     take_over(&mut machine, Role::Main, &main, &mut reporter);
-    if let Some(log) = &log {
+    if let Some((log, _)) = &log {
         take_over(&mut machine, Role::Log, log, &mut reporter);
     }
-    let mut publishers = vec![(Role::Main, Publisher::new(main.clone()))];
+    let mut publishers = vec![(Role::Main, Publisher::new(main.clone(), main_lock))];
     publish_first(&machine, Role::Main, &mut publishers, &mut reporter);
-    if let Some(log) = &log {
-        controls.push((Role::Log, Control::open(log)?));
-        publishers.push((Role::Log, Publisher::without_first_pid(log.clone())));
+    if let Some((log, lock)) = log {
+        controls.push((Role::Log, Control::open(&log)?));
+        publishers.push((Role::Log, Publisher::without_first_pid(log, lock)));
         publish_first(&machine, Role::Log, &mut publishers, &mut reporter);
     }
     let mut oks = vec![OkFifo::open(&main)?];
-    if let Some(log) = &log {
-        oks.push(OkFifo::open(log)?);
+    if has_log {
+        oks.push(OkFifo::open(&main.log())?);
     }
 
     let inbox = Inbox::new(poller, controls).map_err(Failure::of_io("unable to open supervise/control"))?;
     let hands = Hands::new(reporter, failures, publishers, log_pipe);
-    let site = Site { path: nix::unistd::getcwd().ok(), has_log, locks, oks };
+    let site = Site { path: nix::unistd::getcwd().ok(), has_log, oks };
     Ok(Opened::Ready(Box::new(Parts { machine, hands, inbox, site })))
 }
 
@@ -149,7 +201,7 @@ fn take_over(machine: &mut Supervisor, role: Role, dir: &ServiceDir, reporter: &
 
 /// The `./run` of the last record, if it still lives: a process of that number in this directory.
 fn earlier_run(dir: &ServiceDir) -> Option<Pid> {
-    let status = Status::from_bytes(&fs_err::read(dir.status()).ok()?)?;
+    let status = Status::from_bytes(&unix::read_start(&dir.status(), RECORD_SIZE).ok()?)?;
     let pid = Pid::from_raw(i32::try_from(status.pid).ok().filter(|pid| *pid > 0)?);
     let is_it = status.state == Some(State::Run)
         && pid != nix::unistd::getpid()

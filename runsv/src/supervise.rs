@@ -7,7 +7,7 @@ use unix::Now;
 use crate::hands::Hands;
 use crate::inbox::{Inbox, Mail};
 use crate::machine::{Event, Supervisor};
-use crate::open::{Parts, Site};
+use crate::open::{Parts, Regained, Site};
 
 /// How soon a status file that could not be written is tried again.
 const CATCH_UP: Duration = Duration::from_secs(1);
@@ -23,7 +23,8 @@ pub fn supervise(Parts { machine, hands, inbox, site }: &mut Parts) {
     take_in(machine, hands, inbox);
     while !machine.is_finished() {
         let again = hands.is_behind().then(|| Instant::now() + CATCH_UP);
-        inbox.sleep_until([machine.next_deadline(), again].into_iter().flatten().min());
+        let at_once = inbox.has_more(machine).then(Instant::now);
+        inbox.sleep_until([machine.next_deadline(), again, at_once].into_iter().flatten().min());
         if hands.is_behind() {
             catch_up(hands, inbox, site);
         }
@@ -31,8 +32,9 @@ pub fn supervise(Parts { machine, hands, inbox, site }: &mut Parts) {
     }
 }
 
-/// Takes in all that came in.
+/// Takes in what came in, and then lets time pass: it does also for who is written to without end.
 fn take_in(machine: &mut Supervisor, hands: &mut Hands, inbox: &mut Inbox) {
+    inbox.begin_turn();
     while !machine.is_finished()
         && let Some(mail) = inbox.next(machine)
     {
@@ -44,10 +46,10 @@ fn take_in(machine: &mut Supervisor, hands: &mut Hands, inbox: &mut Inbox) {
 
 /// What could not be written is tried again; in a new place, if the old one was removed.
 fn catch_up(hands: &mut Hands, inbox: &mut Inbox, site: &mut Site) {
-    if let Some(controls) = site.reopen_if_lost() {
+    if let Some(Regained { locks, controls }) = site.reopen_if_lost(hands) {
         // Without its FIFOs in the poll runsv still heeds TERM, and this is tried again.
         let _ = inbox.listen_to(controls);
-        hands.publish_all_again();
+        hands.publish_all_again(locks);
     }
     hands.catch_up();
 }

@@ -1,17 +1,18 @@
 //! runsv's end of the contract: makes `supervise/`, holds the lock and the FIFOs, writes the status.
 
-use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::FileTypeExt as _;
-use std::path::Path;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, futimens};
+use nix::sys::time::TimeSpec;
 use unix::failure::words;
+use unix::phrase::errno_of;
 use unix::{Errno, Failure};
 
 use crate::layout::ServiceDir;
@@ -47,12 +48,43 @@ pub fn make_supervise(dir: &ServiceDir) -> Result<(), Failure> {
 
 /// The lock of a runsv, held while this lives. Services do not inherit it (LAY-12).
 pub struct Lock {
-    _held: Flock<std::fs::File>,
+    path: PathBuf,
+    id: (u64, u64),
+    held: Flock<std::fs::File>,
+}
+
+/// What stands under the name of a file that is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// That file.
+    Held,
+    /// Nothing: `supervise/` was removed, or the whole directory.
+    Gone,
+    /// Another file, which another runsv may have locked.
+    Replaced,
+}
+
+impl Lock {
+    /// Whether the lock still stands for its place.
+    pub fn place(&self) -> Place {
+        match fs_err::metadata(&self.path) {
+            Result::Ok(about) if id(&about) == self.id => Place::Held,
+            // Some file systems give a file another number while it is open.
+            Result::Ok(about) if self.held.metadata().is_ok_and(|held| id(&held) == id(&about)) => {
+                Place::Held
+            }
+            Result::Ok(_) => Place::Replaced,
+            Err(error) if matches!(errno_of(&error), Errno::ENOENT | Errno::ENOTDIR) => Place::Gone,
+            // It cannot be told.
+            Err(_) => Place::Held,
+        }
+    }
 }
 
 /// The lock file, open but not taken.
 pub struct LockFile {
-    name: OsString,
+    path: PathBuf,
+    id: (u64, u64),
     file: std::fs::File,
 }
 
@@ -60,27 +92,33 @@ impl LockFile {
     /// Opens `supervise/lock`.
     pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
         let path = dir.lock();
-        let name = path.clone().into_os_string();
+        let unable = || words(["unable to open ".as_ref(), path.as_os_str()]);
         let file = OpenOptions::new()
             .append(true)
             .create(true)
             .mode(0o600)
             .custom_flags(OFlag::O_NONBLOCK.bits())
             .open(&path)
-            .map_err(Failure::of_io(words(["unable to open ".as_ref(), &name])))?;
-        Ok(Self { name, file: file.into_file() })
+            .map_err(Failure::of_io(unable()))?;
+        let about = file.metadata().map_err(Failure::of_io(unable()))?;
+        Ok(Self { path, id: id(&about), file: file.into_file() })
     }
 
     /// Takes the lock, if it is free; gives the file back with the failure otherwise.
     pub fn try_take(self) -> Result<Lock, (Self, Failure)> {
         match Flock::lock(self.file, FlockArg::LockExclusiveNonblock) {
-            Ok(held) => Ok(Lock { _held: held }),
+            Ok(held) => Ok(Lock { path: self.path, id: self.id, held }),
             Err((file, why)) => {
-                let failure = Failure::new(words(["unable to lock ".as_ref(), &self.name]), why);
-                Err((Self { name: self.name, file }, failure))
+                let failure = Failure::new(words(["unable to lock ".as_ref(), self.path.as_os_str()]), why);
+                Err((Self { file, ..self }, failure))
             }
         }
     }
+}
+
+/// What tells a file from all others.
+fn id(about: &std::fs::Metadata) -> (u64, u64) {
+    (about.dev(), about.ino())
 }
 
 /// A FIFO that never reports the end of its input, because this process holds both ends.
@@ -146,9 +184,10 @@ fn open_fifo(path: &Path, is_reader: bool) -> io::Result<File> {
     OpenOptions::new().read(is_reader).write(!is_reader).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
 }
 
-/// Writes the status files of one service (LAY-4, LAY-5).
+/// Writes the status files of one service (LAY-4, LAY-5), which only who holds the lock may do.
 pub struct Publisher {
     dir: ServiceDir,
+    lock: Lock,
     /// What `pid` says, once it was written.
     pid: Option<u32>,
     /// What was last to be written.
@@ -159,30 +198,52 @@ pub struct Publisher {
 
 impl Publisher {
     /// For the service at `dir`, which has published nothing.
-    pub fn new(dir: ServiceDir) -> Self {
-        Self { dir, pid: None, last: None, is_behind: false }
+    pub fn new(dir: ServiceDir, lock: Lock) -> Self {
+        Self { dir, lock, pid: None, last: None, is_behind: false }
     }
 
     /// For a service whose `pid` is not written before its first start (LAY-8).
-    pub fn without_first_pid(dir: ServiceDir) -> Self {
-        Self { dir, pid: Some(0), last: None, is_behind: false }
+    pub fn without_first_pid(dir: ServiceDir, lock: Lock) -> Self {
+        Self { dir, lock, pid: Some(0), last: None, is_behind: false }
     }
 
     /// Writes `pid` if it changed, then `stat`, then `status`, each beside its place and renamed
     /// into it. One that cannot be written does not keep the others from being true; it is kept
-    /// for [`Publisher::retry`], and the first failure is returned.
+    /// for [`Publisher::retry`], and the first failure is returned. Where there is no room for
+    /// another file the old one is overwritten: a lie would be worse than a moment's half a record.
     pub fn publish(&mut self, status: Status) -> Result<(), Failure> {
+        self.last = Some(status);
+        let place = self.lock.place();
+        if place == Place::Replaced {
+            self.is_behind = true;
+            let text = words([self.dir.supervise().as_os_str(), " was replaced, and is not ours".as_ref()]);
+            return Err(Failure::plain(text));
+        }
+        self.is_behind = place == Place::Gone;
         let pid = if self.pid == Some(status.pid) {
             Result::Ok(())
         } else {
-            self.write("pid", status.pid_text().as_bytes()).map(|()| self.pid = Some(status.pid))
+            self.pid = None;
+            self.make_true("pid", status.pid_text().as_bytes(), |publisher| publisher.pid = Some(status.pid))
         };
-        let stat = self.write("stat", status.to_text().as_bytes());
-        let record = self.write("status", &status.to_bytes());
-        let result = pid.and(stat).and(record);
-        self.last = Some(status);
-        self.is_behind = result.is_err();
-        result
+        let stat = self.make_true("stat", status.to_text().as_bytes(), |_| {});
+        let record = self.make_true("status", &status.to_bytes(), |_| {});
+        pid.and(stat).and(record)
+    }
+
+    /// Lets a file say this, one way or the other; what went wrong with the first way is returned.
+    fn make_true(&mut self, name: &str, content: &[u8], note: impl FnOnce(&mut Self)) -> Result<(), Failure> {
+        let written = self.write(name, content);
+        let is_true = match &written {
+            Result::Ok(()) => true,
+            Err(failure) => is_full(failure) && self.overwrite(name, content).is_ok(),
+        };
+        if is_true {
+            note(self);
+        } else {
+            self.is_behind = true;
+        }
+        written
     }
 
     /// Tries again to write what could not be written.
@@ -193,10 +254,19 @@ impl Publisher {
         }
     }
 
-    /// The files are in a new place: all of them are to be written again.
-    pub fn start_anew(&mut self) {
+    /// The files are in a new place: all of them are to be written again. Without a new lock the old
+    /// one stands for that place, too.
+    pub fn start_anew(&mut self, lock: Option<Lock>) {
+        if let Some(lock) = lock {
+            self.lock = lock;
+        }
         self.pid = None;
         self.is_behind = true;
+    }
+
+    /// Whether the lock still stands for its place.
+    pub fn place(&self) -> Place {
+        self.lock.place()
     }
 
     /// Whether something could not be written.
@@ -218,8 +288,86 @@ impl Publisher {
             .custom_flags(OFlag::O_NONBLOCK.bits())
             .open(&fresh)
             .map_err(Failure::of_io(unable("open ", &fresh)))?;
-        file.write_all(content).map_err(Failure::of_io(unable("write ", &fresh)))?;
+        let written = file.write_all(content);
+        if written.is_err() {
+            // It only takes room.
+            let _ = nix::unistd::unlink(&fresh);
+        }
+        written.map_err(Failure::of_io(unable("write ", &fresh)))?;
         unix::replace(&fresh, &place)
             .map_err(Failure::of(unable(&format!("rename {fresh_name} to "), &place)))
+    }
+
+    /// Writes over a file that is in its place.
+    fn overwrite(&self, name: &str, content: &[u8]) -> io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .custom_flags(OFlag::O_NONBLOCK.bits())
+            .open(self.dir.supervise().join(name))?;
+        file.write_all(content)?;
+        file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
+        // Whoever watches the directory is told of no other change.
+        let _ = futimens(&file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW);
+        Result::Ok(())
+    }
+}
+
+fn is_full(failure: &Failure) -> bool {
+    matches!(failure.why(), Some(Errno::ENOSPC | Errno::EDQUOT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::status::{Stamp, State, Want};
+
+    fn with_a_lock(name: &str, test: impl FnOnce(&ServiceDir, Lock)) {
+        let dir = std::env::temp_dir().join(format!("owner-{name}-{}", std::process::id()));
+        fs_err::create_dir_all(&dir).expect("a directory");
+        let service = ServiceDir::at(&dir);
+        test(&service, locked(&service));
+        fs_err::remove_dir_all(&dir).expect("cleaned up");
+    }
+
+    fn locked(service: &ServiceDir) -> Lock {
+        make_supervise(service).expect("a place for it");
+        let Result::Ok(lock) = LockFile::open(service).expect("a lock file").try_take() else {
+            panic!("it is free");
+        };
+        lock
+    }
+
+    #[test]
+    fn a_lock_stands_for_its_place_until_another_file_is_there() {
+        with_a_lock("place", |service, lock| {
+            assert_eq!(lock.place(), Place::Held);
+            fs_err::remove_dir_all(service.supervise()).expect("removed");
+            assert_eq!(lock.place(), Place::Gone);
+            let other = locked(service);
+            assert_eq!((lock.place(), other.place()), (Place::Replaced, Place::Held));
+        });
+    }
+
+    #[test]
+    fn nothing_is_published_without_the_lock_of_the_place() {
+        let status = Status {
+            since: Stamp::of(std::time::UNIX_EPOCH),
+            pid: 0,
+            is_paused: false,
+            want: Want::Up,
+            got_term: false,
+            state: Some(State::Down),
+        };
+        with_a_lock("publisher", |service, lock| {
+            let mut publisher = Publisher::new(service.clone(), lock);
+            fs_err::remove_dir_all(service.supervise()).expect("removed");
+            let other = locked(service);
+            publisher.publish(status).expect_err("another's place");
+            assert!(publisher.is_behind() && !service.status().exists());
+            drop(other);
+            publisher.start_anew(Some(locked(service)));
+            publisher.retry().expect("its own place");
+            assert!(!publisher.is_behind() && service.status().exists());
+        });
     }
 }

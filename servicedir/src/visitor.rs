@@ -192,6 +192,7 @@ impl Watch {
         let Some(inotify) = &self.inotify else { return false };
         let directory = AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_CLOSE_NOWRITE
+            | AddWatchFlags::IN_ATTRIB
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_ONLYDIR;
@@ -224,7 +225,12 @@ impl Watch {
                 }
                 let change = match event.name.as_deref().map(std::os::unix::ffi::OsStrExt::as_bytes) {
                     Some(b"ok") if event.mask.contains(AddWatchFlags::IN_CLOSE_NOWRITE) => Change::Left,
-                    Some(b"status") if event.mask.contains(AddWatchFlags::IN_MOVED_TO) => Change::Status,
+                    // A record that was overwritten, for want of room, has new times.
+                    Some(b"status")
+                        if event.mask.intersects(AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ATTRIB) =>
+                    {
+                        Change::Status
+                    }
                     // Everybody's reading, ours included, and the other files.
                     Some(_) => continue,
                     None => Change::Status,

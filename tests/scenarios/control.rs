@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::process::{Process, is_alive};
+use tests::process::{Process, is_alive, send};
 use tests::status::{DOWN, FINISH, RUN};
 use tests::{Suite, both_suites, nothing_happens_for};
 
@@ -36,6 +36,8 @@ both_suites! {
     the_log_service_obeys_its_own_fifo,
     x_does_nothing_to_the_log_service,
     many_bytes_are_not_lost,
+    t_stops_for_good_what_is_not_to_be_restarted,
+    bytes_without_end_keep_nobody_from_being_heard,
 }
 
 /// RSV-30, LAY-6.
@@ -387,4 +389,42 @@ fn many_bytes_are_not_lost(suite: &Suite) {
     web.control(&"h".repeat(100));
     web.control(&"h".repeat(100));
     web.eventually_lines("hooks", 200);
+}
+
+/// RSV-31: the whole procedure, for `t`, too.
+fn t_stops_for_good_what_is_not_to_be_restarted(suite: &Suite) {
+    let run = "trap 'echo TERM >>did' TERM; trap 'echo CONT >>did' CONT
+        echo >ready; while :; do sleep .02; done";
+    for (bytes, hook) in [("ot", 'd'), ("xt", 'x')] {
+        let web = suite
+            .service("web")
+            .run(run)
+            // What was sent is to be written down before this goes on.
+            .control('t', "echo >>asked; exit 1")
+            .control(hook, "echo >>stopped; exit 1")
+            .running();
+        web.eventually_has("ready");
+        web.control(bytes);
+        let stops = bytes.chars().filter(|byte| "xt".contains(*byte)).count();
+        web.eventually_lines("stopped", stops);
+        web.eventually("both were sent", |web| {
+            ["TERM", "CONT"].iter().all(|signal| web.lines("did").contains(&(*signal).to_owned()))
+        });
+        assert_eq!(web.lines("asked").len(), stops);
+    }
+}
+
+/// RSV-25: neither a death, nor the log service's commands, nor TERM, for one byte is taken at a time.
+fn bytes_without_end_keep_nobody_from_being_heard(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").running();
+    web.log().eventually_runs();
+    let writer = web.tree().command("sh").args(["-c", "exec yes c >web/supervise/control"]).start();
+    let first = web.status().pid;
+    send(first, Signal::SIGKILL);
+    web.eventually_runs_anew(first);
+    web.log().control("d");
+    web.log().eventually_down();
+    web.runsv.signal(Signal::SIGTERM);
+    assert_eq!(web.runsv.finished().code(), Some(0));
+    writer.finished();
 }

@@ -10,7 +10,7 @@ mod ours {
     use nix::sys::signal::Signal;
     use tests::process::{Process, is_alive, send};
     use tests::status::DOWN;
-    use tests::{Suite, eventually_some, nothing_happens_for, time_until};
+    use tests::{Suite, Supervised, eventually_some, nothing_happens_for, time_until};
 
     /// The bytes are always written: `sv down; sv up` ends up, however quickly they follow.
     #[test]
@@ -312,6 +312,59 @@ mod ours {
         assert!(web.runsv.is_alive());
     }
 
+    /// What the service started ends with it, also what has left its group; what the log service and a
+    /// control script have started is theirs.
+    #[test]
+    fn b16_only_what_is_the_services_own_is_ended_with_it() {
+        let tree = Suite::ours().tree();
+        let leaves = |name: &str| {
+            format!(
+                "(setsid sh -c 'echo $$ >{name}.new; mv {name}.new {name}; exec sleep 1000' </dev/null >/dev/null &)"
+            )
+        };
+        let service = tree.service("web").file("process-group", "");
+        let web = service
+            .run(&format!("{}; until test -e ended; do sleep .02; done; exec sleep 1000", leaves("ended")))
+            .log(&format!("{}; exec cat", leaves("of-log")))
+            .control('1', &format!("{}; until test -e of-hook; do sleep .02; done", leaves("of-hook")))
+            .running();
+        let pid = |web: &Supervised, name: &str| web.eventually_lines(name, 1)[0].parse::<u32>().unwrap();
+        web.eventually_has("ended");
+        web.control("1");
+        let spared = [pid(&web, "log/of-log"), pid(&web, "of-hook")];
+        let ended = pid(&web, "ended");
+        web.control("d");
+        web.eventually_down();
+        web.eventually_gone(ended);
+        web.control("x");
+        assert_eq!(web.runsv.finished().code(), Some(0));
+        assert!(spared.into_iter().all(is_alive));
+    }
+
+    /// Whoever lost its place to another runsv starts nothing and writes nothing there, until that is
+    /// gone.
+    #[test]
+    fn b18_a_runsv_does_nothing_in_a_place_that_is_anothers() {
+        for lose in [super::make_anew as fn(&Supervised), super::lose_supervise] {
+            let (web, first, other) = super::with_two_runsv(Suite::ours(), lose);
+            let second = web.eventually_runs_anew(first).pid;
+            send(first, Signal::SIGKILL);
+            web.eventually_gone(first);
+            nothing_happens_for(Duration::from_millis(1500), "nothing but the other one's", || {
+                web.lines("did").last().is_some_and(|line| line == &format!("run {second}"))
+                    && web.status().pid == second
+            });
+            other.signal(Signal::SIGTERM);
+            assert_eq!(other.finished().code(), Some(0));
+            // Only now it is its own again.
+            let third = web.eventually_runs_anew(second).pid;
+            web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
+            let runsv = web.runsv.pid();
+            let end = [format!("finish {}", other.pid()), format!("run {third}"), format!("finish {runsv}")];
+            assert!(web.lines("did").ends_with(&end), "{:?}", web.lines("did"));
+        }
+    }
+
     /// What can be written is, and the rest as soon as it can be.
     #[test]
     fn b20_one_status_file_that_cannot_be_written_does_not_keep_the_others() {
@@ -439,6 +492,7 @@ mod theirs {
     }
 
     use nix::sys::signal::Signal;
+    use tests::process::{is_alive, send};
     use tests::{Suite, nothing_happens_for};
 
     /// RSV-56: it does nothing else until the script is over.
@@ -556,6 +610,16 @@ mod theirs {
         let (web, _old) = super::with_a_directory_made_anew(Suite::theirs());
         web.runsv.eventually_says("unable to open supervise/pid.new: file does not exist\n");
         nothing_happens_for(Duration::from_millis(1500), "the new one has no runsv", || !web.is_supervised());
+    }
+
+    /// Both write into it, and start the service.
+    #[test]
+    fn b18_two_runsv_may_be_in_one_place() {
+        let (web, first, _other) = super::with_two_runsv(Suite::theirs(), super::lose_supervise);
+        let second = web.eventually_runs_anew(first).pid;
+        send(first, Signal::SIGKILL);
+        let third = web.eventually_runs_anew(second).pid;
+        assert!(is_alive(second) && is_alive(third));
     }
 
     /// The others are left as they were.
@@ -809,6 +873,34 @@ fn with_a_pid_that_cannot_be_written(suite: &Suite) -> (Supervised, u32) {
     web.control("k");
     web.eventually_lines("runs", 2);
     (web, old)
+}
+
+/// A service that says who starts what.
+fn telling(tree: &Tree) -> Builder {
+    let web = tree.service("web").run("echo run $$ >>did; exec sleep 1000");
+    web.finish("echo finish $PPID >>did")
+}
+
+/// Removes the directory of a service, and makes it anew.
+fn make_anew(web: &Supervised) {
+    fs_err::remove_dir_all(web.dir()).expect("the old one is removed");
+    telling(web.tree()).made();
+}
+
+/// Removes what runsv has made.
+fn lose_supervise(web: &Supervised) {
+    fs_err::remove_dir_all(web.path("supervise")).expect("the old one is removed");
+}
+
+/// A runsv that has lost its place, the process of its service, and another runsv in that place.
+fn with_two_runsv(suite: &Suite, lose: fn(&Supervised)) -> (Supervised, u32, Program) {
+    let web = telling(&suite.tree()).running();
+    let first = web.status().pid;
+    web.eventually("everything is written", |web| !web.has("supervise/status.new"));
+    lose(&web);
+    let other = web.runsv().start();
+    web.eventually("another runsv", tests::Service::is_supervised);
+    (web, first, other)
 }
 
 /// A runsv whose directory was removed and made anew, and whose service has died since.

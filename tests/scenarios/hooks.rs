@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tests::process::Process;
 use tests::status::RUN;
 use tests::wait::eventually_same;
 use tests::{Service, Suite, both_suites, nothing_happens_for};
@@ -28,6 +29,7 @@ both_suites! {
     scripts_may_be_added_later,
     no_script_runs_while_finish_does,
     only_the_owner_must_be_allowed_to_execute,
+    what_is_written_while_control_x_runs_takes_the_exit_back,
 }
 
 /// RSV-50.
@@ -82,7 +84,7 @@ fn a_suppressed_pause_is_still_recorded(suite: &Suite) {
     let pid = web.status().pid;
     web.control("p");
     web.eventually_exactly("run, paused", pid, [1, b'u', 0, RUN]);
-    assert_ne!(tests::process::Process::find(pid).unwrap().state, 'T');
+    assert_ne!(Process::find(pid).unwrap().state, 'T');
     web.control("c");
     web.eventually_exactly("run", pid, [0, b'u', 0, RUN]);
     assert_eq!(web.read("did"), "p\nc\n");
@@ -285,4 +287,28 @@ fn only_the_owner_must_be_allowed_to_execute(suite: &Suite) {
     tests::tree::set_mode(&web.path("control/h"), 0o655);
     web.control("h");
     web.eventually_has("wrong");
+}
+
+/// RSV-32: also if the service is down before the script has ended.
+fn what_is_written_while_control_x_runs_takes_the_exit_back(suite: &Suite) {
+    let tree = suite.tree();
+    let services = [("u", "run"), ("d", "down"), ("o", "run, want down")].map(|(byte, stat)| {
+        let web = tree
+            .service(byte)
+            .run("echo >>runs; exec sleep 1000")
+            .control('x', "echo >asked; until test -e go; do sleep .02; done")
+            .running();
+        (web, byte, stat)
+    });
+    for (web, byte, stat) in services {
+        let first = web.status().pid;
+        web.control("x");
+        web.eventually_has("asked");
+        web.control(byte);
+        web.eventually("it has ended", |_| Process::find(first).is_none_or(|process| process.state == 'Z'));
+        web.write("go", "");
+        web.eventually_stat(stat);
+        web.eventually_lines("runs", if byte == "d" { 1 } else { 2 });
+        nothing_happens_for(Duration::from_millis(100), "runsv stays", || web.runsv.is_alive());
+    }
 }

@@ -23,6 +23,7 @@ mod init_windows;
 mod layout;
 mod logging;
 mod mixed;
+mod obstacles;
 mod record;
 mod runsvdir;
 mod sv_lines;

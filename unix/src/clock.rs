@@ -26,3 +26,13 @@ impl std::ops::Add<Duration> for Now {
         Self { monotonic: self.monotonic + later, wall: self.wall + later }
     }
 }
+
+/// The time since the machine was started, in the ticks that the kernel counts the ages of processes
+/// in. There are a hundred of them in a second, whatever the kernel counts in itself.
+pub fn ticks() -> u64 {
+    const TICKS: u64 = 100;
+    let Ok(time) = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME) else { return 0 };
+    let [seconds, nanoseconds] =
+        [time.tv_sec(), time.tv_nsec()].map(|number| u64::try_from(number).unwrap_or(0));
+    seconds.saturating_mul(TICKS).saturating_add(nanoseconds / (1_000_000_000 / TICKS))
+}

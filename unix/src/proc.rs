@@ -19,6 +19,8 @@ pub struct Stat {
     pub group: Pid,
     /// The session.
     pub session: Pid,
+    /// When it was forked, as [`ticks`](crate::clock::ticks) counts.
+    pub started: u64,
 }
 
 /// The fields of /proc/PID/stat behind the program's name, from the third, the state, on.
@@ -43,6 +45,11 @@ pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
 /// The working directory of a process.
 pub fn current_dir(pid: Pid) -> Option<PathBuf> {
     fs_err::read_link(path(pid, "cwd")).ok()
+}
+
+/// Whether a process reads from the pipe with this inode number.
+pub fn reads_pipe(pid: Pid, inode: u64) -> bool {
+    fs_err::read_link(path(pid, "fd/0")).is_ok_and(|link| link == pipe(inode))
 }
 
 /// The children of a process, zombies included; of all its threads.
@@ -74,7 +81,7 @@ pub fn all() -> Vec<Pid> {
 
 /// The processes, other than this one, that have the pipe with this inode number open.
 pub fn holders_of_pipe(inode: u64) -> Vec<Pid> {
-    let target = PathBuf::from(format!("pipe:[{inode}]"));
+    let target = pipe(inode);
     let own = nix::unistd::getpid();
     all()
         .into_iter()
@@ -133,6 +140,10 @@ fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
     Some(text)
 }
 
+fn pipe(inode: u64) -> PathBuf {
+    PathBuf::from(format!("pipe:[{inode}]"))
+}
+
 fn path(pid: Pid, file: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{file}"))
 }
@@ -144,7 +155,9 @@ fn parse_stat(line: &str) -> Option<Stat> {
     let mut fields = after.split_whitespace();
     let state = fields.next()?.chars().next()?;
     let mut number = || fields.next()?.parse().ok().map(Pid::from_raw);
-    Some(Stat { name: name.to_owned(), state, parent: number()?, group: number()?, session: number()? })
+    let (parent, group, session) = (number()?, number()?, number()?);
+    let started = fields.nth(15).and_then(|ticks| ticks.parse().ok()).unwrap_or(0);
+    Some(Stat { name: name.to_owned(), state, parent, group, session, started })
 }
 
 #[cfg(test)]
@@ -156,7 +169,10 @@ mod tests {
         let stat = parse_stat("12 (a) b) S 1 2 3 0 -1 4194560").expect("a line");
         assert_eq!((stat.name.as_str(), stat.state), ("a) b", 'S'));
         assert_eq!([stat.parent, stat.group, stat.session].map(Pid::as_raw), [1, 2, 3]);
+        assert_eq!(stat.started, 0);
         assert_eq!(parse_stat(""), None);
+        let line = "7 (a) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 99";
+        assert_eq!(parse_stat(line).map(|stat| stat.started), Some(4711));
     }
 
     #[test]
@@ -164,6 +180,7 @@ mod tests {
         let own = nix::unistd::getpid();
         assert_eq!(stat(own).map(|stat| stat.parent), Some(nix::unistd::getppid()));
         assert!(all().contains(&own));
+        assert!(stat(own).is_some_and(|stat| 0 < stat.started && stat.started <= crate::clock::ticks()));
         assert!(!arguments(own).is_empty());
         assert!(!is_ending(own));
         assert!(is_ending(Pid::from_raw(i32::MAX)));

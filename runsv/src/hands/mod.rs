@@ -3,13 +3,14 @@
 mod history;
 mod logpipe;
 mod orders;
+mod strays;
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
 
 use nix::sys::stat::Mode;
 use servicedir::history::History;
-use servicedir::owner::Publisher;
+use servicedir::owner::{Lock, Place, Publisher};
 use servicedir::{Command, ServiceDir, Status};
 use unix::failure::words;
 use unix::spawn::{CANNOT_START, FailurePipe, StartFailure, Step};
@@ -19,6 +20,7 @@ use crate::machine::{Action, Event, Hook, Note, Role, Script, Started};
 
 use history::{describe, is_news};
 pub use logpipe::LogPipe;
+use strays::Strays;
 
 /// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
 const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
@@ -33,7 +35,7 @@ pub struct Hands {
     unpublished: Vec<(Role, Status)>,
     log_pipe: Option<LogPipe>,
     children: Vec<(Pid, Part)>,
-    named_strays: Vec<Pid>,
+    strays: Strays,
     histories: Vec<(Role, History)>,
     is_leaving: bool,
 }
@@ -65,7 +67,7 @@ impl Hands {
             unpublished: Vec::new(),
             log_pipe,
             children: Vec::new(),
-            named_strays: Vec::new(),
+            strays: Strays::default(),
             histories,
             is_leaving: false,
         }
@@ -81,7 +83,18 @@ impl Hands {
             Action::Remember(role, note) => self.remember(role, note),
             Action::Start(role, script) => {
                 self.publish();
-                return Some(self.start(role, script));
+                if self.is_displaced(role) {
+                    return Some(Event::NotStarted(role, script));
+                }
+                let began = unix::clock::ticks();
+                let outcome = self.start(role, script);
+                if let Event::Started(Role::Main, Script::Run, started) = outcome {
+                    self.strays.run_started(began, started.pid);
+                }
+                return Some(outcome);
+            }
+            Action::RunHook(hook @ Hook::BeforeStart, _) if self.is_displaced(Role::Main) => {
+                return Some(Event::NoHook(hook));
             }
             Action::RunHook(hook, pid) => return Some(self.run_hook(hook, pid)),
             Action::ReadOrders(role) => return Some(self.read_orders(role)),
@@ -109,7 +122,7 @@ impl Hands {
 
     /// Whether there is a `./finish` to run: it must be readable, a dangling link is none (RSV-42).
     pub fn has_finish(&self) -> bool {
-        fs_err::File::open(self.main.finish()).is_ok()
+        !self.is_displaced(Role::Main) && unix::open_to_read(&self.main.finish()).is_ok()
     }
 
     /// Forgets a child that ended, and says so if it could not even start.
@@ -120,7 +133,7 @@ impl Hands {
             }
         }
         self.children.retain(|(child, _)| *child != pid);
-        self.named_strays.retain(|stray| *stray != pid);
+        self.strays.child_ended(pid);
     }
 
     /// Whether a status file could not be written, and should be tried again.
@@ -137,10 +150,17 @@ impl Hands {
         }
     }
 
-    /// The status files are in a new place, and nothing is there yet.
-    pub fn publish_all_again(&mut self) {
-        for (_, publisher) in &mut self.publishers {
-            publisher.start_anew();
+    /// What the lock of a service stands for; `None` for a log service that there is not.
+    pub fn place(&self, role: Role) -> Option<Place> {
+        self.publishers.iter().find(|(of, _)| *of == role).map(|(_, publisher)| publisher.place())
+    }
+
+    /// The status files are in a new place, which these locks stand for, and nothing is there yet.
+    pub fn publish_all_again(&mut self, locks: Vec<(Role, Lock)>) {
+        let mut locks: Vec<_> = locks.into_iter().map(|(role, lock)| (role, Some(lock))).collect();
+        for (of, publisher) in &mut self.publishers {
+            let lock = locks.iter_mut().find(|(role, _)| role == of).and_then(|(_, lock)| lock.take());
+            publisher.start_anew(lock);
         }
         for (_, history) in &mut self.histories {
             history.start_anew();
@@ -164,6 +184,12 @@ impl Hands {
         }
     }
 
+    /// Whether the place of a service may be another runsv's by now: nothing is started or written
+    /// there.
+    fn is_displaced(&self, role: Role) -> bool {
+        self.place(role) == Some(Place::Replaced)
+    }
+
     fn remember(&mut self, role: Role, note: Note) {
         match note {
             Note::ToldToLeave | Note::Told(Command::Exit) => self.is_leaving = true,
@@ -175,6 +201,9 @@ impl Hands {
     }
 
     fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
+        if self.is_displaced(role) {
+            return;
+        }
         for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
             // A history that cannot be written is no reason to say anything: the status files,
             // which stand beside it, have said it.
@@ -253,8 +282,12 @@ impl Hands {
         }
         self.publish();
         let argument = pid.map_or_else(String::new, |pid| pid.to_string());
+        let began = unix::clock::ticks();
         match self.spawn(Program::new(&path).arg(argument), Part::Hook(byte), false) {
-            Ok(child) => Event::HookStarted(hook, child),
+            Ok(child) => {
+                self.strays.hook_started(began, child);
+                Event::HookStarted(hook, child)
+            }
             Err(why) => {
                 let text = words(["unable to fork for ".as_ref(), path.as_os_str()]);
                 self.reporter.warn(&Failure::new(text, why));
@@ -283,39 +316,6 @@ impl Hands {
         let failure = Failure::new(text, failure.why);
         self.reporter.fatal_in_child(&failure);
         self.add_to_history(role, &String::from_utf8_lossy(&failure.to_bytes()), true);
-    }
-
-    /// The children of this process that nobody here started: what a service forked and abandoned.
-    fn strays(&self) -> Vec<Pid> {
-        unix::proc::own_children()
-            .into_iter()
-            .filter(|pid| !self.children.iter().any(|(child, _)| child == pid))
-            .filter(|pid| !unix::proc::is_ending(*pid))
-            .collect()
-    }
-
-    fn name_strays(&mut self) {
-        let strays = self.strays();
-        let fresh: Vec<String> = strays
-            .iter()
-            .filter(|pid| !self.named_strays.contains(pid))
-            .map(|pid| unix::proc::describe(*pid))
-            .collect();
-        if !fresh.is_empty() {
-            let text = format!("the service is down, but has left behind: {}", fresh.join(", "));
-            self.reporter.warn(&Failure::plain(text));
-        }
-        self.named_strays = strays;
-    }
-
-    /// With `process-group` what has left the group, but not this session's business, is ended too.
-    fn end_strays(&mut self) {
-        let own_session = nix::unistd::getsid(None).ok();
-        for pid in self.strays() {
-            if unix::proc::stat(pid).is_some_and(|stat| Some(stat.session) != own_session) {
-                let _ = Signal::KILL.send(pid);
-            }
-        }
     }
 
     fn name_log_holders(&mut self) {

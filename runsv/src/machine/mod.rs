@@ -236,15 +236,22 @@ impl Supervisor {
 
     /// The one way in. Outcomes of actions come in here, too, before any other event.
     pub fn handle(&mut self, event: Event, now: Now) {
+        // What was written before a death comes first: it may take an exit back, or keep a service
+        // from being started once more (RSV-25, RSV-32).
+        let may_start = !matches!(event, Event::Exited { .. });
+        let may_leave =
+            matches!(event, Event::Tick | Event::Term | Event::Command(Role::Main, Command::Exit));
         self.dispatch(event, now);
         // The log service is started first, so that somebody listens (RSV-25).
-        if let Some(log) = &mut self.log {
+        if let Some(log) = self.log.as_mut().filter(|_| may_start) {
             log.settle(now, &mut self.actions);
         }
-        if self.leaving.is_none() {
+        if may_start && self.leaving.is_none() {
             self.main.settle(now, &mut self.actions);
         }
-        self.leave_if_wanted(now);
+        if may_leave {
+            self.leave_if_wanted(now);
+        }
     }
 
     /// What is to be done next. An outcome goes to [`Supervisor::handle`] at once.
@@ -274,6 +281,12 @@ impl Supervisor {
     /// Whether there is nothing left to supervise.
     pub fn is_finished(&self) -> bool {
         self.leaving.is_some() && self.actions.is_empty() && self.log.as_ref().is_none_or(Service::is_over)
+    }
+
+    /// Whether the service is down for good, unless something that came in takes that back: the next
+    /// [`Event::Tick`] is too late for it.
+    pub fn is_about_to_leave(&self) -> bool {
+        self.leaving.is_none() && self.main.is_over()
     }
 
     fn service(&self, role: Role) -> Option<&Service> {
@@ -344,7 +357,7 @@ impl Supervisor {
 
     /// RSV-60: when the service is down for good, the log service gets the end of its input.
     fn leave_if_wanted(&mut self, now: Now) {
-        if self.leaving.is_some() || !self.main.is_over() {
+        if !self.is_about_to_leave() {
             return;
         }
         self.leaving = Some(Leaving { deadline: now.monotonic + LOG_PATIENCE, was_sent_term: false });

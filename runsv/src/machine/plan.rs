@@ -24,18 +24,22 @@ pub enum Step {
     Force,
 }
 
-/// The plan for a command to a service that runs.
+/// The plan for a command to a service that runs, and is wanted like this, the command obeyed.
 pub fn plan(command: Command, want: Want) -> VecDeque<Step> {
     let stop = [Step::ReadOrders, Step::Hook(b't'), Step::StopUnlessHooked];
     let byte = command.byte();
     let mut steps = VecDeque::new();
     match command {
         Command::Up | Command::Once => {}
-        Command::Down | Command::Exit => {
+        Command::Down | Command::Exit | Command::Term => {
             steps.extend(stop);
-            steps.extend([Step::Continue, Step::Hook(byte)]);
+            // A service that is not to be restarted is stopped for good, also by `t`.
+            match want {
+                Want::Down => steps.extend([Step::Continue, Step::Hook(Command::Down.byte())]),
+                Want::Exit => steps.extend([Step::Continue, Step::Hook(Command::Exit.byte())]),
+                Want::Up | Want::Unknown => {}
+            }
         }
-        Command::Term => steps.extend(stop),
         Command::Pause => {
             steps.extend([Step::Hook(byte), Step::SignalUnlessHooked(Signal::STOP), Step::SetPaused(true)]);
         }

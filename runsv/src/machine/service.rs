@@ -385,11 +385,27 @@ impl Service {
         self.want = want;
         self.is_start_due = is_start_due;
         if self.wants_start() {
+            self.forget_limit();
             self.stray_look_at = None;
             // Whoever wants it back does not want its end hurried.
             self.forced_at = None;
         } else if self.phase == Phase::Down {
             self.look_for_strays(now);
+        }
+    }
+
+    /// The limit of a stop counts from its first signal; until then it is there for a control script
+    /// that hangs.
+    fn limit_from_now(&mut self, now: Now) {
+        if !self.got_term {
+            self.kill_at = self.orders.kill_after.map(|limit| now.monotonic + limit).or(self.kill_at);
+        }
+    }
+
+    /// Without a signal nobody waits for an end any more.
+    fn forget_limit(&mut self) {
+        if !self.got_term {
+            self.kill_at = None;
         }
     }
 
@@ -530,10 +546,13 @@ impl Service {
                     actions.push_back(Action::RunHook(Hook::ForCommand(byte), pid));
                 }
                 Step::StopUnlessHooked if is_meant && !self.plan.was_hooked => {
+                    self.limit_from_now(now);
                     self.got_term = true;
                     self.publish(actions);
                     self.signal(self.orders.signal, actions);
                 }
+                // What control/t has done instead of a restart has no limit.
+                Step::StopUnlessHooked if is_meant && self.want == Want::Up => self.forget_limit(),
                 Step::SignalUnlessHooked(signal) if is_meant && !self.plan.was_hooked => {
                     self.signal(signal, actions);
                 }

@@ -78,16 +78,22 @@ impl Bench {
 
     fn command(&mut self, command: Command) {
         assert!(self.machine.takes_commands(Role::Main), "a command while none is taken");
-        self.event(Event::Command(Role::Main, command));
+        self.turn(Event::Command(Role::Main, command));
     }
 
     fn exits(&mut self, pid: i32, ending: Ending) {
         let has_finish = self.has_finish;
-        self.event(Event::Exited { pid: Pid::from_raw(pid), ending, has_finish });
+        self.turn(Event::Exited { pid: Pid::from_raw(pid), ending, has_finish });
     }
 
     fn tick(&mut self) {
         self.event(Event::Tick);
+    }
+
+    /// A turn in which nothing else came in.
+    fn turn(&mut self, event: Event) {
+        self.event(event);
+        self.tick();
     }
 
     fn event(&mut self, event: Event) {
@@ -239,6 +245,62 @@ fn the_stop_procedure_keeps_its_order() {
     assert_eq!(web.text(), "run, got TERM, want down\n");
     web.exits(103, Ending::Exited(0));
     assert!(web.machine.takes_commands(Role::Main));
+}
+
+#[test]
+fn t_stops_a_service_for_good_that_is_not_to_be_restarted() {
+    let mut web = Bench::new(Want::Down, None).hooks(b"d").begin();
+    web.command(Command::Once);
+    web.command(Command::Term);
+    web.did(&["run 101", "SIGTERM 101", "SIGCONT 101", "control/d 102 about 101"]);
+    web.exits(102, Ending::Exited(1));
+    web.command(Command::Exit);
+    web.command(Command::Term);
+    web.did(&["SIGTERM 101", "SIGCONT 101", "SIGTERM 101", "SIGCONT 101"]);
+    web.command(Command::Up);
+    web.command(Command::Term);
+    web.did(&["SIGTERM 101"]);
+}
+
+/// RSV-32: a service may be down while its control script still holds up what was written.
+#[test]
+fn what_was_written_before_the_end_takes_the_exit_back() {
+    for (command, text, done) in [
+        (Command::Up, "run\n", "run 103"),
+        (Command::Once, "run, want down\n", "run 103"),
+        (Command::Down, "down\n", "name strays"),
+    ] {
+        let mut web = Bench::up().hooks(b"x").begin();
+        web.after(2 * REST).command(Command::Exit);
+        web.exits(101, TERMED);
+        web.done.clear();
+        web.event(Event::Exited { pid: Pid::from_raw(102), ending: Ending::Exited(0), has_finish: false });
+        assert!(web.machine.is_about_to_leave());
+        web.command(command);
+        web.after(REST).tick();
+        web.did(&[done]);
+        assert_eq!(web.text(), text);
+        assert!(!web.machine.is_finished());
+    }
+}
+
+#[test]
+fn an_exit_that_has_begun_is_not_taken_back() {
+    let mut web = Bench::new(Want::Down, None).begin();
+    web.event(Event::Command(Role::Main, Command::Exit));
+    web.command(Command::Up);
+    assert!(web.machine.is_finished());
+    web.did(&["name strays"]);
+}
+
+#[test]
+fn a_down_that_was_written_before_a_death_prevents_the_next_start() {
+    let mut web = Bench::up().begin();
+    web.after(2 * REST);
+    web.event(Event::Exited { pid: Pid::from_raw(101), ending: Ending::Exited(0), has_finish: false });
+    web.command(Command::Down);
+    web.after(REST).tick();
+    web.did(&["run 101", "name strays"]);
 }
 
 #[test]
@@ -470,6 +532,46 @@ fn the_limit_of_a_stop_ends_a_hook_that_hangs() {
     web.done.clear();
     web.after(700 * MS).tick();
     web.did(&["SIGKILL 101", "SIGKILL 102"]);
+}
+
+#[test]
+fn the_limit_of_a_stop_counts_from_its_first_signal() {
+    let mut web = Bench::up().hooks(b"t");
+    web.orders.kill_after = Some(700 * MS);
+    let mut web = web.begin();
+    web.command(Command::Down);
+    web.after(600 * MS).exits(102, Ending::Exited(1));
+    web.done.clear();
+    web.hooks.clear();
+    web.after(600 * MS).command(Command::Down);
+    web.did(&["SIGTERM 101", "SIGCONT 101"]);
+    web.after(99 * MS).tick();
+    web.did(&[]);
+    web.after(MS).tick();
+    web.did(&["SIGKILL 101"]);
+}
+
+#[test]
+fn a_restart_that_control_t_has_taken_over_has_no_limit_but_a_stop_has() {
+    for (commands, killed) in [
+        (&[Command::Term][..], &[][..]),
+        (&[Command::Down], &["SIGKILL 101"]),
+        (&[Command::Down, Command::Up], &[]),
+        (&[Command::Down, Command::Term], &["SIGKILL 101"]),
+    ] {
+        let mut web = Bench::up().hooks(b"t");
+        web.orders.kill_after = Some(700 * MS);
+        let mut web = web.begin();
+        for command in commands {
+            web.command(*command);
+            if *command != Command::Up {
+                web.exits(web.next_pid, Ending::Exited(0));
+            }
+        }
+        web.done.clear();
+        web.after(700 * MS).tick();
+        web.did(killed);
+    }
 }
 
 #[test]

@@ -1,0 +1,118 @@
+//! What stands in the place of a file, and is no such file.
+
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use tests::{Service, Suite, both_suites};
+
+both_suites! { a_fifo_in_the_place_of_finish_is_tried }
+
+fn put_fifo(service: &Service, name: &str) {
+    mkfifo(&service.path(name), Mode::S_IRWXU).expect("a FIFO");
+}
+
+/// RSV-43: it can be opened for reading, but not be executed.
+fn a_fifo_in_the_place_of_finish_is_tried(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").made();
+    put_fifo(&web, "finish");
+    let web = web.supervised();
+    web.eventually_runs();
+    web.control("d");
+    web.runsv.eventually_says("runsv web: fatal: unable to start ./finish: access denied\n");
+    web.eventually_down();
+}
+
+/// What ours alone reads (ADD-1, ADD-3) holds it up no more than what runit reads.
+mod ours_alone {
+    use std::io::Write as _;
+    use std::path::Path;
+    use std::time::Duration;
+
+    use fs_err as fs;
+    use tests::status::{DOWN, RUN};
+    use tests::{eventually, nothing_happens_for};
+
+    use super::*;
+
+    /// Nor does a file without end, which is no short line either.
+    #[test]
+    fn nothing_in_the_place_of_an_order_is_waited_for() {
+        let names = ["down-signal", "timeout-kill", "timeout-finish"];
+        let tree = Suite::ours().tree();
+        let fifos = tree.service("fifos").run("exec sleep 1000").finish("").made();
+        for name in names {
+            put_fifo(&fifos, name);
+        }
+        let endless = names
+            .iter()
+            .fold(tree.service("endless").run("exec sleep 1000").finish(""), |service, name| {
+                service.link(name, "/dev/zero")
+            })
+            .made();
+        for service in [fifos, endless] {
+            let web = service.supervised();
+            web.eventually_runs();
+            web.control("d");
+            web.eventually_down();
+            let warnings = web.runsv.stderr();
+            for name in names {
+                let text = format!("warning: bad content of {name}: expected ");
+                assert!(warnings.contains(&text), "{name}: {warnings}");
+            }
+            assert_eq!(warnings.lines().count(), names.len(), "{warnings}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_in_the_place_of_the_history_is_not_waited_for() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").dir("supervise").made();
+        put_fifo(&web, "supervise/.history");
+        let web = web.supervised();
+        let first = web.eventually_runs().pid;
+        web.control("k");
+        web.eventually_runs_anew(first);
+        web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
+        assert!(web.sv("why").stdout.starts_with("web: down"));
+        nothing_happens_for(Duration::from_millis(50), "nothing is said", || web.runsv.stderr().is_empty());
+    }
+
+    /// B20: where there is no room for another file the records are overwritten.
+    #[test]
+    fn the_records_are_true_on_a_full_file_system() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").dir("supervise").made();
+        let mut small = vec!["unshare", "--mount"];
+        if !nix::unistd::geteuid().is_root() {
+            small.extend(["--user", "--map-root-user"]);
+        }
+        small.extend(["sh", "-c", "mount -t tmpfs -o size=64k none web/supervise && exec \"$@\"", "sh"]);
+        let runsv = web.runsv().through(&small).start();
+        // Nobody outside sees what is mounted, except by way of a process inside.
+        let place = Path::new("/proc").join(format!("{}/root", runsv.pid()));
+        let supervise = place.join(web.path("supervise").strip_prefix("/").expect("a path from the root"));
+        let read = |name: &str| fs::read(supervise.join(name)).unwrap_or_default();
+        let tell = |byte: &str| fs::write(supervise.join("control"), byte).expect("a runsv that listens");
+        let says = |stat: &str, flags: [u8; 4]| {
+            eventually(stat, || {
+                read("stat") == format!("{stat}\n").into_bytes() && read("status").get(16..) == Some(&flags)
+            });
+        };
+        says("run", [0, b'u', 0, RUN]);
+        eventually("everything is written", || !supervise.join("status.new").exists());
+
+        let mut filling = fs::File::create(supervise.join("filling")).expect("a file");
+        while filling.write_all(&[b'x'; 512]).is_ok() {}
+        tell("p");
+        says("run, paused", [1, b'u', 0, RUN]);
+        tell("d");
+        says("down, paused", [1, b'd', 0, DOWN]);
+        tell("u");
+        says("run", [0, b'u', 0, RUN]);
+        assert!(runsv.stderr().contains("warning: unable to write supervise/stat.new: out of disk space\n"));
+        fs::remove_file(supervise.join("filling")).expect("the file can be removed");
+        drop(filling);
+        eventually("all three agree", || {
+            let pid =
+                read("status").get(12..16).and_then(|pid| Some(u32::from_le_bytes(pid.try_into().ok()?)));
+            pid.is_some_and(|pid| read("pid") == format!("{pid}\n").into_bytes())
+        });
+    }
+}
