@@ -1,0 +1,83 @@
+//! Reading small files that others have put there, whatever they are: never waiting for anybody,
+//! and never more than is wanted.
+
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::Path;
+
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use fs_err::{File, OpenOptions};
+use nix::fcntl::OFlag;
+
+/// Opens a file for reading. A FIFO is not waited for, and a terminal does not become ours.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// The first `limit` bytes of a file, which may be without end. What a FIFO has not got now is not
+/// waited for: it reads as empty, or fails.
+pub fn read_start(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    take(open_to_read(path)?, limit)
+}
+
+/// The last `limit` bytes of a file; the next ones, where a file has no end.
+pub fn read_end(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+    let mut file = open_to_read(path)?;
+    let about = file.metadata()?;
+    if about.is_file() {
+        file.seek(SeekFrom::Start(about.len().saturating_sub(bytes(limit))))?;
+    }
+    take(file, limit)
+}
+
+fn take(file: File, limit: usize) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    file.take(bytes(limit)).read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn bytes(limit: usize) -> u64 {
+    u64::try_from(limit).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::stat::Mode;
+
+    use super::*;
+
+    fn in_a_directory(name: &str, test: impl FnOnce(&Path)) {
+        let directory = std::env::temp_dir().join(format!("read-{name}-{}", std::process::id()));
+        fs_err::create_dir(&directory).expect("a new directory");
+        test(&directory);
+        fs_err::remove_dir_all(&directory).expect("no directory");
+    }
+
+    #[test]
+    fn no_more_is_read_than_is_wanted() {
+        in_a_directory("limit", |directory| {
+            let file = directory.join("file");
+            fs_err::write(&file, "0123456789").expect("a file");
+            assert_eq!(read_start(&file, 4).expect("a start"), b"0123");
+            assert_eq!(read_end(&file, 4).expect("an end"), b"6789");
+            for whole in [read_start(&file, 100), read_end(&file, 100)] {
+                assert_eq!(whole.expect("a whole file"), b"0123456789");
+            }
+            assert_eq!(read_start(Path::new("/dev/zero"), 7).expect("zeros"), [0; 7]);
+            assert_eq!(read_end(Path::new("/dev/zero"), 7).expect("zeros"), [0; 7]);
+        });
+    }
+
+    #[test]
+    fn nobody_is_waited_for() {
+        in_a_directory("fifo", |directory| {
+            let fifo = directory.join("fifo");
+            nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).expect("a fifo");
+            assert_eq!(read_start(&fifo, 4).expect("no writer"), b"");
+            let _reader = open_to_read(&fifo).expect("a reader");
+            let _writer = OpenOptions::new().write(true).open(&fifo).expect("a writer");
+            assert_eq!(read_end(&fifo, 4).expect_err("nothing yet").kind(), io::ErrorKind::WouldBlock);
+            assert!(read_start(directory, 4).is_err());
+        });
+    }
+}
