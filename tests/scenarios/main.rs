@@ -19,6 +19,7 @@ mod init_command;
 mod init_hooks;
 mod init_hostile;
 mod init_order;
+mod init_voice;
 mod init_windows;
 mod layout;
 mod logging;

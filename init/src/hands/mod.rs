@@ -7,9 +7,11 @@ mod kill;
 mod lookout;
 mod start;
 mod tree;
+mod voice;
 
 pub use hooks::find as find_hooks;
 pub use start::prepare;
+pub use voice::Voice;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -17,8 +19,9 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
 use unix::spawn::{FailurePipe, StartFailure};
-use unix::{Errno, Failure, Pid, Reporter, Signal};
+use unix::{Errno, Failure, Pid, Signal};
 
+use crate::args::Options;
 use crate::machine::container::is_request;
 use crate::machine::{Action, Event, Job, Stage, Weight};
 use kill::Leftovers;
@@ -31,7 +34,7 @@ pub struct Hands {
     command: Vec<OsString>,
     loudness: Weight,
     caught: Vec<Signal>,
-    reporter: Reporter,
+    voice: Voice,
     failures: FailurePipe,
     lookout: Lookout,
     leftovers: Leftovers,
@@ -41,27 +44,22 @@ pub struct Hands {
 }
 
 impl Hands {
-    /// Hands for these directories and this COMMAND; children get `caught` back as they were.
-    pub fn new(
-        directory: PathBuf,
-        hooks: PathBuf,
-        command: Vec<OsString>,
-        loudness: Weight,
-        caught: Vec<Signal>,
-    ) -> Result<Self, Failure> {
-        Ok(Self {
+    /// Hands for what init was told; children get `caught` back as they were.
+    pub fn new(options: Options, caught: Vec<Signal>, voice: Voice, failures: FailurePipe) -> Self {
+        let Options { directory, hooks, command, loudness, .. } = options;
+        Self {
             directory,
             hooks,
             command,
             loudness,
             caught,
-            reporter: Reporter::new("init"),
-            failures: FailurePipe::new().map_err(Failure::of("unable to create pipe"))?,
+            voice,
+            failures,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             told_fifos: BTreeSet::new(),
             nice: None,
-        })
+        }
     }
 
     /// Does one thing; what came of it is an event.
@@ -114,6 +112,11 @@ impl Hands {
         self.lookout.read()
     }
 
+    /// What is said, and what could not be said yet.
+    pub fn voice(&mut self) -> &mut Voice {
+        &mut self.voice
+    }
+
     /// What children have said that could not start.
     pub fn start_failures(&self) -> Vec<StartFailure> {
         self.failures.drain()
@@ -124,16 +127,16 @@ impl Hands {
             return;
         }
         if weight == Weight::Warning {
-            self.reporter.warn(&Failure::plain(line));
+            self.voice.warn(&Failure::plain(line));
         } else {
-            self.reporter.say(line);
+            self.voice.say(line);
         }
     }
 
     fn look_for_hooks(&mut self, stage: Stage) -> Event {
         let (hooks, unusable) = hooks::find(&self.hooks, stage);
         for failure in &unusable {
-            self.reporter.warn(failure);
+            self.voice.warn(failure);
         }
         Event::HooksFound(stage, hooks)
     }
