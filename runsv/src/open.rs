@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Publisher, make_supervise};
+use servicedir::status::RECORD_SIZE;
 use servicedir::{ServiceDir, State, Status, Want};
 use unix::phrase::errno_of;
 use unix::spawn::FailurePipe;
@@ -149,7 +150,7 @@ fn take_over(machine: &mut Supervisor, role: Role, dir: &ServiceDir, reporter: &
 
 /// The `./run` of the last record, if it still lives: a process of that number in this directory.
 fn earlier_run(dir: &ServiceDir) -> Option<Pid> {
-    let status = Status::from_bytes(&fs_err::read(dir.status()).ok()?)?;
+    let status = Status::from_bytes(&unix::read_start(&dir.status(), RECORD_SIZE).ok()?)?;
     let pid = Pid::from_raw(i32::try_from(status.pid).ok().filter(|pid| *pid > 0)?);
     let is_it = status.state == Some(State::Run)
         && pid != nix::unistd::getpid()

@@ -7,17 +7,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
+use nix::fcntl::OFlag;
 
 use crate::layout::ServiceDir;
 use crate::status::Stamp;
 
 /// When the file has this many bytes, the older half of it goes.
-pub const LIMIT: u64 = 8192;
+pub const LIMIT: usize = 8192;
 
 /// How many lines wait for news at the most.
 const WAITING: usize = 8;
@@ -25,14 +26,17 @@ const WAITING: usize = 8;
 /// The writer's end.
 pub struct History {
     path: PathBuf,
-    file: Option<(File, u64)>,
+    /// The file, and how many bytes it has.
+    file: Option<(File, usize)>,
     waiting: VecDeque<String>,
+    /// Whether something that waits is worth a file.
+    has_news: bool,
 }
 
 impl History {
     /// For the service at `dir`; nothing is opened before there is something to write.
     pub fn new(dir: &ServiceDir) -> Self {
-        Self { path: dir.file("supervise/.history"), file: None, waiting: VecDeque::new() }
+        Self { path: dir.file("supervise/.history"), file: None, waiting: VecDeque::new(), has_news: false }
     }
 
     /// The file is in a new place: opens it again with the next line.
@@ -46,57 +50,60 @@ impl History {
             self.waiting.pop_front();
         }
         self.waiting.push_back(format!("{} {words}\n", Stamp::of(SystemTime::now()).label()));
-        if self.file.is_some() { self.flush() } else { Ok(()) }
+        if self.file.is_some() || self.has_news { self.flush() } else { Ok(()) }
     }
 
     /// Adds a line that makes what waits worth a file: of a service that just runs there is
     /// nothing to tell that its status does not.
     pub fn add_news(&mut self, words: &str) -> io::Result<()> {
-        self.add(words)?;
-        self.flush()
+        self.has_news = true;
+        self.add(words)
     }
 
+    /// Writes what waits; what cannot be written goes on waiting.
     fn flush(&mut self) -> io::Result<()> {
-        let lines: String = self.waiting.drain(..).collect();
-        let result = self.write(lines.as_bytes());
-        if result.is_err() {
-            self.file = None;
-        }
-        result
+        let lines: String = self.waiting.iter().map(String::as_str).collect();
+        self.file = Some(self.write(lines.as_bytes())?);
+        self.waiting.clear();
+        self.has_news = false;
+        Ok(())
     }
 
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+    fn write(&mut self, lines: &[u8]) -> io::Result<(File, usize)> {
         let (mut file, size) = match self.file.take() {
             Some((_, size)) if size >= LIMIT => self.shorten()?,
             Some(open) => open,
             None => {
-                let file = OpenOptions::new()
-                    .append(true)
-                    .create(true)
-                    .mode(0o644)
-                    .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-                    .open(&self.path)?;
-                let size = file.metadata()?.len();
+                let file = open(&self.path, OFlag::empty())?;
+                let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
                 (file, size)
             }
         };
-        file.write_all(line)?;
-        self.file = Some((file, size.saturating_add(u64::try_from(line.len()).unwrap_or(0))));
-        Ok(())
+        if let Err(error) = file.write_all(lines) {
+            // Half a line would spoil the next one.
+            let _ = file.set_len(u64::try_from(size).unwrap_or(u64::MAX));
+            return Err(error);
+        }
+        Ok((file, size.saturating_add(lines.len())))
     }
 
-    /// Puts a file with the newer half in the place of the old one.
-    fn shorten(&self) -> io::Result<(File, u64)> {
-        let text = fs_err::read(&self.path)?;
-        let middle = text.get(text.len() / 2..).unwrap_or_default();
-        let start = middle.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1);
-        let rest = middle.get(start..).unwrap_or_default();
+    /// Puts a file with the newest lines in the place of the old one.
+    fn shorten(&self) -> io::Result<(File, usize)> {
+        let half = unix::read_end(&self.path, LIMIT / 2)?;
+        let start = half.iter().position(|byte| *byte == b'\n').map_or(half.len(), |end| end + 1);
+        let rest = half.get(start..).unwrap_or_default();
         let fresh = self.path.with_file_name(".history.new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh)?;
+        let mut file = open(&fresh, OFlag::O_TRUNC)?;
         file.write_all(rest)?;
         fs_err::rename(&fresh, &self.path)?;
-        Ok((file, u64::try_from(rest.len()).unwrap_or(0)))
+        Ok((file, rest.len()))
     }
+}
+
+/// Opens a file for additions. Whatever stands in its place is not waited for.
+fn open(path: &Path, flags: OFlag) -> io::Result<File> {
+    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits()).open(path)
 }
 
 /// One line of a history.
@@ -111,7 +118,7 @@ pub struct Entry {
 /// What is remembered of the service at `dir`, oldest first; lines nobody could have written are
 /// left out.
 pub fn read(dir: &ServiceDir) -> io::Result<Vec<Entry>> {
-    let text = fs_err::read(dir.file("supervise/.history"))?;
+    let text = unix::read_end(&dir.file("supervise/.history"), 2 * LIMIT)?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 
@@ -138,7 +145,7 @@ mod tests {
         for number in 0..2000 {
             history.add_news(&format!("event {number}")).expect("a line");
         }
-        let size = fs_err::metadata(dir.join("supervise/.history")).expect("a file").len();
+        let size = fs_err::read(dir.join("supervise/.history")).expect("a file").len();
         let entries = read(&service).expect("a history");
         fs_err::remove_dir_all(&dir).expect("cleaned up");
         assert!(size <= LIMIT + 100, "{size} bytes");
@@ -163,6 +170,43 @@ mod tests {
         let words: Vec<&str> = entries.iter().map(|entry| entry.what.as_str()).collect();
         assert_eq!(words.len(), WAITING);
         assert_eq!((words[0], words[WAITING - 1]), ("event 13", "news"));
+    }
+
+    #[test]
+    fn what_cannot_be_written_waits() {
+        let dir = std::env::temp_dir().join(format!("history-late-{}", std::process::id()));
+        fs_err::create_dir_all(dir.join("supervise/.history")).expect("a directory in its place");
+        let service = ServiceDir::at(&dir);
+        let mut history = History::new(&service);
+        history.add_news("news").expect_err("no file");
+        fs_err::remove_dir(dir.join("supervise/.history")).expect("room");
+        history.add("more").expect("a line");
+        let entries = read(&service).expect("a history");
+        fs_err::remove_dir_all(&dir).expect("cleaned up");
+        let words: Vec<&str> = entries.iter().map(|entry| entry.what.as_str()).collect();
+        assert_eq!(words, ["news", "more"]);
+    }
+
+    #[test]
+    fn nobody_is_waited_for_and_a_huge_file_is_not_read() {
+        let dir = std::env::temp_dir().join(format!("history-huge-{}", std::process::id()));
+        fs_err::create_dir_all(dir.join("supervise")).expect("a directory");
+        let (service, file) = (ServiceDir::at(&dir), dir.join("supervise/.history"));
+        nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("a fifo");
+        History::new(&service).add_news("news").expect_err("nobody reads");
+        assert_eq!(read(&service).expect("no writer"), []);
+        fs_err::remove_file(&file).expect("room");
+        // It takes no room on the disk, but would in memory.
+        let huge = File::create(&file).expect("a file");
+        huge.set_len(1 << 40).expect("a hole");
+        let mut history = History::new(&service);
+        history.add_news("one").expect("a line");
+        history.add_news("two").expect("a line");
+        let entries = read(&service).expect("a history");
+        let size = fs_err::read(&file).expect("a file").len();
+        fs_err::remove_dir_all(&dir).expect("cleaned up");
+        assert!(size <= LIMIT, "{size} bytes");
+        assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("two"));
     }
 
     #[test]

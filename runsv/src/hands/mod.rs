@@ -109,7 +109,7 @@ impl Hands {
 
     /// Whether there is a `./finish` to run: it must be readable, a dangling link is none (RSV-42).
     pub fn has_finish(&self) -> bool {
-        fs_err::File::open(self.main.finish()).is_ok()
+        unix::open_to_read(&self.main.finish()).is_ok()
     }
 
     /// Forgets a child that ended, and says so if it could not even start.

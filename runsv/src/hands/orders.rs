@@ -1,7 +1,6 @@
 //! Hands: the files that say how a service stops, in the formats s6 gave them, read at the moment
 //! they matter and absent in every old directory.
 
-use std::path::Path;
 use std::time::Duration;
 
 use servicedir::ServiceDir;
@@ -12,8 +11,8 @@ use unix::{Errno, Failure, Signal};
 use super::Hands;
 use crate::machine::{Event, Orders, Role};
 
-/// The most that is read of such a file; its one line is short.
-const ENOUGH: usize = 64;
+/// What has so many bytes is not one short line.
+const TOO_MUCH: usize = 64;
 
 impl Hands {
     pub(super) fn read_orders(&mut self, role: Role) -> Event {
@@ -45,16 +44,17 @@ impl Hands {
             Role::Log => ServiceDir::at("log"),
         };
         let path = dir.file(name);
-        let text = match read_start(&path) {
+        let text = match unix::read_start(&path, TOO_MUCH) {
             Ok(text) => text,
-            Err(Errno::ENOENT) => return None,
-            Err(why) => {
+            Err(error) if errno_of(&error) == Errno::ENOENT => return None,
+            Err(error) => {
                 let text = words(["unable to read ".as_ref(), path.as_os_str()]);
-                self.reporter.warn(&Failure::new(text, why));
+                self.reporter.warn(&Failure::of_io(text)(error));
                 return None;
             }
         };
-        let value = str::from_utf8(&text).ok().map(str::trim).and_then(parse);
+        let line = str::from_utf8(&text).ok().filter(|text| text.len() < TOO_MUCH);
+        let value = line.map(str::trim).and_then(parse);
         if value.is_none() {
             let text = words([
                 "bad content of ".as_ref(),
@@ -66,20 +66,4 @@ impl Hands {
         }
         value
     }
-}
-
-fn read_start(path: &Path) -> Result<Vec<u8>, Errno> {
-    use std::io::Read as _;
-
-    use fs_err::os::unix::fs::OpenOptionsExt as _;
-    let mut text = Vec::new();
-    // A FIFO in this place must not hold runsv up.
-    let file = fs_err::OpenOptions::new()
-        .read(true)
-        .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-        .open(path)
-        .map_err(|error| errno_of(&error))?;
-    let limit = u64::try_from(ENOUGH).unwrap_or(u64::MAX);
-    file.take(limit).read_to_end(&mut text).map_err(|error| errno_of(&error))?;
-    Ok(text)
 }
