@@ -274,3 +274,22 @@ fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
     assert_eq!(saver.read("saved"), "saved\n", "{}", end.stderr);
     assert_ne!(end.code(), Some(99), "nothing of init's was killed: {}", end.stderr);
 }
+
+/// The numbers of another pid namespace's `/proc` mean other processes: it is as good as none.
+#[test]
+fn a_foreign_proc_is_not_believed() {
+    let tree = Suite::ours().tree();
+    let services = savers(&tree, 5);
+    let logged = tree.service("logged").run("exec sleep 1000").log("exec cat >>../log.txt").made();
+    let init = tree.command("init").args(["--grace", PATIENT]).arg(tree.services());
+    let container = init.start_as_process_1_with_a_foreign_proc();
+    for service in &services {
+        service.eventually_has("ready");
+    }
+    logged.eventually_runs();
+    container.signal(Signal::SIGTERM);
+    let end = container.finished();
+    nobody_is_lost(&services, &end);
+    assert_eq!(end.code(), Some(0), "{}", end.stderr);
+    said(&end, "init: warning: unable to see processes in /proc");
+}
