@@ -18,6 +18,7 @@ mod init_acceptance;
 mod init_command;
 mod init_hooks;
 mod init_hostile;
+mod init_odd_files;
 mod init_order;
 mod init_voice;
 mod init_windows;

@@ -16,15 +16,18 @@ use crate::machine::{Late, Pressure};
 /// Nobody is spared.
 const NOBODY: BTreeSet<Pid> = BTreeSet::new();
 
+/// No name of a signal has so many bytes.
+const LONGEST_WORD: usize = 64;
+
 /// A late service with more processes than this is a fork bomb.
 const CROWD: usize = 256;
 
 /// Tells an orphaned service to end, as its runsv would have done.
 pub fn end_orphan(pid: Pid) {
     let place = proc::current_dir(pid).unwrap_or_default();
-    let signal = fs_err::read_to_string(place.join("down-signal"))
+    let signal = unix::read_start(&place.join("down-signal"), LONGEST_WORD)
         .ok()
-        .and_then(|text| Signal::parse(text.trim()))
+        .and_then(|text| Signal::parse(str::from_utf8(&text).ok()?.trim()))
         .unwrap_or(Signal::TERM);
     let is_group = place.join("process-group").exists();
     for signal in [signal, Signal::CONT] {
