@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use unix::manners::stop_requests;
 use unix::signal::SignalSet;
 use unix::{Failure, Poller, Signal, has_children, reap_next};
 
@@ -19,10 +20,9 @@ const SHELTER: Duration = Duration::from_millis(5);
 
 /// Every signal that init wants to hear of.
 pub fn caught_signals() -> Vec<Signal> {
-    let stopping = [Signal::TERM, Signal::INT, Signal::PWR, Signal::real_time(3)];
     let passed_on =
         [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALRM, Signal::WINCH, Signal::CONT];
-    [Signal::CHLD].into_iter().chain(stopping).chain(passed_on).collect()
+    [Signal::CHLD].into_iter().chain(stop_requests()).chain(passed_on).collect()
 }
 
 /// Where init sleeps.

@@ -52,6 +52,22 @@ fn a_stop_at_any_moment_of_the_start_loses_none() {
     }
 }
 
+/// Before its handlers are there, the kernel would drop what a process 1 is sent.
+#[test]
+fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
+    let tree = Suite::ours().tree();
+    // A slow disk, so to say: the last thing before the handlers takes half a second.
+    let slowly = ["-D", "-f", "-o", "/dev/null", "-e", "trace=epoll_create1"];
+    let delay = ["-e", "inject=epoll_create1:delay_enter=500000:when=1", "init", "--grace", "4"];
+    let container = tree.command("strace").args(slowly).args(delay).arg(tree.services()).start_as_process_1();
+    tests::eventually("process 1 is init", || {
+        container.processes().first().is_some_and(|first| first.command_line.starts_with("init "))
+    });
+    container.signal(Signal::SIGTERM);
+    container.eventually_says("init: TERM: stopping within 4.00 s");
+    container.finished();
+}
+
 /// The shell's own TERM ends it before it has set its trap: that is no loss, but it must not be
 /// started again either.
 #[test]

@@ -10,6 +10,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use unix::manners::stop_requests;
 use unix::phrase::phrase;
 use unix::spawn::StartFailure;
 use unix::{Ending, Errno, Pid, Signal};
@@ -445,7 +446,7 @@ impl Container {
 
 /// Whether a signal asks init to stop.
 pub fn is_request(signal: Signal) -> bool {
-    [Signal::TERM, Signal::INT, Signal::PWR, Signal::real_time(3)].contains(&signal)
+    stop_requests().contains(&signal)
 }
 
 /// The exit code for a program that cannot be run.
