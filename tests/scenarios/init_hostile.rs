@@ -75,6 +75,34 @@ fn the_finish_of_a_killed_service_is_run() {
     assert_eq!(deaf.read("told"), "-1 9\n");
 }
 
+/// `./run` is killed first where it still lives; `./finish` and control scripts have more time.
+#[test]
+fn finish_and_control_scripts_outlive_the_kill_of_a_run() {
+    const WAITS: &str = "echo >begun; while ! test -e ../released; do sleep .05; done; echo >done";
+    let tree = Suite::ours().tree();
+    let deaf = tree.service("deaf").run(IGNORES_TERM).made();
+    let runs = "echo >ready; exec sleep 1000";
+    let finishing = tree.service("finishing").run(runs).finish(WAITS).made();
+    let controlled = tree.service("controlled").run(runs).control('t', &format!("{WAITS}; kill $1")).made();
+    let container = begun(&tree, &(GRACE * 2).to_string());
+    for service in [&deaf, &finishing, &controlled] {
+        service.eventually_has("ready");
+    }
+    finishing.eventually_runs();
+    container.signal(Signal::SIGTERM);
+    finishing.eventually_has("begun");
+    controlled.eventually_has("begun");
+    container.eventually_says("init: deaf: does not stop: killed ");
+    // There is a twelfth of the grace from here on.
+    fs_err::write(tree.services().join("released"), "").expect("a file");
+    let end = container.finished();
+    for service in [&finishing, &controlled] {
+        assert!(service.has("done"), "{}: {}", service.name(), end.stderr);
+    }
+    said(&end, "init: finishing: stopped after ");
+    assert_eq!(end.code(), Some(99));
+}
+
 #[test]
 fn a_finish_that_hangs_is_killed() {
     let tree = Suite::ours().tree();

@@ -145,7 +145,8 @@ fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
     Some(text)
 }
 
-fn path(pid: Pid, file: &str) -> PathBuf {
+/// Where the kernel tells this of a process: a file, or a link that leads where the process is.
+pub fn path(pid: Pid, file: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{file}"))
 }
 

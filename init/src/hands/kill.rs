@@ -71,9 +71,8 @@ fn press_one(tree: &Tree, late: Late) -> Vec<String> {
     // So many are not waited for one by one, nor is there time for what would come after them.
     let is_crowd = tree.family(service, &logger).len() > CROWD;
     match late.pressure {
-        Pressure::Run | Pressure::Finish if !is_crowd => {
-            strike(tree, tree.children(service), &logger, Signal::KILL)
-        }
+        Pressure::Run if !is_crowd => strike(tree, &runs(tree, service), &logger, Signal::KILL),
+        Pressure::Finish if !is_crowd => strike(tree, tree.children(service), &logger, Signal::KILL),
         Pressure::Logger => {
             let loggers: Vec<Pid> = logger.into_iter().collect();
             strike(tree, &loggers, &NOBODY, Signal::TERM)
@@ -218,6 +217,35 @@ fn strike(tree: &Tree, heads: &[Pid], spared: &BTreeSet<Pid>, signal: Signal) ->
 fn is_supervisor(pid: Pid) -> bool {
     super::census::supervised(&proc::arguments(pid)).is_some()
 }
+
+/// The children of a runsv that are a `./run`, and not `./finish` or a control script: these have more
+/// time.
+fn runs(tree: &Tree, supervisor: Pid) -> Vec<Pid> {
+    let children = tree.children(supervisor);
+    let place = ServiceDir::at(proc::path(supervisor, "cwd"));
+    let recorded = status(&place)
+        .and_then(|status| Some((status.state?, Pid::from_raw(i32::try_from(status.pid).ok()?))));
+    match recorded {
+        Some((State::Run, run)) if children.contains(&run) => vec![run],
+        Some((State::Finish, finish)) if children.contains(&finish) => Vec::new(),
+        // The rest of a group whose leader is dead belongs to it. A record that could not be written tells
+        // nothing, and where nothing runs nobody is called so.
+        other => {
+            let group = other.filter(|(state, _)| *state == State::Run).map(|(_, run)| run);
+            let is_run =
+                |pid: &Pid| group.is_some() && tree.group(*pid) == group || is_script(*pid, b"./run");
+            children.iter().copied().filter(is_run).collect()
+        }
+    }
+}
+
+/// Whether a process was started as this script, by itself or by its interpreter.
+fn is_script(pid: Pid, script: &[u8]) -> bool {
+    proc::arguments(pid).iter().take(INTERPRETED).any(|argument| argument == script)
+}
+
+/// An interpreter, its one argument, and the script.
+const INTERPRETED: usize = 3;
 
 /// Whether a process was started as `control/BYTE`, by itself or by its interpreter.
 fn is_control_script(pid: Pid) -> bool {
