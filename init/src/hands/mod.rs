@@ -18,6 +18,7 @@ use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
+use unix::signal::group_exists;
 use unix::spawn::{FailurePipe, StartFailure};
 use unix::{Errno, Failure, Pid, Signal};
 
@@ -84,6 +85,9 @@ impl Hands {
                     self.leftovers.group_is_told(leader);
                 }
                 let _ = signal.send_to_group(leader);
+            }
+            Action::LookAtGroup(leader) => {
+                return Some(Event::GroupSeen { leader, is_there: group_exists(leader) });
             }
             Action::TakeCensus(scanner) => {
                 return Some(Event::Census(census::take(&self.directory, scanner)));

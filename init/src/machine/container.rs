@@ -57,6 +57,8 @@ pub struct Container {
     scanner: Scanner,
     sentry: Sentry,
     command: Command,
+    /// What COMMAND has left of its group, if that counts.
+    group: Option<Group>,
     roster: Roster,
     stop: Option<Stop>,
     /// Who was on its way to become a runsv when it was told to end.
@@ -82,12 +84,21 @@ enum Phase {
     Stop(Step),
     /// Loggers read to the end.
     Flush,
-    /// Whatever is left goes; `kill_at` is when it is killed.
-    Sweep { kill_at: Instant, is_killing: bool },
+    /// Whatever is left goes.
+    Sweep(Sweep),
     /// Finish hooks run.
     Finish(HookRun),
     /// Nothing is left to do.
     Over(u8),
+}
+
+/// What is known of [`Phase::Sweep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sweep {
+    /// Whether the finish hooks are over, too.
+    is_last: bool,
+    /// When what is left is killed, the first time or again; `None` while the plan says when.
+    kill_at: Option<Instant>,
 }
 
 /// The steps of [`Phase::Stop`].
@@ -112,6 +123,14 @@ enum Command {
         is_killed: bool,
     },
     Ended(Ending),
+}
+
+/// A process group whose leader has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Group {
+    leader: Pid,
+    /// When to see whether anybody is left of it.
+    look_due: Instant,
 }
 
 /// The stop, once it has begun.
@@ -162,6 +181,12 @@ impl Stop {
         self.at(self.plan.end + self.plan.reserve / 2)
     }
 
+    /// When whatever is left is killed.
+    fn kill_at(&self, sweep: Sweep) -> Instant {
+        let planned = if sweep.is_last { self.plan.end } else { self.plan.sweep };
+        sweep.kill_at.unwrap_or(self.at(planned))
+    }
+
     /// When those are killed again who were killed now.
     fn next_kill(&self, now: Instant) -> Instant {
         (now + KILL_AGAIN).min(self.give_up().max(now))
@@ -176,6 +201,7 @@ impl Container {
             scanner: Scanner::default(),
             sentry: Sentry::default(),
             command: if setup.command.is_some() { Command::Due } else { Command::None },
+            group: None,
             roster: Roster::default(),
             stop: None,
             embryos: BTreeSet::new(),
@@ -196,6 +222,9 @@ impl Container {
             Event::Signal(signal) => self.pass_on(signal, now),
             Event::Reaped { deaths, failures, is_childless } => {
                 self.is_childless = is_childless;
+                if let Some(group) = &mut self.group {
+                    group.look_due = now;
+                }
                 for (pid, ending) in deaths {
                     let failure = failures.iter().find(|failure| failure.child == pid);
                     self.ended(pid, ending, failure, now);
@@ -206,6 +235,9 @@ impl Container {
             Event::DirectoryChanged => self.sentry.look_soon(now),
             Event::CriticalWatched { names, is_complete } => self.sentry.watched(names, is_complete, now),
             Event::Statuses(statuses) => self.seen(statuses, now),
+            Event::GroupSeen { leader, is_there } => {
+                self.group = self.group.filter(|group| is_there || group.leader != leader);
+            }
             Event::HooksFound(stage, hooks) => self.hooks_found(stage, hooks),
             Event::Started(job, pid) => self.started(job, pid),
             Event::NotStarted(job, why) => self.not_started(job, why, now),
@@ -253,7 +285,10 @@ impl Container {
         let in_phase = match &self.phase {
             Phase::Boot(_) | Phase::Serve | Phase::Over(_) => None,
             Phase::Drain(_) => Some(stop.at(plan.drain)),
-            Phase::Stop(Step::Command) => Some(stop.at(self.command_share(stop))),
+            Phase::Stop(Step::Command) => {
+                let look = self.group.map(|group| group.look_due);
+                look.into_iter().chain([stop.at(self.command_share(stop))]).min()
+            }
             Phase::Stop(Step::Services) | Phase::Flush => {
                 let look = match stop.census {
                     Census::Old { look } => look,
@@ -265,7 +300,7 @@ impl Container {
                 let spent = Some(stop.at(plan.sweep));
                 [self.roster.next_deadline(), look, stop.look_due, command, spent].into_iter().flatten().min()
             }
-            Phase::Sweep { kill_at, .. } => Some(*kill_at),
+            Phase::Sweep(sweep) => Some(stop.kill_at(*sweep)),
             Phase::Finish(_) => Some(stop.at(plan.end)),
         };
         [scanner, in_phase, Some(stop.next_report)].into_iter().flatten().min()
@@ -297,12 +332,14 @@ impl Container {
             Phase::Stop(Step::Command) => {
                 self.serve(now);
                 self.end_command();
+                self.look_at_group(now);
                 let stop = self.stop.as_ref()?;
-                let is_over = !self.is_command_up() || stop.at(self.command_share(stop)) <= now;
+                let is_over =
+                    !self.is_command_up() && self.group.is_none() || stop.at(self.command_share(stop)) <= now;
                 is_over.then(|| self.end_scanner())
             }
             Phase::Stop(Step::Services) | Phase::Flush if self.is_grace_spent(now) => {
-                Some(Phase::Sweep { kill_at: now, is_killing: false })
+                Some(Phase::Sweep(Sweep { is_last: false, kill_at: None }))
             }
             Phase::Stop(Step::Services) => {
                 self.stop_services(now);
@@ -318,7 +355,7 @@ impl Container {
                 self.stop_services(now);
                 self.is_flushed(now).then(|| self.begin_sweep()).flatten()
             }
-            Phase::Sweep { .. } => self.sweep(now),
+            Phase::Sweep(_) => self.sweep(now),
             Phase::Finish(_) => {
                 let is_over = self.cut_hooks_at(|plan| plan.end, now) || self.run_hooks(now);
                 is_over.then(|| self.clear_or_leave(now))
@@ -332,10 +369,10 @@ impl Container {
         if self.stop.is_none() {
             self.begin_stop(Reason::Signal(signal), now);
         } else if self.requests >= 3 && !matches!(self.phase, Phase::Over(_)) {
-            if !matches!(self.phase, Phase::Sweep { is_killing: true, .. }) {
+            if !matches!(self.phase, Phase::Sweep(Sweep { kill_at: Some(_), .. })) {
                 self.say(Weight::Problem, "asked three times to stop: everything is killed".to_owned());
             }
-            self.phase = Phase::Sweep { kill_at: now, is_killing: true };
+            self.phase = Phase::Sweep(Sweep { is_last: false, kill_at: Some(now) });
         } else if self.requests == 2 && matches!(self.phase, Phase::Drain(_)) {
             self.say(Weight::Info, "asked again to stop: the rest of the drain is skipped".to_owned());
             if let Some((hook, stage)) = self.cut_hooks() {
@@ -365,8 +402,9 @@ impl Container {
         });
         self.ask(Action::Unwatch);
         self.ask(Action::FindHooks(Stage::Finish));
-        if matches!(self.phase, Phase::Boot(_)) {
-            // No service was started: the hook that runs is all there is to end.
+        let has_command_begun = matches!(self.command, Command::Up { .. } | Command::Ended(_));
+        if !self.scanner.was_started() && !has_command_begun {
+            // Nothing was started: there is nothing to drain, and to end at most a hook that runs.
             self.phase = self.begin_sweep().unwrap_or(Phase::Over(0));
         } else {
             self.ask(Action::FindHooks(Stage::Drain));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use unix::{Ending, Pid, Signal};
+use unix::{Ending, Errno, Pid, Signal};
 
 use super::vocabulary::{Action, Child, Event, Job, Kind, Pressure, Seen, Stage, Weight};
 use super::{Container, Setup};
@@ -18,6 +18,10 @@ struct World {
     /// What a census finds.
     children: Vec<Child>,
     hooks: Vec<(Stage, Vec<&'static str>)>,
+    /// Whether anybody is left of COMMAND's group.
+    is_group_there: bool,
+    /// Whether there is a COMMAND where one was named.
+    is_command_there: bool,
     said: Vec<String>,
     done: Vec<Action>,
 }
@@ -28,6 +32,25 @@ impl World {
     }
 
     fn with_hooks(grace: Duration, command: Option<&str>, hooks: Vec<(Stage, Vec<&'static str>)>) -> Self {
+        Self::made(grace, command, hooks, (true, false))
+    }
+
+    /// A world in which COMMAND is not there.
+    fn without_command(hooks: Vec<(Stage, Vec<&'static str>)>) -> Self {
+        Self::made(SECOND * 10, Some("npm"), hooks, (false, false))
+    }
+
+    /// A world in which COMMAND is its whole group.
+    fn with_a_group() -> Self {
+        Self::made(SECOND * 10, Some("npm"), Vec::new(), (true, true))
+    }
+
+    fn made(
+        grace: Duration,
+        command: Option<&str>,
+        hooks: Vec<(Stage, Vec<&'static str>)>,
+        (is_command_there, is_group): (bool, bool),
+    ) -> Self {
         let of = |stage| -> Vec<_> {
             hooks.iter().filter(|(known, _)| *known == stage).flat_map(|(_, names)| names.clone()).collect()
         };
@@ -35,14 +58,22 @@ impl World {
             grace,
             directory: Some("/srv".into()),
             command: command.map(ToOwned::to_owned),
-            is_group: false,
+            is_group,
             start_hooks: of(Stage::Start).into_iter().map(Into::into).collect(),
             has_drain: !of(Stage::Drain).is_empty(),
             has_finish: !of(Stage::Finish).is_empty(),
         });
         let begin = Instant::now();
-        let mut world =
-            Self { container, begin, children: Vec::new(), hooks, said: Vec::new(), done: Vec::new() };
+        let mut world = Self {
+            container,
+            begin,
+            children: Vec::new(),
+            hooks,
+            is_group_there: false,
+            is_command_there,
+            said: Vec::new(),
+            done: Vec::new(),
+        };
         world.tell(Duration::ZERO, Event::Tick);
         world
     }
@@ -59,6 +90,12 @@ impl World {
                     None
                 }
                 Action::StartScanner => Some(Event::Started(Job::Scanner, SCANNER)),
+                Action::LookAtGroup(leader) => {
+                    Some(Event::GroupSeen { leader: *leader, is_there: self.is_group_there })
+                }
+                Action::StartCommand if !self.is_command_there => {
+                    Some(Event::NotStarted(Job::Command, Errno::ENOENT))
+                }
                 Action::StartCommand => Some(Event::Started(Job::Command, COMMAND)),
                 Action::StartHook { path, .. } => {
                     let number = path.to_str().and_then(|name| name.rsplit('/').next()?.parse().ok());
@@ -487,4 +524,55 @@ fn who_is_being_born_is_told_once() {
     world.children.clear();
     world.runs(12, "web", &[]).pass(SECOND);
     assert_eq!(terms(&world, 12), 2);
+}
+
+#[test]
+fn finish_hooks_keep_their_share_when_a_start_hook_does_not_end() {
+    let hooks = vec![(Stage::Start, vec!["/h/start.d/50"]), (Stage::Finish, vec!["/h/finish.d/51"])];
+    let mut world = World::with_hooks(SECOND * 10, None, hooks);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM));
+    assert!(world.is_done(&Action::Sweep(Signal::TERM)));
+    world.pass(SECOND * 8);
+    assert!(!world.is_done(&Action::Sweep(Signal::KILL)));
+    world.pass(SECOND * 8 + SECOND / 5);
+    assert!(world.is_done(&Action::Sweep(Signal::KILL)), "a tenth of the time is for finish hooks");
+    world.dies(SECOND * 8 + SECOND / 5, 50, KILLED);
+    assert!(world.done.iter().any(|action| matches!(action, Action::StartHook { .. })));
+}
+
+#[test]
+fn what_a_finish_hook_leaves_behind_is_asked_before_it_is_killed() {
+    let mut world = World::with_hooks(SECOND * 10, None, vec![(Stage::Finish, vec!["/h/finish.d/50"])]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.children.push(Child { pid: Pid::from_raw(60), kind: Kind::Stray });
+    world.done.clear();
+    world.dies(SECOND, 50, Ending::Exited(0));
+    assert!(world.is_done(&Action::Sweep(Signal::TERM)));
+    world.pass(SECOND * 8);
+    assert!(!world.is_done(&Action::Sweep(Signal::KILL)), "it has the rest of the time");
+    world.dies(SECOND * 8, 60, Ending::Exited(0));
+    assert_eq!(world.container.exit_code(), Some(0));
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_no_reason_to_drain() {
+    let hooks = vec![(Stage::Drain, vec!["/h/drain.d/50"]), (Stage::Finish, vec!["/h/finish.d/51"])];
+    let mut world = World::without_command(hooks);
+    world.dies(SECOND, 51, Ending::Exited(0));
+    assert_eq!(world.container.exit_code(), Some(127));
+    assert!(!world.is_done(&Action::FindHooks(Stage::Drain)), "{:?}", world.said);
+}
+
+#[test]
+fn services_wait_for_the_rest_of_the_commands_group() {
+    let mut world = World::with_a_group();
+    world.is_group_there = true;
+    world.runs(10, "web", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM));
+    assert!(world.is_done(&Action::SignalGroup(COMMAND, Signal::TERM)));
+    world.dies(SECOND, 3, Ending::Exited(0)).pass(SECOND * 2);
+    assert!(!world.is_done(&Action::Signal(SCANNER, Signal::KILL)), "somebody is at work still");
+    world.is_group_there = false;
+    world.pass(SECOND * 2 + SECOND / 5);
+    assert!(world.is_done(&Action::Signal(SCANNER, Signal::KILL)));
 }

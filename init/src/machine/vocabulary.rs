@@ -84,6 +84,13 @@ pub enum Event {
     Statuses(Vec<(Pid, Seen)>),
     /// Outcome: the hooks of a stage.
     HooksFound(Stage, Vec<PathBuf>),
+    /// Outcome: whether anybody is left of a process group.
+    GroupSeen {
+        /// The process that led it.
+        leader: Pid,
+        /// Whether there is.
+        is_there: bool,
+    },
     /// Outcome: it is started.
     Started(Job, Pid),
     /// Outcome: it could not be.
@@ -210,6 +217,8 @@ pub enum Action {
     Signal(Pid, Signal),
     /// Send a signal to a process group.
     SignalGroup(Pid, Signal),
+    /// See whether anybody is left of a process group: [`Event::GroupSeen`].
+    LookAtGroup(Pid),
     /// See whom init has adopted, and whom a runsvdir still has that does not die:
     /// [`Event::Census`].
     TakeCensus(Option<Pid>),

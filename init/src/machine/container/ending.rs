@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use unix::{Ending, Signal};
 
-use super::{Command, Container, Phase};
+use super::{Command, Container, Phase, Sweep};
 use crate::machine::hook_run::HookRun;
 use crate::machine::verdict::exit_code;
 use crate::machine::vocabulary::{Action, Stage, Weight};
@@ -12,12 +12,11 @@ use crate::machine::words::{counted, listed, seconds};
 
 impl Container {
     pub(super) fn begin_sweep(&mut self) -> Option<Phase> {
-        let stop = self.stop.as_ref()?;
-        let kill_at = stop.at(stop.plan.sweep);
+        self.stop.as_ref()?;
         if !self.is_childless {
             self.ask(Action::Sweep(Signal::TERM));
         }
-        Some(Phase::Sweep { kill_at, is_killing: false })
+        Some(Phase::Sweep(Sweep { is_last: false, kill_at: None }))
     }
 
     pub(super) fn sweep(&mut self, now: Instant) -> Option<Phase> {
@@ -26,14 +25,12 @@ impl Container {
             let hooks = if self.requests >= 3 { Vec::new() } else { stop.finish_hooks.clone()? };
             return Some(Phase::Finish(HookRun::of(Stage::Finish, hooks)));
         }
-        let (give_up, next_kill) = (stop.give_up(), stop.next_kill(now));
-        let Phase::Sweep { kill_at, is_killing } = &mut self.phase else { return None };
-        if *kill_at <= now {
-            if *is_killing && give_up <= now {
+        let Phase::Sweep(sweep) = &mut self.phase else { return None };
+        if stop.kill_at(*sweep) <= now {
+            if sweep.kill_at.is_some() && stop.give_up() <= now {
                 return Some(self.leave(now));
             }
-            *is_killing = true;
-            *kill_at = next_kill;
+            sweep.kill_at = Some(stop.next_kill(now));
             self.has_killed = true;
             self.roster.mark_killed();
             self.actions.push_back(Action::Sweep(Signal::KILL));
@@ -47,16 +44,18 @@ impl Container {
         }
     }
 
-    /// When the last hook is over. A hook that was killed, and what the others have left, is seen to
-    /// die as long as there is time: then the kernel has nothing more to take apart than init.
+    /// When the last hook is over. What the hooks have left is asked to end like all else, if there is
+    /// time for that; a hook that was killed is seen to die: then the kernel has nothing more to take
+    /// apart than init.
     pub(super) fn clear_or_leave(&mut self, now: Instant) -> Phase {
-        match &mut self.stop {
-            Some(stop) if !self.is_childless => {
-                stop.finish_hooks = Some(Vec::new());
-                Phase::Sweep { kill_at: stop.next_kill(now), is_killing: true }
-            }
-            _ => self.leave(now),
+        let Some(stop) = self.stop.as_mut().filter(|_| !self.is_childless) else { return self.leave(now) };
+        stop.finish_hooks = Some(Vec::new());
+        let is_late = stop.at(stop.plan.end) <= now;
+        let kill_at = is_late.then(|| stop.next_kill(now));
+        if !is_late {
+            self.ask(Action::Sweep(Signal::TERM));
         }
+        Phase::Sweep(Sweep { is_last: true, kill_at })
     }
 
     pub(super) fn leave(&mut self, now: Instant) -> Phase {

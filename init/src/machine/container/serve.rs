@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 use unix::phrase::phrase;
 use unix::{Ending, Errno, Pid, Signal};
 
-use super::{Command, Container, Phase, Step, Stop, code_of};
+use super::{Command, Container, Group, Phase, Step, Stop, code_of};
 use crate::machine::verdict::Reason;
 use crate::machine::vocabulary::{Action, Weight};
+
+/// How often the rest of COMMAND's group is looked at.
+const LOOK_AT_GROUP: Duration = Duration::from_millis(100);
 
 impl Container {
     /// Whether runsvdir is kept running.
@@ -51,6 +54,17 @@ impl Container {
         }
     }
 
+    /// The end of a process that is nobody's child here is not told: it is looked for.
+    pub(super) fn look_at_group(&mut self, now: Instant) {
+        if let Some(group) = &mut self.group
+            && group.look_due <= now
+        {
+            group.look_due = now + LOOK_AT_GROUP;
+            let leader = group.leader;
+            self.ask(Action::LookAtGroup(leader));
+        }
+    }
+
     pub(super) fn command_ended(&mut self, pid: Pid, ending: Ending, why: Option<Errno>, now: Instant) {
         self.ask(Action::TakeTerminal);
         if let Some(why) = why {
@@ -58,10 +72,13 @@ impl Container {
         }
         let is_asked = matches!(self.command, Command::Up { is_asked: true, .. });
         self.command = Command::Ended(ending);
-        if self.setup.is_group && !is_asked {
-            // The rest of its group is asked to end, and waited for like all that is left.
-            self.ask(Action::SignalGroup(pid, self.stopper()));
-            self.ask(Action::SignalGroup(pid, Signal::CONT));
+        if self.setup.is_group {
+            // The rest of its group is COMMAND, too: it is asked to end, and the services wait for it.
+            self.group = Some(Group { leader: pid, look_due: now });
+            if !is_asked {
+                self.ask(Action::SignalGroup(pid, self.stopper()));
+                self.ask(Action::SignalGroup(pid, Signal::CONT));
+            }
         }
         if self.stop.is_none() {
             self.begin_stop(Reason::Command(ending), now);

@@ -63,6 +63,9 @@ impl Container {
         if self.is_command_up() && !matches!(self.phase, Phase::Drain(_)) {
             names.push("COMMAND".to_owned());
         }
+        if self.group.is_some() && matches!(self.phase, Phase::Stop(Step::Command)) {
+            names.push("the rest of COMMAND's group".to_owned());
+        }
         names.extend(self.roster.names());
         if names.is_empty() {
             names.push("what services left behind".to_owned());
