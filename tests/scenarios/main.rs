@@ -16,6 +16,7 @@ mod hooks;
 mod init;
 mod init_acceptance;
 mod init_command;
+mod init_critical;
 mod init_hooks;
 mod init_hostile;
 mod init_odd_files;

@@ -6,7 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use servicedir::{Command, ServiceDir, State};
+use servicedir::{Command, ServiceDir, State, Want};
 use unix::{Pid, Signal, proc};
 
 use super::census::status;
@@ -30,7 +30,12 @@ pub fn end_orphan(pid: Pid) {
         .and_then(|text| Signal::parse(str::from_utf8(&text).ok()?.trim()))
         .unwrap_or(Signal::TERM);
     let is_group = place.join("process-group").exists();
-    for signal in [signal, Signal::CONT] {
+    // Who is told twice may take it for impatience.
+    let is_told = status(&ServiceDir::at(&place)).is_some_and(|status| {
+        status.got_term && status.want != Want::Up && i32::try_from(status.pid) == Ok(pid.as_raw())
+    });
+    let signals = if is_told { &[Signal::CONT][..] } else { &[signal, Signal::CONT] };
+    for signal in signals {
         // Whoever is gone has nothing to be told any more; a group is only one if it leads it.
         if !is_group || signal.send_to_group(pid).is_err() {
             let _ = signal.send(pid);

@@ -5,6 +5,7 @@ mod critical;
 mod hooks;
 mod kill;
 mod lookout;
+mod past;
 mod start;
 mod tree;
 mod voice;
@@ -17,7 +18,9 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
+use servicedir::Stamp;
 use unix::signal::group_exists;
 use unix::spawn::{FailurePipe, StartFailure};
 use unix::{Errno, Failure, Pid, Signal};
@@ -40,6 +43,8 @@ pub struct Hands {
     lookout: Lookout,
     leftovers: Leftovers,
     told_fifos: BTreeSet<(u64, u64)>,
+    /// When the stop began, by the clock of those who write histories.
+    stopping_since: Stamp,
     /// The priority that children are to have, while init has a higher one.
     nice: Option<i32>,
 }
@@ -59,6 +64,7 @@ impl Hands {
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             told_fifos: BTreeSet::new(),
+            stopping_since: Stamp::of(SystemTime::now()),
             nice: None,
         }
     }
@@ -77,6 +83,11 @@ impl Hands {
                 return Some(self.lookout.watch_critical(&self.directory));
             }
             Action::JudgeCritical(name) => return self.lookout.judge(&name),
+            Action::Recall(supervisor, name) => {
+                let account =
+                    self.lookout.account(supervisor, &self.directory.join(name), self.stopping_since);
+                return Some(Event::Recalled(supervisor, account));
+            }
             Action::TakeTerminal => start::take_terminal(),
             // Whoever is gone has nothing to be told any more.
             Action::Signal(to, signal) => drop(signal.send(to)),
@@ -90,15 +101,20 @@ impl Hands {
                 return Some(Event::GroupSeen { leader, is_there: group_exists(leader) });
             }
             Action::TakeCensus(scanner) => {
-                return Some(Event::Census(census::take(&self.directory, scanner)));
+                let children = census::take(&self.directory, scanner);
+                self.lookout.meet(children.iter().flatten());
+                return Some(Event::Census(children));
             }
             Action::EndOrphan(pid) => kill::end_orphan(pid),
             Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory, &mut self.told_fifos),
             Action::WatchStatus(supervisors) => return Some(self.lookout.watch(&supervisors)),
-            Action::ReadStatus(supervisors) => return Some(self.lookout.look(&supervisors)),
+            Action::ReadStatus(supervisors) => return Some(lookout::look(&supervisors)),
             Action::Unwatch => self.lookout.unwatch(),
             Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
-            Action::Hurry => self.nice = start::hurry(),
+            Action::Hurry => {
+                self.stopping_since = Stamp::of(SystemTime::now());
+                self.nice = start::hurry();
+            }
             Action::EndStrays(supervisors) => self.leftovers.end_strays(&supervisors),
             Action::EndAdopted(spare) => self.leftovers.end_adopted(&spare),
             Action::Sweep(signal) => return Some(Event::Swept(self.leftovers.sweep(signal))),

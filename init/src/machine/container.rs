@@ -17,7 +17,7 @@ use unix::{Ending, Errno, Pid, Signal};
 
 use super::hook_run::HookRun;
 use super::plan::Plan;
-use super::roster::Roster;
+use super::roster::{Farewell, Roster};
 use super::scanner::Scanner;
 use super::sentry::Sentry;
 use super::verdict::{CANNOT_RUN, NOT_FOUND, Reason};
@@ -233,7 +233,14 @@ impl Container {
             Event::CriticalEnded { name, ending } => self.begin_stop(Reason::Critical { name, ending }, now),
             Event::CriticalChanged(name) => self.sentry.changed(name, now),
             Event::DirectoryChanged => self.sentry.look_soon(now),
-            Event::CriticalWatched { names, is_complete } => self.sentry.watched(names, is_complete, now),
+            Event::CriticalWatched { new, blind, is_complete } => {
+                self.sentry.watched(new, blind, is_complete, now);
+            }
+            Event::Recalled(supervisor, account) => {
+                if let Some((weight, line)) = self.roster.recalled(supervisor, &account) {
+                    self.say(weight, line);
+                }
+            }
             Event::Statuses(statuses) => self.seen(statuses, now),
             Event::GroupSeen { leader, is_there } => {
                 self.group = self.group.filter(|group| is_there || group.leader != leader);
@@ -318,6 +325,10 @@ impl Container {
 
     /// Does what is due in this phase; returns the next one when this one is over.
     fn work(&mut self, now: Instant) -> Option<Phase> {
+        if self.roster.is_recalling() {
+            // There is something to be said yet, and to be counted.
+            return None;
+        }
         match &self.phase {
             Phase::Boot(_) => self.run_hooks(now).then_some(Phase::Serve),
             Phase::Serve => {
@@ -465,10 +476,12 @@ impl Container {
             }
         } else if let Some((hook, stage)) = self.ended_hook(pid) {
             self.hook_ended(&hook, stage, ending, why, now);
-        } else if let Some((weight, line)) = self.roster.ended(pid, ending, now) {
-            self.say(weight, line);
-            self.look_again(now);
         } else {
+            match self.roster.ended(pid, ending, now) {
+                Some(Farewell::Line(weight, line)) => self.say(weight, line),
+                Some(Farewell::Recall(name)) => self.ask(Action::Recall(pid, name)),
+                None => {}
+            }
             self.look_again(now);
         }
     }

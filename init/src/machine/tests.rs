@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use unix::{Ending, Errno, Pid, Signal};
 
 use super::vocabulary::{Action, Child, Event, Job, Kind, Pressure, Seen, Stage, Weight};
-use super::{Container, Setup};
+use super::{Account, Container, Setup};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SCANNER: Pid = Pid::from_raw(2);
@@ -22,6 +22,8 @@ struct World {
     is_group_there: bool,
     /// Whether there is a COMMAND where one was named.
     is_command_there: bool,
+    /// What the history of each service tells.
+    account: Account,
     said: Vec<String>,
     done: Vec<Action>,
 }
@@ -71,6 +73,7 @@ impl World {
             hooks,
             is_group_there: false,
             is_command_there,
+            account: Account::default(),
             said: Vec::new(),
             done: Vec::new(),
         };
@@ -90,6 +93,7 @@ impl World {
                     None
                 }
                 Action::StartScanner => Some(Event::Started(Job::Scanner, SCANNER)),
+                Action::Recall(supervisor, _) => Some(Event::Recalled(*supervisor, self.account.clone())),
                 Action::LookAtGroup(leader) => {
                     Some(Event::GroupSeen { leader: *leader, is_there: self.is_group_there })
                 }
@@ -575,4 +579,52 @@ fn services_wait_for_the_rest_of_the_commands_group() {
     world.is_group_there = false;
     world.pass(SECOND * 2 + SECOND / 5);
     assert!(world.is_done(&Action::Signal(SCANNER, Signal::KILL)));
+}
+
+#[test]
+fn what_was_not_in_order_is_said_and_what_runsv_has_killed_counts() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &[]);
+    world.account.run = Some(KILLED);
+    world.account.sent = vec![Signal::TERM, Signal::KILL];
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.dies(SECOND, 10, Ending::Exited(0));
+    assert_eq!(world.container.exit_code(), Some(99));
+    assert_eq!(
+        world.said.iter().rev().take(2).map(String::as_str).collect::<Vec<_>>(),
+        [
+            "1 service stopped in 1.00 s, 1 killed: web; exit 99",
+            "web: killed by its runsv after 1.00 s, ./run ended with SIGKILL"
+        ]
+    );
+}
+
+#[test]
+fn who_loses_its_runsv_is_one_service_whatever_is_left_of_it() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    let left = |pid, kind| Child { pid: Pid::from_raw(pid), kind };
+    world.children.push(left(20, Kind::Orphan { name: "web".into() }));
+    world.children.push(left(21, Kind::OrphanedLogger { name: "web".into() }));
+    world.dies(SECOND, 10, KILLED).pass(SECOND + SECOND / 10);
+    world.dies(SECOND * 2, 20, Ending::Exited(0)).dies(SECOND * 2, 21, Ending::Exited(0));
+    assert_eq!(
+        world.said.last().map(String::as_str),
+        Some("1 service stopped in 2.00 s, none killed; exit 0"),
+        "{:?}",
+        world.said
+    );
+}
+
+#[test]
+fn others_that_were_killed_are_told_from_nobody() {
+    let mut world = World::new(SECOND * 10, None);
+    world.children.push(Child { pid: Pid::from_raw(30), kind: Kind::Stray });
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.pass(SECOND * 9).dies(SECOND * 9, 30, KILLED);
+    assert_eq!(
+        world.said.last().map(String::as_str),
+        Some("0 services stopped in 9.00 s, no service killed, but others were; exit 99")
+    );
 }

@@ -70,6 +70,7 @@ impl Container {
         };
         let code = exit_code(&stop.reason, command, self.stopper(), has_killed);
         let killed = match tally.killed.as_slice() {
+            [] if has_killed => "no service killed, but others were".to_owned(),
             [] => "none killed".to_owned(),
             names => format!("{} killed: {}", names.len(), listed(names)),
         };

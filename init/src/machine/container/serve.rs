@@ -30,9 +30,15 @@ impl Container {
             // Before the services: a COMMAND that cannot be run is better noticed first.
             self.command = Command::Starting;
             self.ask(Action::StartCommand);
-        } else if self.may_start_scanner() && self.scanner.start(now) {
-            self.ask(Action::StartScanner);
-            self.sentry.look_soon(now);
+        } else if self.may_start_scanner() {
+            if !self.scanner.was_started() {
+                // What critical services have done in an earlier boot is known before they do anything.
+                self.ask(Action::WatchCritical);
+            }
+            if self.scanner.start(now) {
+                self.ask(Action::StartScanner);
+                self.sentry.look_soon(now);
+            }
         }
         if self.sentry.is_look_due(now) {
             self.ask(Action::WatchCritical);
