@@ -167,6 +167,20 @@ fn a_runsv_that_is_stopped_with_stop_loses_nothing() {
     assert_eq!(saver.read("saved"), "saved\n");
 }
 
+/// The same in the middle of the stop: it has not to wait for the time of the late.
+#[test]
+fn a_runsv_that_is_stopped_during_the_stop_goes_on() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("1")).made();
+    let container = begun(&tree, "3600");
+    saver.eventually_has("ready");
+    let runsv = container.eventually_has("runsv saver").outside.pid;
+    container.signal(Signal::SIGTERM);
+    saver.eventually_has("stopping");
+    send(runsv, Signal::SIGSTOP);
+    ended_in_order(&container);
+}
+
 #[test]
 fn a_runsvdir_that_is_stopped_with_stop_loses_nothing() {
     let tree = Suite::ours().tree();

@@ -11,7 +11,7 @@ use unix::{Pid, Signal, proc};
 
 use super::census::status;
 use super::tree::Tree;
-use crate::machine::{Late, Pressure};
+use crate::machine::{Child, Kind, Late, Pressure};
 
 /// Nobody is spared.
 const NOBODY: BTreeSet<Pid> = BTreeSet::new();
@@ -102,6 +102,12 @@ impl Leftovers {
     /// This group is told to end by somebody else.
     pub fn group_is_told(&mut self, leader: Pid) {
         self.told_groups.insert(leader);
+    }
+
+    /// Whoever stands for a service is named as such.
+    pub fn leave_out<'a>(&mut self, children: impl Iterator<Item = &'a Child>) {
+        let is_service = |kind: &Kind| !matches!(kind, Kind::Embryo | Kind::Stray);
+        self.named.extend(children.filter(|child| is_service(&child.kind)).map(|child| child.pid));
     }
 
     /// TERM to what supervisors have for children that is neither a logger nor a control script:

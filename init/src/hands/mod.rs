@@ -103,6 +103,7 @@ impl Hands {
             Action::TakeCensus(scanner) => {
                 let children = census::take(&self.directory, scanner);
                 self.lookout.meet(children.iter().flatten());
+                self.leftovers.leave_out(children.iter().flatten());
                 return Some(Event::Census(children));
             }
             Action::EndOrphan(pid) => kill::end_orphan(pid),

@@ -369,6 +369,13 @@ impl Roster {
             .collect()
     }
 
+    /// The supervisors that were asked to end.
+    pub fn asked(&self) -> impl Iterator<Item = Pid> {
+        let is_asked =
+            |member: &Member| member.role == Role::Supervisor && matches!(member.way, Way::Asked { .. });
+        self.members.iter().filter(move |(_, member)| is_asked(member)).map(|(pid, _)| *pid)
+    }
+
     /// All that are left.
     pub fn processes(&self) -> Vec<Pid> {
         self.members.keys().copied().collect()
@@ -400,9 +407,11 @@ impl Roster {
             .min()
     }
 
-    /// What became of those that have gone.
+    /// What became of those that have gone, or were killed without being seen to go.
     pub fn tally(&self) -> Tally {
-        let Tally { gone, killed } = self.tally.clone();
+        let Tally { gone, mut killed } = self.tally.clone();
+        let dying = self.members.values().filter(|member| member.was_killed);
+        killed.extend(dying.map(|member| member.name.clone()));
         Tally { gone: gone + self.orphaned.len(), killed }
     }
 }

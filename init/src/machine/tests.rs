@@ -205,6 +205,8 @@ fn whoever_is_late_is_pressed_and_the_grace_is_kept() {
     world.pass(SECOND * 10);
     assert!(world.is_done(&Action::Sweep(Signal::KILL)));
     assert_eq!(world.container.exit_code(), Some(99), "nobody dies, and init leaves all the same");
+    let summary = world.said.last().cloned().unwrap_or_default();
+    assert!(summary.ends_with(", 1 killed: deaf; exit 99"), "{summary}");
 }
 
 #[test]
@@ -627,4 +629,18 @@ fn others_that_were_killed_are_told_from_nobody() {
         world.said.last().map(String::as_str),
         Some("0 services stopped in 9.00 s, no service killed, but others were; exit 99")
     );
+}
+
+#[test]
+fn a_runsv_that_is_stopped_after_it_was_told_is_woken_each_second() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &["db"]).runs(11, "db", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.done.clear();
+    world.pass(SECOND * 3 + SECOND / 2);
+    let woken = |pid| {
+        let wake = Action::Signal(Pid::from_raw(pid), Signal::CONT);
+        world.done.iter().filter(|action| **action == wake).count()
+    };
+    assert_eq!((woken(10), woken(11)), (3, 0), "whose turn has not come is not told anything");
 }

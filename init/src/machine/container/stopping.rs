@@ -91,6 +91,13 @@ impl Container {
         }
     }
 
+    /// A runsv that somebody has stopped in the meantime does not hear what it was told.
+    pub(super) fn wake_supervisors(&mut self) {
+        for supervisor in self.roster.asked() {
+            self.actions.push_back(Action::Signal(supervisor, Signal::CONT));
+        }
+    }
+
     /// Whether the time of the services is over, whatever they still do.
     pub(super) fn is_grace_spent(&self, now: Instant) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.at(stop.plan.sweep) <= now)

@@ -43,7 +43,7 @@ impl Container {
         }
     }
 
-    /// Each second, who is still up.
+    /// Each second, who is still up; a good time to wake them, too.
     pub(super) fn report(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
         if stop.next_report > now || matches!(self.phase, Phase::Over(_)) {
@@ -55,7 +55,9 @@ impl Container {
         if stop.census == Census::Fresh && matches!(self.phase, Phase::Stop(Step::Services) | Phase::Flush) {
             stop.census = Census::Old { look: Some(now) };
         }
-        let elapsed = seconds(now.saturating_duration_since(stop.began));
+        let began = stop.began;
+        self.wake_supervisors();
+        let elapsed = seconds(now.saturating_duration_since(began));
         let mut names: Vec<String> = Vec::new();
         if let Phase::Drain(run) | Phase::Finish(run) = &self.phase {
             names.extend(run.running().map(|hook| hook.name(run.stage())));
