@@ -2,14 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use unix::manners::stop_requests;
 use unix::signal::SignalSet;
 use unix::{Failure, Poller, Signal, has_children, reap_next};
 
-use crate::hands::Hands;
+use crate::hands::{Hands, Voice};
 use crate::machine::Event;
 
 /// The token of the hands' lookout.
 const LOOKOUT: usize = 0;
+/// The token of what init says, while it cannot say it.
+const VOICE: usize = 1;
 /// Deaths that come closer together than this are a storm.
 const STORM: Duration = Duration::from_millis(2);
 /// How long init does not look while there is one.
@@ -17,10 +20,9 @@ const SHELTER: Duration = Duration::from_millis(5);
 
 /// Every signal that init wants to hear of.
 pub fn caught_signals() -> Vec<Signal> {
-    let stopping = [Signal::TERM, Signal::INT, Signal::PWR, Signal::real_time(3)];
     let passed_on =
         [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALRM, Signal::WINCH, Signal::CONT];
-    [Signal::CHLD].into_iter().chain(stopping).chain(passed_on).collect()
+    [Signal::CHLD].into_iter().chain(stop_requests()).chain(passed_on).collect()
 }
 
 /// Where init sleeps.
@@ -29,13 +31,15 @@ pub struct Inbox {
     last_death: Option<Instant>,
     /// While it is set, SIGCHLD is blocked, and the dead wait.
     sheltered_until: Option<Instant>,
+    /// Whether it is told when what init says has room.
+    is_room_watched: bool,
 }
 
 impl Inbox {
     /// Hears `signals` from now on.
     pub fn new(signals: &[Signal]) -> Result<Self, Failure> {
         let poller = Poller::new(signals).map_err(Failure::of_io("unable to wait for signals"))?;
-        Ok(Self { poller, last_death: None, sheltered_until: None })
+        Ok(Self { poller, last_death: None, sheltered_until: None, is_room_watched: false })
     }
 
     /// Hears of what the hands watch.
@@ -51,6 +55,7 @@ impl Inbox {
         if !is_idle {
             self.leave_shelter();
         }
+        self.watch_room(hands.voice());
         let wakeup = self.poller.wait(deadline.into_iter().chain(self.sheltered_until).min());
         let mut events: Vec<Event> = Vec::new();
         let now = Instant::now();
@@ -69,10 +74,28 @@ impl Inbox {
             }
         }
         events.extend(wakeup.signals.into_iter().filter(|signal| *signal != Signal::CHLD).map(Event::Signal));
+        if wakeup.ready.contains(&VOICE) {
+            hands.voice().flush();
+        }
         if wakeup.ready.contains(&LOOKOUT) {
             events.extend(hands.watched());
         }
         events
+    }
+
+    /// Hears of room for what could not be said yet, and only while there is something.
+    fn watch_room(&mut self, voice: &Voice) {
+        match (voice.unsaid(), self.is_room_watched) {
+            // Without it, the next line tries again.
+            (Some(output), false) => self.is_room_watched = self.poller.watch_room(output, VOICE).is_ok(),
+            (None, true) => {
+                self.is_room_watched = false;
+                if let Some(output) = voice.descriptor() {
+                    let _ = self.poller.forget(output);
+                }
+            }
+            (Some(_), true) | (None, false) => {}
+        }
     }
 
     fn leave_shelter(&mut self) {

@@ -12,15 +12,19 @@ mod machine;
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use unix::{Failure, Reporter, failure, manners};
+use unix::spawn::FailurePipe;
+use unix::{Failure, failure, manners};
 
 use args::{Options, Request};
-use hands::Hands;
+use hands::{Hands, Voice};
 use inbox::Inbox;
 use machine::verdict::{CANNOT_RUN, SYSTEM, USAGE};
 use machine::{Container, Event, Setup, Stage};
+
+/// How long a reader of the standard error that is only slow is waited for at the very end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs `init` with these arguments, the program's name first; returns its exit code.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -28,33 +32,61 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let caught = inbox::caught_signals();
     let inbox = Inbox::new(&caught);
     manners::restore_inherited_dispositions();
-    let mut reporter = Reporter::new("init");
-    let refuse = |failure: &Failure, code: u8| {
-        Reporter::new("init").fatal(failure);
-        ExitCode::from(code)
-    };
+    let mut voice = Voice::new();
+    match prepare(arguments, inbox, &mut voice) {
+        Ok(Task::Print(text)) => {
+            failure::write_line_to(std::io::stdout(), text.trim_end().as_bytes());
+            ExitCode::SUCCESS
+        }
+        Ok(Task::Keep(task)) => {
+            let Keep { options, setup, inbox, failures } = *task;
+            let last_words = LAST_WORDS.min(setup.grace / 20);
+            // Neither is put away at the end: to close what tells of changes takes the kernel seconds on
+            // a busy machine, and until that is done a KILL would find init there. The exit closes it, too.
+            let mut hands = ManuallyDrop::new(Hands::new(options, caught, voice, failures));
+            let mut inbox = ManuallyDrop::new(inbox);
+            let code = keep(&mut Container::new(setup), &mut hands, &mut inbox);
+            hands.voice().conclude(last_words);
+            ExitCode::from(code)
+        }
+        Err((failure, code)) => {
+            voice.fatal(&failure);
+            voice.conclude(LAST_WORDS);
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// What is to be done, and can be.
+enum Task {
+    Print(String),
+    Keep(Box<Keep>),
+}
+
+/// A container to be kept, and what is needed for it.
+struct Keep {
+    options: Options,
+    setup: Setup,
+    inbox: Inbox,
+    failures: FailurePipe,
+}
+
+/// Reads the command line and makes sure of everything that can be wrong before anything is started.
+fn prepare(
+    arguments: impl IntoIterator<Item = OsString>,
+    inbox: Result<Inbox, Failure>,
+    voice: &mut Voice,
+) -> Result<Task, (Failure, u8)> {
     let options = match args::parse(arguments, |name| std::env::var_os(name)) {
         Ok(Request::Keep(options)) => options,
-        Ok(Request::Print(text)) => {
-            failure::write_line_to(std::io::stdout(), text.trim_end().as_bytes());
-            return ExitCode::SUCCESS;
-        }
-        Err(mistake) => return refuse(&mistake, USAGE),
+        Ok(Request::Print(text)) => return Ok(Task::Print(text)),
+        Err(mistake) => return Err((mistake, USAGE)),
     };
-    let setup = match check(&options, &mut reporter) {
-        Ok(setup) => setup,
-        Err((failure, code)) => return refuse(&failure, code),
-    };
-    let Options { directory, hooks, command, loudness, .. } = options;
-    let kept = Hands::new(directory, hooks, command, loudness, caught)
-        .and_then(|hands| Ok((ManuallyDrop::new(hands), ManuallyDrop::new(inbox?))))
-        // Neither is put away at the end: to close what tells of changes takes the kernel seconds on a
-        // busy machine, and until that is done a KILL would find init there. The exit closes it, too.
-        .map(|(mut hands, mut inbox)| keep(&mut Container::new(setup), &mut hands, &mut inbox));
-    match kept {
-        Ok(code) => ExitCode::from(code),
-        Err(failure) => refuse(&failure, SYSTEM),
-    }
+    let setup = check(&options, voice)?;
+    let refused = |failure| (failure, SYSTEM);
+    let failures = FailurePipe::new().map_err(Failure::of("unable to create pipe")).map_err(refused)?;
+    let inbox = inbox.map_err(refused)?;
+    Ok(Task::Keep(Box::new(Keep { options, setup, inbox, failures })))
 }
 
 /// The loop: whatever happens goes into the machine, whatever that asks for is done.
@@ -79,7 +111,7 @@ fn keep(container: &mut Container, hands: &mut Hands, inbox: &mut Inbox) -> u8 {
 }
 
 /// What is wrong with what init was told, before anything is started.
-fn check(options: &Options, reporter: &mut Reporter) -> Result<Setup, (Failure, u8)> {
+fn check(options: &Options, voice: &mut Voice) -> Result<Setup, (Failure, u8)> {
     let is_there = fs_err::read_dir(&options.directory);
     // A COMMAND needs no services; but a directory that was named is to be there.
     let has_services = match is_there {
@@ -101,7 +133,7 @@ fn check(options: &Options, reporter: &mut Reporter) -> Result<Setup, (Failure, 
     let mut is_any = |stage| {
         let (usable, unusable) = hands::find_hooks(&options.hooks, stage);
         for failure in &unusable {
-            reporter.warn(failure);
+            voice.warn(failure);
         }
         !usable.is_empty()
     };

@@ -53,7 +53,7 @@ pub fn go_on(dir: &OsStr, poller: io::Result<Poller>) -> ExitCode {
 }
 
 fn keep(dir: &OsStr, poller: io::Result<Poller>, put_memory_in_order: fn()) -> ExitCode {
-    let reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
+    let mut reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
     match open::open(dir, poller) {
         Ok(open::Opened::Ready(mut parts)) => {
             put_memory_in_order();

@@ -12,9 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::unistd::AccessFlags;
-use unix::failure::Failure;
+use unix::failure::{Failure, without_sigpipe};
 use unix::phrase::{errno_of, phrase};
-use unix::signal::{Signal, SignalSet};
 
 use crate::command::Command;
 use crate::layout::ServiceDir;
@@ -105,7 +104,9 @@ impl Visitor {
     pub fn send(&self, commands: &[Command]) -> Result<(), Refusal> {
         let control = self.open_fifo(self.dir.control(), "unable to open supervise/control")?;
         let bytes: Vec<u8> = commands.iter().map(|command| command.byte()).collect();
-        write_without_sigpipe(&control, &bytes)
+        // A runsv that leaves between the opening and the writing must not end its visitor, too.
+        without_sigpipe(|| nix::unistd::write(&control, &bytes))
+            .map(drop)
             .map_err(Failure::of("unable to write to supervise/control"))
             .map_err(Refusal::Trouble)
     }
@@ -136,18 +137,6 @@ fn can_enter(dir: &Path) -> Result<(), Errno> {
         return Err(Errno::ENOTDIR);
     }
     nix::unistd::faccessat(AT_FDCWD, dir, AccessFlags::X_OK, AtFlags::AT_EACCESS)
-}
-
-/// A runsv that leaves between the opening and the writing must not end its visitor, too.
-fn write_without_sigpipe(control: &File, bytes: &[u8]) -> Result<(), Errno> {
-    let broken_pipe = SignalSet::of(&[Signal::PIPE]);
-    let before = broken_pipe.block();
-    let written = nix::unistd::write(control, bytes);
-    if written == Err(Errno::EPIPE) && !before.contains(Signal::PIPE) {
-        broken_pipe.take_pending();
-    }
-    before.set_as_mask();
-    written.map(drop)
 }
 
 /// Something happened to a service. It is a hint: the truth is on the disk.

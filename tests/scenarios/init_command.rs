@@ -361,3 +361,32 @@ fn job_control_works() {
     }
     assert_eq!(terminal.script.finished().code(), Some(12), "{}", terminal.script.stdout());
 }
+
+/// Workers may need the services until they have saved their work.
+#[test]
+fn services_wait_for_the_rest_of_the_commands_group() {
+    let tree = Suite::ours().tree();
+    let db = tree.service("db").run(&saves_for("0")).made();
+    let worker = format!(
+        "trap \"while ! test -e release; do sleep .05; done; cat service/db/stopping >seen; exit 0\" TERM
+         {WAITS_ALONE}; echo >ready; while :; do read _ <&9; done"
+    );
+    let body = format!("sh -c '{worker}' & while ! test -e ready; do sleep .05; done; exec sleep 1000");
+    let container = tree
+        .command("init")
+        .args(["-g", "--grace", PATIENT])
+        .arg(tree.services())
+        .args(["--", "sh", "-c", &body])
+        .dir(tree.root())
+        .start_as_process_1();
+    db.eventually_has("ready");
+    tests::eventually("the worker is ready", || tree.root().join("ready").exists());
+    container.signal(Signal::SIGTERM);
+    container.eventually_says("COMMAND: ended with SIGTERM");
+    container.eventually_says("waiting for the rest of COMMAND's group");
+    assert!(!db.has("stopping"));
+    fs::write(tree.root().join("release"), "").expect("a file");
+    let end = container.finished();
+    assert_eq!((end.code(), db.read("saved")), (Some(0), "saved\n".to_owned()), "{}", end.stderr);
+    assert_eq!(read(&tree, "seen"), "");
+}

@@ -263,3 +263,63 @@ fn a_drain_hook_that_came_later_is_run() {
     ends_with(&container, 0);
     assert_eq!(hooked.read("ran"), "\n");
 }
+
+/// Not from init's input: a hook that reads it would wait for a terminal, or eat what is COMMAND's.
+#[test]
+fn hooks_read_nothing() {
+    let hooked = Hooked::new();
+    let fifo = hooked.tree.root().join("input");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+    for hook in ["start.d/10-reads", "drain.d/10-reads", "finish.d/10-reads"] {
+        hooked.hook(hook, "cat >>read; echo >>ended");
+    }
+    let web = hooked.tree.service("web").run("echo >ready; exec sleep 1000").made();
+    let container = hooked.init().redirected(&format!("0<>{}", fifo.display())).start_as_process_1();
+    web.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    ends_with(&container, 0);
+    assert_eq!((hooked.read("read"), hooked.read("ended")), (String::new(), "\n\n\n".to_owned()));
+}
+
+/// A start hook that does not end is a matter of the services' time, not of the finish hooks'.
+#[test]
+fn finish_hooks_run_when_a_start_hook_had_to_be_killed() {
+    let hooked = Hooked::new();
+    hooked.hook("start.d/10-hangs", "trap '' TERM; echo >hangs; while :; do sleep 1; done");
+    hooked.hook("finish.d/10-tidy", "echo >>tidied");
+    let hooks = hooked.tree.root().join("hooks");
+    let init = hooked.tree.command("init").args(["--grace", "6", "--hooks"]).arg(hooks);
+    let container = init.arg(hooked.tree.services()).start_as_process_1();
+    hooked.eventually_reads("hangs", "\n");
+    container.signal(Signal::SIGTERM);
+    ends_with(&container, 99);
+    assert_eq!(hooked.read("tidied"), "\n");
+}
+
+/// It is asked first, like whatever a service leaves behind.
+#[test]
+fn what_a_finish_hook_leaves_behind_is_asked_to_end() {
+    let hooked = Hooked::new();
+    let stray = "trap 'echo saved >>saved; exit 0' TERM; echo >ready; while :; do sleep .05; done";
+    hooked.hook("finish.d/10-leaves", &format!("({stray}) & while ! test -e ready; do sleep .05; done"));
+    let container = hooked.begun();
+    container.eventually_says("init: ");
+    container.signal(Signal::SIGTERM);
+    ends_with(&container, 0);
+    assert_eq!(hooked.read("saved"), "saved\n");
+}
+
+/// Nothing runs that could be drained.
+#[test]
+fn a_command_that_is_not_there_is_not_drained() {
+    let hooked = Hooked::new();
+    hooked.hook("drain.d/10-waits", "echo >drained; sleep 1000");
+    hooked.hook("finish.d/10-tidy", "echo >>tidied");
+    let end = exited(hooked.init().args(["--", "no-such-command"]).output_as_process_1(), 127);
+    assert_eq!(
+        (hooked.read("drained"), hooked.read("tidied")),
+        (String::new(), "\n".to_owned()),
+        "{}",
+        end.stderr
+    );
+}

@@ -75,6 +75,33 @@ fn the_finish_of_a_killed_service_is_run() {
     assert_eq!(deaf.read("told"), "-1 9\n");
 }
 
+/// `./run` is killed first where it still lives; `./finish` and control scripts have more time.
+#[test]
+fn finish_and_control_scripts_outlive_the_kill_of_a_run() {
+    const HANGS: &str = "trap '' TERM; echo >begun; exec sleep 1000";
+    let tree = Suite::ours().tree();
+    let deaf = tree.service("deaf").run(IGNORES_TERM).made();
+    let runs = "echo >ready; exec sleep 1000";
+    let finishing = tree.service("finishing").run(runs).finish(HANGS).made();
+    let controlled = tree.service("controlled").run(runs).control('t', HANGS).made();
+    let container = begun(&tree, &GRACE.to_string());
+    for service in [&deaf, &finishing, &controlled] {
+        service.eventually_has("ready");
+    }
+    finishing.eventually_runs();
+    let end = stopped_in_time(&container);
+    let killed_after = |name: &str| -> f64 {
+        let start = format!("init: {name}: killed after ");
+        let time = end.stderr.lines().find_map(|line| line.strip_prefix(&start)?.strip_suffix(" s"));
+        time.and_then(|time| time.parse().ok()).unwrap_or_else(|| panic!("{name}: {}", end.stderr))
+    };
+    // Of eight seconds one is kept in reserve, and of the rest 80 % are for ./run, 88 % for the others.
+    assert!(killed_after("deaf") >= 5.6);
+    for service in [&finishing, &controlled] {
+        assert!(service.has("begun") && killed_after(service.name()) >= 6.1, "{}", end.stderr);
+    }
+}
+
 #[test]
 fn a_finish_that_hangs_is_killed() {
     let tree = Suite::ours().tree();

@@ -9,7 +9,7 @@ use tests::process::send;
 use tests::status::FINISH;
 use tests::{Output, Service, Suite, Tree, nothing_happens_for};
 
-use crate::init::{PATIENT, begun, ended_in_order, said, saves_for, stopped_in_order};
+use crate::init::{PATIENT, WAITS_ALONE, begun, ended_in_order, said, saves_for, stopped_in_order};
 
 /// Everybody who was ready to be told has been told, and has saved.
 #[track_caller]
@@ -50,6 +50,22 @@ fn a_stop_at_any_moment_of_the_start_loses_none() {
         let end = stopped_in_order(&container);
         nobody_is_lost(&services, &end);
     }
+}
+
+/// Before its handlers are there, the kernel would drop what a process 1 is sent.
+#[test]
+fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
+    let tree = Suite::ours().tree();
+    // A slow disk, so to say: the last thing before the handlers takes half a second.
+    let slowly = ["-D", "-f", "-o", "/dev/null", "-e", "trace=epoll_create1"];
+    let delay = ["-e", "inject=epoll_create1:delay_enter=500000:when=1", "init", "--grace", "4"];
+    let container = tree.command("strace").args(slowly).args(delay).arg(tree.services()).start_as_process_1();
+    tests::eventually("process 1 is init", || {
+        container.processes().first().is_some_and(|first| first.command_line.starts_with("init "))
+    });
+    container.signal(Signal::SIGTERM);
+    container.eventually_says("init: TERM: stopping within 4.00 s");
+    container.finished();
 }
 
 /// The shell's own TERM ends it before it has set its trap: that is no loss, but it must not be
@@ -149,6 +165,20 @@ fn a_runsv_that_is_stopped_with_stop_loses_nothing() {
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGSTOP);
     stopped_in_order(&container);
     assert_eq!(saver.read("saved"), "saved\n");
+}
+
+/// The same in the middle of the stop: it has not to wait for the time of the late.
+#[test]
+fn a_runsv_that_is_stopped_during_the_stop_goes_on() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("1")).made();
+    let container = begun(&tree, "3600");
+    saver.eventually_has("ready");
+    let runsv = container.eventually_has("runsv saver").outside.pid;
+    container.signal(Signal::SIGTERM);
+    saver.eventually_has("stopping");
+    send(runsv, Signal::SIGSTOP);
+    ended_in_order(&container);
 }
 
 #[test]
@@ -273,4 +303,120 @@ fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
     let end = container.finished();
     assert_eq!(saver.read("saved"), "saved\n", "{}", end.stderr);
     assert_ne!(end.code(), Some(99), "nothing of init's was killed: {}", end.stderr);
+}
+
+/// The numbers of another pid namespace's `/proc` mean other processes: it is as good as none.
+#[test]
+fn a_foreign_proc_is_not_believed() {
+    let tree = Suite::ours().tree();
+    let services = savers(&tree, 5);
+    let logged = tree.service("logged").run("exec sleep 1000").log("exec cat >>../log.txt").made();
+    let init = tree.command("init").args(["--grace", PATIENT]).arg(tree.services());
+    let container = init.start_as_process_1_with_a_foreign_proc();
+    for service in &services {
+        service.eventually_has("ready");
+    }
+    logged.eventually_runs();
+    container.signal(Signal::SIGTERM);
+    let end = container.finished();
+    nobody_is_lost(&services, &end);
+    assert_eq!(end.code(), Some(0), "{}", end.stderr);
+    said(&end, "init: warning: unable to see processes in /proc");
+}
+
+/// It has a new name now, by which somebody tells it to come up again.
+#[test]
+fn a_service_that_is_renamed_and_told_up_during_the_stop_stays_down() {
+    let tree = Suite::ours().tree();
+    let old = tree.service("old").run(&saves_for("3")).made();
+    let container = begun(&tree, PATIENT);
+    old.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    old.eventually_has("stopping");
+    let new = tree.at("new");
+    fs_err::rename(old.dir(), new.dir()).expect("it can be renamed");
+    new.control("u");
+    ended_in_order(&container);
+    assert_eq!(new.lines("ready").len(), 1);
+}
+
+/// How it went is said where that was not in order.
+#[test]
+fn the_line_of_a_service_says_what_was_not_in_order() {
+    let tree = Suite::ours().tree();
+    let ends =
+        |how: &str| format!("{WAITS_ALONE}\ntrap '{how}' TERM\necho >ready\nwhile :; do read _ <&9; done");
+    let good = tree.service("good").run("echo >ready; exec sleep 1000").made();
+    let code = tree.service("code").run(&ends("exit 3")).made();
+    let crash = tree.service("crash").run(&ends("kill -SEGV $$")).made();
+    let finish = tree.service("finish").run("echo >ready; exec sleep 1000").finish("exit 4").made();
+    let own = tree.service("own").run(&ends("trap - INT; kill -INT $$")).file("down-signal", "INT").made();
+    let container = begun(&tree, PATIENT);
+    for service in [&good, &code, &crash, &finish, &own] {
+        service.eventually_has("ready");
+    }
+    let end = stopped_in_order(&container);
+    let line = |name: &str| {
+        let start = format!("init: {name}: stopped after ");
+        let line = end.stderr.lines().find_map(|line| line.strip_prefix(&start));
+        line.and_then(|line| line.split_once(" s")).map(|(_, rest)| rest.to_owned())
+    };
+    assert_eq!(line("good").as_deref(), Some(""), "{}", end.stderr);
+    assert_eq!(line("code").as_deref(), Some(", ./run ended with exit 3"), "{}", end.stderr);
+    assert!(
+        line("crash").is_some_and(|rest| rest.starts_with(", ./run ended with SIGSEGV")),
+        "{}",
+        end.stderr
+    );
+    assert_eq!(line("finish").as_deref(), Some(", ./finish ended with exit 4"), "{}", end.stderr);
+    assert_eq!(line("own").as_deref(), Some(""), "{}", end.stderr);
+}
+
+/// Its own patience was shorter than init's: it was killed all the same.
+#[test]
+fn a_service_that_its_own_runsv_has_to_kill_counts_as_killed() {
+    let tree = Suite::ours().tree();
+    let deaf = tree.service("deaf").run(crate::IGNORES_TERM).file("timeout-kill", "200").made();
+    let container = begun(&tree, PATIENT);
+    deaf.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    let end = container.finished();
+    assert_eq!(end.code(), Some(99), "{}", end.stderr);
+    said(&end, "init: deaf: killed by its runsv after ");
+    said(&end, ", ./run ended with SIGKILL\n");
+    said(&end, ", 1 killed: deaf; exit 99\n");
+}
+
+/// It is one service, and is told to end once.
+#[test]
+fn a_service_that_loses_its_runsv_during_the_stop_is_counted_and_told_once() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("2")).log("exec cat >>../log.txt").made();
+    let container = begun(&tree, PATIENT);
+    saver.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    saver.eventually_has("stopping");
+    // Only then it is sure that the record says so.
+    saver.eventually("has been told", |saver| saver.status().got_term != 0);
+    send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
+    let end = container.finished();
+    assert_eq!(saver.lines("stopping").len(), 1, "{}", end.stderr);
+    said(&end, "init: saver: has lost its runsv by SIGKILL after ");
+    said(&end, "init: saver: stopped after ");
+    said(&end, "init: 1 service stopped in ");
+    assert_eq!(end.code(), Some(0), "{}", end.stderr);
+}
+
+/// Exit code 99 has its reason in the summary.
+#[test]
+fn others_that_were_killed_are_not_taken_for_nobody() {
+    let tree = Suite::ours().tree();
+    let body = "setsid sh -c \"trap '' TERM; echo >ready; exec sleep 1000\" & exec sleep 1000";
+    let parent = tree.service("parent").run(body).made();
+    let container = begun(&tree, "5");
+    parent.eventually_has("ready");
+    container.signal(Signal::SIGTERM);
+    let end = container.finished();
+    assert_eq!(end.code(), Some(99), "{}", end.stderr);
+    said(&end, ", no service killed, but others were; exit 99\n");
 }

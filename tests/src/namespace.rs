@@ -40,8 +40,19 @@ impl Command {
     /// Starts it as process 1 of a new pid namespace that has its own `/proc`.
     #[track_caller]
     pub fn start_as_process_1(self) -> Namespace {
+        self.start_in_a_namespace(&["--mount-proc"])
+    }
+
+    /// Starts it as process 1 of a new pid namespace that has the `/proc` of the old one.
+    #[track_caller]
+    pub fn start_as_process_1_with_a_foreign_proc(self) -> Namespace {
+        self.start_in_a_namespace(&[])
+    }
+
+    #[track_caller]
+    fn start_in_a_namespace(self, options: &[&str]) -> Namespace {
         let stopwatch = Stopwatch::start();
-        let unshare = self.in_a_namespace().start();
+        let unshare = self.in_a_namespace(options).start();
         let first = eventually_some("a process 1", || {
             assert!(unshare.is_alive(), "no namespace, or its process 1 ended at once: {}", unshare.stderr());
             // Until it executes the program, the child is still unshare.
@@ -55,11 +66,12 @@ impl Command {
     /// Runs it as process 1 of a new pid namespace to its end, which may come at once.
     #[track_caller]
     pub fn output_as_process_1(self) -> Output {
-        self.in_a_namespace().output()
+        self.in_a_namespace(&["--mount-proc"]).output()
     }
 
-    fn in_a_namespace(self) -> Self {
-        let mut words = vec!["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    fn in_a_namespace(self, options: &[&str]) -> Self {
+        let mut words = vec!["unshare", "--pid", "--fork", "--kill-child"];
+        words.extend(options);
         if !geteuid().is_root() {
             words.splice(1..1, ["--user", "--map-root-user"]);
         }

@@ -91,8 +91,9 @@ impl Reporter {
     }
 
     /// `WHO: fatal: MESSAGE`.
-    pub fn fatal(&self, failure: &Failure) {
-        write_line(&self.line("fatal: ", &failure.to_bytes()));
+    pub fn fatal(&mut self, failure: &Failure) {
+        let line = self.line("fatal: ", &failure.to_bytes());
+        self.write(&line);
     }
 
     /// `WHO: warning: MESSAGE`, unless it was said a moment ago.
@@ -107,17 +108,19 @@ impl Reporter {
     }
 
     /// `WHO: MESSAGE`.
-    pub fn say(&self, message: &str) {
-        write_line(&self.line("", message.as_bytes()));
+    pub fn say(&mut self, message: &str) {
+        let line = self.line("", message.as_bytes());
+        self.write(&line);
     }
 
-    /// Keeps warnings from now on instead of writing them, for [`Reporter::take_kept`]: a program
-    /// that reads its own stderr must not wait for itself.
+    /// Keeps lines from now on instead of writing them, for [`Reporter::take_kept`]: a program
+    /// that reads its own stderr must not wait for itself, and one that waits for nobody writes in
+    /// its own way.
     pub fn keep(&mut self) {
         self.kept.get_or_insert_default();
     }
 
-    /// The warnings kept since the last time, each with its line end.
+    /// The lines kept since the last time, each with its line end.
     pub fn take_kept(&mut self) -> Vec<u8> {
         self.kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -144,12 +147,16 @@ impl Reporter {
             }
             self.said.push(Said { message, times: 1, last: now });
         }
+        self.write(&line);
+    }
+
+    fn write(&mut self, line: &[u8]) {
         match &mut self.kept {
             Some(kept) => {
-                kept.extend_from_slice(&line);
+                kept.extend_from_slice(line);
                 kept.push(b'\n');
             }
-            None => write_line(&line),
+            None => write_line(line),
         }
     }
 
@@ -169,24 +176,26 @@ pub fn write_line_to(descriptor: impl std::os::fd::AsFd, line: &[u8]) {
 }
 
 fn write_unbroken(descriptor: BorrowedFd<'_>, mut text: &[u8]) {
-    // A signal that the write itself causes is taken off again before it can be delivered: the
-    // disposition of SIGPIPE belongs to whoever started us.
-    let broken_pipe = SignalSet::of(&[Signal::PIPE]);
-    let before = broken_pipe.block();
     while !text.is_empty() {
-        match nix::unistd::write(descriptor, text) {
+        match without_sigpipe(|| nix::unistd::write(descriptor, text)) {
             Ok(written) => text = text.get(written..).unwrap_or_default(),
             Err(Errno::EINTR) => {}
-            Err(Errno::EPIPE) => {
-                if !before.contains(Signal::PIPE) {
-                    broken_pipe.take_pending();
-                }
-                break;
-            }
             Err(_) => break,
         }
     }
+}
+
+/// Writes without being ended by it: a SIGPIPE that the write itself causes is taken off again before
+/// it can be delivered. The disposition of SIGPIPE belongs to whoever started us.
+pub fn without_sigpipe(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let broken_pipe = SignalSet::of(&[Signal::PIPE]);
+    let before = broken_pipe.block();
+    let written = write();
+    if written == Err(Errno::EPIPE) && !before.contains(Signal::PIPE) {
+        broken_pipe.take_pending();
+    }
     before.set_as_mask();
+    written
 }
 
 fn is_power_of_ten(mut number: u64) -> bool {

@@ -74,6 +74,12 @@ impl Poller {
         self.poll.registry().register(&mut SourceFd(&descriptor), Token(token), Interest::READABLE)
     }
 
+    /// Wakes when `descriptor` can be written to, from now on; if it can be already, that counts as new.
+    pub fn watch_room(&self, descriptor: impl AsFd, token: usize) -> io::Result<()> {
+        let descriptor = descriptor.as_fd().as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&descriptor), Token(token), Interest::WRITABLE)
+    }
+
     /// Wakes no longer for `descriptor`.
     pub fn forget(&self, descriptor: impl AsFd) -> io::Result<()> {
         self.poll.registry().deregister(&mut SourceFd(&descriptor.as_fd().as_raw_fd()))

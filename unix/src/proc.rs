@@ -1,5 +1,6 @@
 //! What the kernel tells about processes in /proc. Every answer is a hint: the process may be
-//! gone by the time it is read, and without /proc there are no answers.
+//! gone by the time it is read, and without /proc there are no answers. A /proc that tells of another
+//! pid namespace, whose numbers mean other processes, is none.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -42,9 +43,14 @@ pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
     if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
 }
 
+/// Whether /proc tells of the pid namespace that this process lives in.
+pub fn is_ours() -> bool {
+    fs_err::read_link("/proc/self").is_ok_and(|own| own.to_str() == Some(&std::process::id().to_string()))
+}
+
 /// The working directory of a process.
 pub fn current_dir(pid: Pid) -> Option<PathBuf> {
-    fs_err::read_link(path(pid, "cwd")).ok()
+    if is_ours() { fs_err::read_link(path(pid, "cwd")).ok() } else { None }
 }
 
 /// Whether a process reads from the pipe with this inode number.
@@ -54,6 +60,9 @@ pub fn reads_pipe(pid: Pid, inode: u64) -> bool {
 
 /// The children of a process, zombies included; of all its threads.
 pub fn children(pid: Pid) -> Vec<Pid> {
+    if !is_ours() {
+        return Vec::new();
+    }
     let Ok(threads) = fs_err::read_dir(path(pid, "task")) else { return Vec::new() };
     threads
         .filter_map(Result::ok)
@@ -71,6 +80,9 @@ pub fn own_children() -> Vec<Pid> {
 
 /// Every process there is.
 pub fn all() -> Vec<Pid> {
+    if !is_ours() {
+        return Vec::new();
+    }
     let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
     entries
         .filter_map(Result::ok)
@@ -144,7 +156,8 @@ fn pipe(inode: u64) -> PathBuf {
     PathBuf::from(format!("pipe:[{inode}]"))
 }
 
-fn path(pid: Pid, file: &str) -> PathBuf {
+/// Where the kernel tells this of a process: a file, or a link that leads where the process is.
+pub fn path(pid: Pid, file: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{file}"))
 }
 
@@ -178,6 +191,7 @@ mod tests {
     #[test]
     fn this_process_is_found() {
         let own = nix::unistd::getpid();
+        assert!(is_ours());
         assert_eq!(stat(own).map(|stat| stat.parent), Some(nix::unistd::getppid()));
         assert!(all().contains(&own));
         assert!(stat(own).is_some_and(|stat| 0 < stat.started && stat.started <= crate::clock::ticks()));

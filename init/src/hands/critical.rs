@@ -1,134 +1,163 @@
-//! Hands: whether a service that must not end has ended by itself, and how.
+//! Hands: the services that must not end: which they are, and what is known of their ends.
+//!
+//! A history, which our runsv keeps, knows it all. The original's runsv writes only a status: it tells
+//! that the service has ended, but not how.
 
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Instant;
 
 use servicedir::history::{self, Entry};
 use servicedir::{ServiceDir, Stamp, State, Status, Want};
-use unix::{Ending, Signal};
+use unix::{Pid, proc};
 
-use super::census::status;
+use super::census::{status, supervised};
+use super::past::deeds;
+use crate::machine::judgement::ENDS_WITHIN;
+use crate::machine::{Deed, UnaskedEnd, unasked_end};
 
 /// A service with a file `critical`.
 pub struct Critical {
     service: ServiceDir,
-    before: Option<Status>,
+    place: Place,
+    /// What ended before is no news.
+    since: Stamp,
+    /// The last line of its history that was looked at.
+    judged: Option<Entry>,
+    before: Option<Run>,
+    /// When somebody has told its runsv something last.
+    told: Option<Instant>,
 }
 
-/// The services of a directory that are marked critical.
-pub fn find(directory: &Path) -> Vec<(String, ServiceDir)> {
-    let Ok(entries) = fs_err::read_dir(directory) else { return Vec::new() };
-    entries
+/// Which directory it is, by device and number.
+pub type Place = (u64, u64);
+
+/// What a status says, and who stands for it.
+struct Run {
+    status: Status,
+    runsv: Option<Pid>,
+    /// Whether somebody has asked it to end, as far as a status tells.
+    is_asked: bool,
+}
+
+/// A service that was found.
+pub struct Found {
+    /// Its name.
+    pub name: OsString,
+    /// Its directory.
+    pub service: ServiceDir,
+    /// Which directory that is.
+    pub place: Place,
+    /// Whether it is marked critical.
+    pub is_critical: bool,
+}
+
+/// The services of a directory.
+pub fn find(directory: &Path) -> io::Result<Vec<Found>> {
+    let services = fs_err::read_dir(directory)?
         .filter_map(Result::ok)
-        .filter_map(|entry| Some((entry.file_name().into_string().ok()?, ServiceDir::at(entry.path()))))
-        .filter(|(name, service)| !name.starts_with('.') && service.file("critical").exists())
-        .collect()
+        .map(|entry| (entry.file_name(), ServiceDir::at(entry.path())))
+        .filter(|(name, _)| !name.as_bytes().starts_with(b"."))
+        .filter_map(|(name, service)| {
+            let about = fs_err::metadata(service.path()).ok()?;
+            // Whatever it is, only its name counts.
+            let is_critical = fs_err::symlink_metadata(service.file("critical")).is_ok();
+            Some(Found { name, service, place: (about.dev(), about.ino()), is_critical })
+        });
+    Ok(services.collect())
 }
 
 impl Critical {
-    /// The service at this place, as it is now.
-    pub fn new(service: ServiceDir) -> Self {
-        let before = status(&service);
-        Self { service, before }
+    /// The service at this place, as it is now. What its history tells of a time before it was critical, or
+    /// before this boot, may be over, whatever the clock says that has written it.
+    pub fn new(service: ServiceDir, place: Place, since: Stamp, is_history_over: bool) -> Self {
+        let judged = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
+        let mut critical = Self { service, place, since, judged, before: None, told: None };
+        critical.note();
+        critical
     }
 
-    /// If it has ended since then, and nobody asked it to: how, if that is known.
-    ///
-    /// The history, which our runsv keeps, knows it all. The original's runsv writes only a
-    /// status: it tells that the service has ended, but not how.
-    pub fn judge(&mut self, since: Stamp) -> Option<End> {
-        let now = status(&self.service);
-        let before = std::mem::replace(&mut self.before, now);
-        let entries = history::read(&self.service).unwrap_or_default();
-        if let Some(end) = last_end(&entries, since) {
-            return (!end.is_requested).then_some(end);
+    /// Whether it is this one.
+    pub fn is_at(&self, place: Place) -> bool {
+        self.place == place
+    }
+
+    /// Where it is.
+    pub fn service(&self) -> &ServiceDir {
+        &self.service
+    }
+
+    /// Somebody tells its runsv something.
+    pub fn note_told(&mut self) {
+        self.told = Some(Instant::now());
+    }
+
+    /// Takes in what its status says now; that it was asked to end is to be seen only for a moment.
+    pub fn note(&mut self) {
+        let Some(before) = &mut self.before else {
+            self.before = self.look();
+            return;
+        };
+        if let Some(status) = status(&self.service)
+            && status.pid == before.status.pid
+        {
+            before.is_asked |= is_asked(status);
         }
-        let (before, now) = (before?, now?);
-        let has_ended = before.state == Some(State::Run)
-            && (now.state != Some(State::Run) || now.pid != before.pid)
-            && before.want == Want::Up
-            && !before.got_term;
-        has_ended.then_some(End { ending: None, is_requested: false })
+    }
+
+    /// If it has ended since the last time, and nobody asked it to: how, if that is known.
+    pub fn judge(&mut self) -> Option<UnaskedEnd> {
+        let entries = history::read(&self.service).unwrap_or_default();
+        let known = self.judged.as_ref().and_then(|judged| entries.iter().rposition(|entry| entry == judged));
+        let first_new = known.map_or_else(
+            || entries.iter().position(|entry| entry.when >= self.since).unwrap_or(entries.len()),
+            |last| last + 1,
+        );
+        let now = self.look();
+        let before = std::mem::replace(&mut self.before, now);
+        let deeds = deeds(&entries);
+        let is_told = deeds.iter().skip(first_new).any(|(_, deed)| matches!(deed, Deed::Ended(_)));
+        let verdict = unasked_end(&deeds, first_new);
+        self.judged = entries.into_iter().last().or(self.judged.take());
+        if is_told { verdict } else { self.judge_by_status(&before?).then_some(UnaskedEnd { ending: None }) }
+    }
+
+    /// Whether what ran before has ended, by itself, under a runsv that has seen it end: who loses its
+    /// runsv has not ended by that.
+    fn judge_by_status(&self, before: &Run) -> bool {
+        let has_ended = before.status.state == Some(State::Run)
+            && self.before.as_ref().is_some_and(|now| {
+                let is_another = now.status.state != Some(State::Run) || now.status.pid != before.status.pid;
+                is_another && now.status.want == Want::Up
+            });
+        let has_witness = match before.runsv {
+            Some(runsv) => self.is_runsv(runsv),
+            None => !proc::is_ours() && before.status.since >= self.since,
+        };
+        // A status does not say what it was that somebody has told.
+        let is_told = self.told.is_some_and(|told| told.elapsed() <= ENDS_WITHIN);
+        has_ended && has_witness && !is_told && !before.is_asked
+    }
+
+    fn look(&self) -> Option<Run> {
+        let status = status(&self.service)?;
+        let run = i32::try_from(status.pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw);
+        let parent = run.and_then(proc::stat).map(|stat| stat.parent);
+        let runsv = parent.filter(|parent| self.is_runsv(*parent));
+        Some(Run { status, runsv, is_asked: is_asked(status) })
+    }
+
+    /// Whether a process is the runsv of this service.
+    fn is_runsv(&self, pid: Pid) -> bool {
+        let place = || fs_err::metadata(proc::path(pid, "cwd")).ok();
+        supervised(&proc::arguments(pid)).is_some()
+            && place().is_some_and(|about| self.is_at((about.dev(), about.ino())))
     }
 }
 
-/// An end of `./run`.
-#[derive(Debug, PartialEq, Eq)]
-pub struct End {
-    /// How, if that is known.
-    pub ending: Option<Ending>,
-    is_requested: bool,
-}
-
-/// The last end that a history tells of.
-fn last_end(entries: &[Entry], since: Stamp) -> Option<End> {
-    let place = entries.iter().rposition(|entry| entry.when >= since && entry.what.starts_with(ENDED))?;
-    let ending = entries.get(place).and_then(|entry| parse_ending(&entry.what));
-    let life = entries.get(..place)?.iter().rev().take_while(|entry| !entry.what.starts_with(STARTED));
-    let is_requested = life.into_iter().any(|entry| is_request(&entry.what));
-    Some(End { ending, is_requested })
-}
-
-const STARTED: &str = "started ./run";
-const ENDED: &str = "./run ended: ";
-
-/// Whether somebody wanted `./run` to end.
-fn is_request(what: &str) -> bool {
-    let Some(command) = what.strip_prefix("told ") else { return false };
-    ["down", "exit", "term", "kill", "interrupt", "quit"].iter().any(|word| command.starts_with(word))
-}
-
-/// `./run ended: exit 3, after 0.5 s`, or with a signal's name.
-fn parse_ending(what: &str) -> Option<Ending> {
-    let (how, _) = what.strip_prefix(ENDED)?.split_once(',')?;
-    if let Some(code) = how.strip_prefix("exit ") {
-        return code.parse().ok().map(Ending::Exited);
-    }
-    let (name, core) = how.strip_suffix(" (core dumped)").map_or((how, false), |name| (name, true));
-    let signal = Signal::parse(name.strip_prefix("signal ").unwrap_or(name))?;
-    Some(Ending::Killed { signal, core })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SINCE: Stamp = Stamp { seconds: 100, nanoseconds: 0 };
-
-    fn told(lines: &[(u64, &str)]) -> Vec<Entry> {
-        lines
-            .iter()
-            .map(|(seconds, what)| Entry {
-                when: Stamp { seconds: *seconds, nanoseconds: 0 },
-                what: (*what).to_owned(),
-            })
-            .collect()
-    }
-
-    #[test]
-    fn an_end_of_its_own_is_told_with_its_code() {
-        let entries = told(&[(101, "started ./run, pid 7"), (102, "./run ended: exit 3, after 1.000 s")]);
-        let end = End { ending: Some(Ending::Exited(3)), is_requested: false };
-        assert_eq!(last_end(&entries, SINCE), Some(end));
-        let killed = "./run ended: SIGSEGV (core dumped), after 1.000 s";
-        assert_eq!(parse_ending(killed), Some(Ending::Killed { signal: Signal::SEGV, core: true }));
-        assert_eq!(parse_ending(killed).map(Ending::shell_code), Some(139));
-    }
-
-    #[test]
-    fn a_requested_end_is_none_of_its_own() {
-        let entries = told(&[
-            (101, "started ./run, pid 7"),
-            (102, "told term"),
-            (102, "sent SIGTERM to pid 7"),
-            (102, "./run ended: SIGTERM, after 1.000 s"),
-            (102, "started ./run, pid 8"),
-        ]);
-        assert_eq!(last_end(&entries, SINCE).map(|end| end.is_requested), Some(true));
-    }
-
-    #[test]
-    fn what_happened_in_an_earlier_container_is_over() {
-        let entries = told(&[(98, "started ./run, pid 7"), (99, "./run ended: exit 3, after 1.000 s")]);
-        assert_eq!(last_end(&entries, SINCE), None);
-    }
+fn is_asked(status: Status) -> bool {
+    status.got_term || status.want != Want::Up
 }

@@ -6,15 +6,18 @@ use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use servicedir::{Command, ServiceDir, State};
+use servicedir::{Command, ServiceDir, State, Want};
 use unix::{Pid, Signal, proc};
 
 use super::census::status;
 use super::tree::Tree;
-use crate::machine::{Late, Pressure};
+use crate::machine::{Child, Kind, Late, Pressure};
 
 /// Nobody is spared.
 const NOBODY: BTreeSet<Pid> = BTreeSet::new();
+
+/// No name of a signal has so many bytes.
+const LONGEST_WORD: usize = 64;
 
 /// A late service with more processes than this is a fork bomb.
 const CROWD: usize = 256;
@@ -22,12 +25,17 @@ const CROWD: usize = 256;
 /// Tells an orphaned service to end, as its runsv would have done.
 pub fn end_orphan(pid: Pid) {
     let place = proc::current_dir(pid).unwrap_or_default();
-    let signal = fs_err::read_to_string(place.join("down-signal"))
+    let signal = unix::read_start(&place.join("down-signal"), LONGEST_WORD)
         .ok()
-        .and_then(|text| Signal::parse(text.trim()))
+        .and_then(|text| Signal::parse(str::from_utf8(&text).ok()?.trim()))
         .unwrap_or(Signal::TERM);
     let is_group = place.join("process-group").exists();
-    for signal in [signal, Signal::CONT] {
+    // Who is told twice may take it for impatience.
+    let is_told = status(&ServiceDir::at(&place)).is_some_and(|status| {
+        status.got_term && status.want != Want::Up && i32::try_from(status.pid) == Ok(pid.as_raw())
+    });
+    let signals = if is_told { &[Signal::CONT][..] } else { &[signal, Signal::CONT] };
+    for signal in signals {
         // Whoever is gone has nothing to be told any more; a group is only one if it leads it.
         if !is_group || signal.send_to_group(pid).is_err() {
             let _ = signal.send(pid);
@@ -68,9 +76,8 @@ fn press_one(tree: &Tree, late: Late) -> Vec<String> {
     // So many are not waited for one by one, nor is there time for what would come after them.
     let is_crowd = tree.family(service, &logger).len() > CROWD;
     match late.pressure {
-        Pressure::Run | Pressure::Finish if !is_crowd => {
-            strike(tree, tree.children(service), &logger, Signal::KILL)
-        }
+        Pressure::Run if !is_crowd => strike(tree, &runs(tree, service), &logger, Signal::KILL),
+        Pressure::Finish if !is_crowd => strike(tree, tree.children(service), &logger, Signal::KILL),
         Pressure::Logger => {
             let loggers: Vec<Pid> = logger.into_iter().collect();
             strike(tree, &loggers, &NOBODY, Signal::TERM)
@@ -95,6 +102,12 @@ impl Leftovers {
     /// This group is told to end by somebody else.
     pub fn group_is_told(&mut self, leader: Pid) {
         self.told_groups.insert(leader);
+    }
+
+    /// Whoever stands for a service is named as such.
+    pub fn leave_out<'a>(&mut self, children: impl Iterator<Item = &'a Child>) {
+        let is_service = |kind: &Kind| !matches!(kind, Kind::Embryo | Kind::Stray);
+        self.named.extend(children.filter(|child| is_service(&child.kind)).map(|child| child.pid));
     }
 
     /// TERM to what supervisors have for children that is neither a logger nor a control script:
@@ -215,6 +228,35 @@ fn strike(tree: &Tree, heads: &[Pid], spared: &BTreeSet<Pid>, signal: Signal) ->
 fn is_supervisor(pid: Pid) -> bool {
     super::census::supervised(&proc::arguments(pid)).is_some()
 }
+
+/// The children of a runsv that are a `./run`, and not `./finish` or a control script: these have more
+/// time.
+fn runs(tree: &Tree, supervisor: Pid) -> Vec<Pid> {
+    let children = tree.children(supervisor);
+    let place = ServiceDir::at(proc::path(supervisor, "cwd"));
+    let recorded = status(&place)
+        .and_then(|status| Some((status.state?, Pid::from_raw(i32::try_from(status.pid).ok()?))));
+    match recorded {
+        Some((State::Run, run)) if children.contains(&run) => vec![run],
+        Some((State::Finish, finish)) if children.contains(&finish) => Vec::new(),
+        // The rest of a group whose leader is dead belongs to it. A record that could not be written tells
+        // nothing, and where nothing runs nobody is called so.
+        other => {
+            let group = other.filter(|(state, _)| *state == State::Run).map(|(_, run)| run);
+            let is_run =
+                |pid: &Pid| group.is_some() && tree.group(*pid) == group || is_script(*pid, b"./run");
+            children.iter().copied().filter(is_run).collect()
+        }
+    }
+}
+
+/// Whether a process was started as this script, by itself or by its interpreter.
+fn is_script(pid: Pid, script: &[u8]) -> bool {
+    proc::arguments(pid).iter().take(INTERPRETED).any(|argument| argument == script)
+}
+
+/// An interpreter, its one argument, and the script.
+const INTERPRETED: usize = 3;
 
 /// Whether a process was started as `control/BYTE`, by itself or by its interpreter.
 fn is_control_script(pid: Pid) -> bool {

@@ -1,8 +1,10 @@
 //! Hands: what services do, told by the kernel as soon as their runsv writes it.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
@@ -10,20 +12,31 @@ use servicedir::{ServiceDir, Stamp, State, Want};
 use unix::{Pid, proc};
 
 use super::census::status;
-use super::critical::{self, Critical};
-use crate::machine::{Event, Seen};
+use super::critical::{self, Critical, Found, Place};
+use super::past::account;
+use crate::machine::{Account, Child, Event, Kind, Seen, UnaskedEnd};
 
 /// Watches the services directory, and `supervise/` directories in it.
 pub struct Lookout {
     /// Nothing can be watched without it, only looked at.
     inotify: Option<Inotify>,
     watched: Vec<(WatchDescriptor, Purpose)>,
-    places: BTreeMap<Pid, ServiceDir>,
+    /// Where supervisors were at work when they were met.
+    places: BTreeMap<Pid, PathBuf>,
     /// What was told last of those that are watched.
     supervisors: BTreeMap<Pid, Seen>,
-    criticals: BTreeMap<String, Critical>,
+    criticals: BTreeMap<OsString, Guarded>,
+    /// The services that were there, critical or not, when critical ones were looked for last.
+    known: Option<BTreeSet<Place>>,
     /// What ended before is no news.
     since: Stamp,
+}
+
+/// A critical service, and how changes of it are told.
+struct Guarded {
+    critical: Critical,
+    /// `None` while nothing tells.
+    watch: Option<WatchDescriptor>,
 }
 
 /// What a watch is for.
@@ -34,7 +47,7 @@ enum Purpose {
     /// A supervisor's service may be down.
     Supervisor(Pid, ServiceDir),
     /// A critical service may have ended.
-    Critical(String),
+    Critical(OsString),
 }
 
 impl Lookout {
@@ -46,6 +59,7 @@ impl Lookout {
             places: BTreeMap::new(),
             supervisors: BTreeMap::new(),
             criticals: BTreeMap::new(),
+            known: None,
             since: Stamp::of(SystemTime::now()),
         }
     }
@@ -55,19 +69,13 @@ impl Lookout {
         self.inotify.as_ref().map(AsFd::as_fd)
     }
 
-    /// Says of these supervisors what is so now.
-    pub fn look(&mut self, supervisors: &[Pid]) -> Event {
-        let look = |supervisor: &Pid| Some((*supervisor, seen(&self.place(*supervisor)?)));
-        Event::Statuses(supervisors.iter().filter_map(look).collect())
-    }
-
     /// Watches these supervisors, too; says of all of them what is so now.
     pub fn watch(&mut self, supervisors: &[Pid]) -> Event {
         for supervisor in supervisors {
             if self.supervisors.contains_key(supervisor) {
                 continue;
             }
-            let Some(place) = self.place(*supervisor) else { continue };
+            let place = place(*supervisor);
             self.supervisors.insert(*supervisor, seen(&place));
             // A directory that cannot be watched has only been read.
             self.add(&place.supervise(), Purpose::Supervisor(*supervisor, place));
@@ -87,40 +95,67 @@ impl Lookout {
         self.criticals.clear();
     }
 
-    /// Where a supervisor works.
-    fn place(&mut self, supervisor: Pid) -> Option<ServiceDir> {
-        if let Some(place) = self.places.get(&supervisor) {
-            return Some(place.clone());
+    /// Takes note of where these are at work, for the time when they are gone.
+    pub fn meet<'a>(&mut self, children: impl Iterator<Item = &'a Child>) {
+        for child in children.filter(|child| matches!(child.kind, Kind::Supervisor { .. })) {
+            if let Entry::Vacant(vacant) = self.places.entry(child.pid)
+                && let Some(path) = proc::current_dir(child.pid)
+            {
+                vacant.insert(path);
+            }
         }
-        let place = ServiceDir::at(proc::current_dir(supervisor)?);
-        // A runsv that has just been started may not be there yet.
-        if status(&place).is_some() {
-            self.places.insert(supervisor, place.clone());
-        }
-        Some(place)
     }
 
-    /// Watches every service that is marked critical; says whether that was possible for all.
+    /// How the service of a supervisor that has ended did, which was called like the directory `named`.
+    pub fn account(&mut self, supervisor: Pid, named: &Path, since: Stamp) -> Account {
+        let met = self.places.remove(&supervisor).map(ServiceDir::at);
+        // One that was just starting had not gone there yet.
+        let is_there = |place: &ServiceDir| place.supervise().exists();
+        account(&met.filter(is_there).unwrap_or_else(|| ServiceDir::at(named)), since)
+    }
+
+    /// Watches every service that is marked critical, and no other any more; says whether that was
+    /// possible for all.
     pub fn watch_critical(&mut self, directory: &Path) -> Event {
-        let mut is_complete = self.add(directory, Purpose::Directory);
-        for (name, service) in critical::find(directory) {
-            if self.criticals.contains_key(&name) {
-                continue;
+        let mut is_complete = self.add(directory, Purpose::Directory).is_some();
+        let (mut new, mut blind) = (Vec::new(), Vec::new());
+        let Ok(found) = critical::find(directory) else {
+            return Event::CriticalWatched { new, blind, is_complete: false };
+        };
+        let mut before = std::mem::take(&mut self.criticals);
+        let known_places = self.known.replace(found.iter().map(|found| found.place).collect());
+        for Found { name, service, place, .. } in found.into_iter().filter(|found| found.is_critical) {
+            // Another directory under the same name is another service.
+            let known = before.remove(&name).filter(|guarded| guarded.critical.is_at(place));
+            // Of a service that was there before, and was not critical, or at all, only what is to come counts.
+            let is_history_over = known_places.as_ref().is_none_or(|places| places.contains(&place));
+            let mut guarded = known.unwrap_or_else(|| Guarded {
+                critical: Critical::new(service, place, self.since, is_history_over),
+                watch: None,
+            });
+            if guarded.watch.is_none() {
+                let supervise = guarded.critical.service().supervise();
+                guarded.watch = self.add(&supervise, Purpose::Critical(name.clone()));
+                if guarded.watch.is_some() {
+                    new.push(name.clone());
+                } else {
+                    blind.push(name.clone());
+                    // Its runsv has not made it yet, or not again.
+                    is_complete &= supervise.exists();
+                }
             }
-            if self.add(&service.supervise(), Purpose::Critical(name.clone())) {
-                self.criticals.insert(name, Critical::new(service));
-            } else {
-                // Its runsv has not made it yet.
-                is_complete = false;
-            }
+            self.criticals.insert(name, guarded);
         }
-        Event::CriticalWatched { is_complete, names: self.criticals.keys().cloned().collect() }
+        for watch in before.into_values().filter_map(|guarded| guarded.watch) {
+            self.remove(watch);
+        }
+        Event::CriticalWatched { new, blind, is_complete }
     }
 
     /// Whether a critical service has ended, and nobody had asked it to.
-    pub fn judge(&mut self, name: &str) -> Option<Event> {
-        let end = self.criticals.get_mut(name)?.judge(self.since)?;
-        Some(Event::CriticalEnded { name: name.to_owned(), ending: end.ending })
+    pub fn judge(&mut self, name: &OsStr) -> Option<Event> {
+        let UnaskedEnd { ending } = self.criticals.get_mut(name)?.critical.judge()?;
+        Some(Event::CriticalEnded { name: name.to_string_lossy().into_owned(), ending })
     }
 
     /// What has changed.
@@ -128,15 +163,33 @@ impl Lookout {
         let mut changes = Vec::new();
         while let Some(Ok(events)) = self.inotify.as_ref().map(Inotify::read_events) {
             for event in events {
-                let is_status = event.name.as_deref() == Some("status".as_ref());
+                if event.mask.contains(AddWatchFlags::IN_IGNORED) {
+                    // What was watched is gone; something else may stand in its place.
+                    changes.extend(self.forget(event.wd).then_some(Event::DirectoryChanged));
+                    continue;
+                }
+                let is_status = event.name.as_deref() == Some("status".as_ref())
+                    && event.mask.contains(AddWatchFlags::IN_MOVED_TO);
+                let is_told = event.name.as_deref() == Some("control".as_ref());
                 for (_, purpose) in self.watched.iter().filter(|(watch, _)| *watch == event.wd) {
                     changes.extend(match purpose {
                         Purpose::Directory => Some(Event::DirectoryChanged),
-                        Purpose::Critical(name) if is_status => Some(Event::CriticalChanged(name.clone())),
+                        Purpose::Critical(name) if is_status => {
+                            if let Some(guarded) = self.criticals.get_mut(name) {
+                                guarded.critical.note();
+                            }
+                            Some(Event::CriticalChanged(name.clone()))
+                        }
                         Purpose::Supervisor(pid, place) if is_status => {
                             let seen = seen(place);
                             let is_new = self.supervisors.insert(*pid, seen) != Some(seen);
                             is_new.then(|| Event::Statuses(vec![(*pid, seen)]))
+                        }
+                        Purpose::Critical(name) if is_told => {
+                            if let Some(guarded) = self.criticals.get_mut(name) {
+                                guarded.critical.note_told();
+                            }
+                            None
                         }
                         Purpose::Critical(_) | Purpose::Supervisor(..) => None,
                     });
@@ -147,19 +200,45 @@ impl Lookout {
         changes
     }
 
-    fn add(&mut self, path: &Path, purpose: Purpose) -> bool {
-        let mut flags = AddWatchFlags::IN_MOVED_TO;
-        if purpose == Purpose::Directory {
-            flags |= AddWatchFlags::IN_CREATE;
-        }
-        let Some(Ok(watch)) = self.inotify.as_ref().map(|inotify| inotify.add_watch(path, flags)) else {
-            return false;
-        };
+    fn add(&mut self, path: &Path, purpose: Purpose) -> Option<WatchDescriptor> {
+        let flags = AddWatchFlags::IN_MOVED_TO
+            | match &purpose {
+                Purpose::Directory => AddWatchFlags::IN_CREATE,
+                // What is written to its control FIFO.
+                Purpose::Critical(_) => AddWatchFlags::IN_MODIFY,
+                Purpose::Supervisor(..) => AddWatchFlags::empty(),
+            };
+        let watch = self.inotify.as_ref()?.add_watch(path, flags).ok()?;
         if !self.watched.contains(&(watch, purpose.clone())) {
             self.watched.push((watch, purpose));
         }
-        true
+        Some(watch)
     }
+
+    fn remove(&mut self, watch: WatchDescriptor) {
+        self.forget(watch);
+        if let Some(inotify) = &self.inotify {
+            // Of a directory that is gone there is no watch left.
+            let _ = inotify.rm_watch(watch);
+        }
+    }
+
+    /// A watch tells nothing any more; whether a critical service is without one now.
+    fn forget(&mut self, watch: WatchDescriptor) -> bool {
+        self.watched.retain(|(known, _)| *known != watch);
+        let guarded = self.criticals.values_mut().find(|guarded| guarded.watch == Some(watch));
+        guarded.is_some_and(|guarded| guarded.watch.take().is_some())
+    }
+}
+
+/// Says of these supervisors what is so now.
+pub fn look(supervisors: &[Pid]) -> Event {
+    Event::Statuses(supervisors.iter().map(|supervisor| (*supervisor, seen(&place(*supervisor)))).collect())
+}
+
+/// Where a supervisor works, whatever that is called by now.
+fn place(supervisor: Pid) -> ServiceDir {
+    ServiceDir::at(proc::path(supervisor, "cwd"))
 }
 
 fn seen(service: &ServiceDir) -> Seen {

@@ -5,20 +5,27 @@ mod critical;
 mod hooks;
 mod kill;
 mod lookout;
+mod past;
 mod start;
 mod tree;
+mod voice;
 
 pub use hooks::find as find_hooks;
 pub use start::prepare;
+pub use voice::Voice;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
+use std::time::SystemTime;
 
+use servicedir::Stamp;
+use unix::signal::group_exists;
 use unix::spawn::{FailurePipe, StartFailure};
-use unix::{Errno, Failure, Pid, Reporter, Signal};
+use unix::{Errno, Failure, Pid, Signal};
 
+use crate::args::Options;
 use crate::machine::container::is_request;
 use crate::machine::{Action, Event, Job, Stage, Weight};
 use kill::Leftovers;
@@ -31,37 +38,35 @@ pub struct Hands {
     command: Vec<OsString>,
     loudness: Weight,
     caught: Vec<Signal>,
-    reporter: Reporter,
+    voice: Voice,
     failures: FailurePipe,
     lookout: Lookout,
     leftovers: Leftovers,
     told_fifos: BTreeSet<(u64, u64)>,
+    /// When the stop began, by the clock of those who write histories.
+    stopping_since: Stamp,
     /// The priority that children are to have, while init has a higher one.
     nice: Option<i32>,
 }
 
 impl Hands {
-    /// Hands for these directories and this COMMAND; children get `caught` back as they were.
-    pub fn new(
-        directory: PathBuf,
-        hooks: PathBuf,
-        command: Vec<OsString>,
-        loudness: Weight,
-        caught: Vec<Signal>,
-    ) -> Result<Self, Failure> {
-        Ok(Self {
+    /// Hands for what init was told; children get `caught` back as they were.
+    pub fn new(options: Options, caught: Vec<Signal>, voice: Voice, failures: FailurePipe) -> Self {
+        let Options { directory, hooks, command, loudness, .. } = options;
+        Self {
             directory,
             hooks,
             command,
             loudness,
             caught,
-            reporter: Reporter::new("init"),
-            failures: FailurePipe::new().map_err(Failure::of("unable to create pipe"))?,
+            voice,
+            failures,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             told_fifos: BTreeSet::new(),
+            stopping_since: Stamp::of(SystemTime::now()),
             nice: None,
-        })
+        }
     }
 
     /// Does one thing; what came of it is an event.
@@ -78,6 +83,11 @@ impl Hands {
                 return Some(self.lookout.watch_critical(&self.directory));
             }
             Action::JudgeCritical(name) => return self.lookout.judge(&name),
+            Action::Recall(supervisor, name) => {
+                let account =
+                    self.lookout.account(supervisor, &self.directory.join(name), self.stopping_since);
+                return Some(Event::Recalled(supervisor, account));
+            }
             Action::TakeTerminal => start::take_terminal(),
             // Whoever is gone has nothing to be told any more.
             Action::Signal(to, signal) => drop(signal.send(to)),
@@ -87,16 +97,25 @@ impl Hands {
                 }
                 let _ = signal.send_to_group(leader);
             }
+            Action::LookAtGroup(leader) => {
+                return Some(Event::GroupSeen { leader, is_there: group_exists(leader) });
+            }
             Action::TakeCensus(scanner) => {
-                return Some(Event::Census(census::take(&self.directory, scanner)));
+                let children = census::take(&self.directory, scanner);
+                self.lookout.meet(children.iter().flatten());
+                self.leftovers.leave_out(children.iter().flatten());
+                return Some(Event::Census(children));
             }
             Action::EndOrphan(pid) => kill::end_orphan(pid),
             Action::EndAllByFifo => kill::end_all_by_fifo(&self.directory, &mut self.told_fifos),
             Action::WatchStatus(supervisors) => return Some(self.lookout.watch(&supervisors)),
-            Action::ReadStatus(supervisors) => return Some(self.lookout.look(&supervisors)),
+            Action::ReadStatus(supervisors) => return Some(lookout::look(&supervisors)),
             Action::Unwatch => self.lookout.unwatch(),
             Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
-            Action::Hurry => self.nice = start::hurry(),
+            Action::Hurry => {
+                self.stopping_since = Stamp::of(SystemTime::now());
+                self.nice = start::hurry();
+            }
             Action::EndStrays(supervisors) => self.leftovers.end_strays(&supervisors),
             Action::EndAdopted(spare) => self.leftovers.end_adopted(&spare),
             Action::Sweep(signal) => return Some(Event::Swept(self.leftovers.sweep(signal))),
@@ -114,6 +133,11 @@ impl Hands {
         self.lookout.read()
     }
 
+    /// What is said, and what could not be said yet.
+    pub fn voice(&mut self) -> &mut Voice {
+        &mut self.voice
+    }
+
     /// What children have said that could not start.
     pub fn start_failures(&self) -> Vec<StartFailure> {
         self.failures.drain()
@@ -124,16 +148,16 @@ impl Hands {
             return;
         }
         if weight == Weight::Warning {
-            self.reporter.warn(&Failure::plain(line));
+            self.voice.warn(&Failure::plain(line));
         } else {
-            self.reporter.say(line);
+            self.voice.say(line);
         }
     }
 
     fn look_for_hooks(&mut self, stage: Stage) -> Event {
         let (hooks, unusable) = hooks::find(&self.hooks, stage);
         for failure in &unusable {
-            self.reporter.warn(failure);
+            self.voice.warn(failure);
         }
         Event::HooksFound(stage, hooks)
     }

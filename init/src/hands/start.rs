@@ -107,7 +107,11 @@ impl Hands {
         reason: Option<String>,
         remaining: Option<Duration>,
     ) -> Result<Pid, Errno> {
+        let nothing = open_null();
         let mut program = Program::new(path).own_group(None::<BorrowedFd<'_>>);
+        if let Some(nothing) = &nothing {
+            program = program.stdin(nothing.as_fd());
+        }
         if let Some(reason) = reason {
             program = program.env("INIT_REASON", reason);
         }

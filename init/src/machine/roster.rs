@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use unix::{Ending, Pid, Signal};
 
+use super::judgement::Account;
 use super::order::Order;
 use super::plan::Plan;
 use super::vocabulary::{Action, Child, Kind, Late, Pressure, Seen, Weight};
@@ -16,6 +17,10 @@ pub struct Roster {
     members: BTreeMap<Pid, Member>,
     order: Order,
     tally: Tally,
+    /// Those whose runsv has seen them to the end, and may have something to tell of it.
+    recalled: BTreeMap<Pid, Gone>,
+    /// Those who have lost their runsv: one service each, whatever is left of it.
+    orphaned: BTreeSet<String>,
     /// Whose runsv has seen them to the end: what is left of these is no service any more.
     settled: BTreeSet<String>,
 }
@@ -27,6 +32,22 @@ pub struct Tally {
     pub gone: usize,
     /// The names of those that had to be killed.
     pub killed: Vec<String>,
+}
+
+/// A service that is down, and whose runsv is gone.
+#[derive(Debug)]
+struct Gone {
+    name: String,
+    took: String,
+}
+
+/// What follows from the end of a process that stood for a service.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// It is known how that was.
+    Line(Weight, String),
+    /// That is to be read: [`Action::Recall`].
+    Recall(String),
 }
 
 #[derive(Debug)]
@@ -254,33 +275,69 @@ impl Roster {
             .collect()
     }
 
-    /// A process has died; if it stood for a service, the line that says so.
-    pub fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) -> Option<(Weight, String)> {
+    /// A process has died; if it stood for a service, what follows from that.
+    pub fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) -> Option<Farewell> {
         let member = self.members.remove(&pid)?;
-        let name = &member.name;
+        let name = member.name;
         let took = match member.way {
             Way::Asked { at, .. } => seconds(now.saturating_duration_since(at)),
             Way::Waiting => seconds(Duration::ZERO),
         };
-        self.tally.gone += 1;
         if member.was_killed || ending == Ending::Exited(0) {
             self.settled.insert(name.clone());
         }
-        Some(if member.was_killed {
-            self.tally.killed.push(name.clone());
-            (Weight::Problem, format!("{name}: killed after {took}"))
+        // Who has lost its runsv is one service, whatever of it is still seen to end.
+        let is_lost = matches!(ending, Ending::Killed { signal, .. } if signal != Signal::TERM);
+        if member.role == Role::Supervisor && !is_lost {
+            self.tally.gone += 1;
         } else {
-            match (member.role, ending) {
-                // TERM kills a runsv only before it has started anything.
-                (Role::Supervisor, Ending::Exited(0) | Ending::Killed { signal: Signal::TERM, .. })
-                | (Role::Orphan | Role::OrphanedLogger, _) => {
-                    (Weight::Info, format!("{name}: stopped after {took}"))
-                }
-                (Role::Supervisor, ending) => {
-                    (Weight::Problem, format!("{name}: runsv ended with {ending} after {took}"))
-                }
+            self.orphaned.insert(name.clone());
+        }
+        if member.was_killed {
+            self.tally.killed.push(name.clone());
+            return Some(Farewell::Line(Weight::Problem, format!("{name}: killed after {took}")));
+        }
+        Some(match (member.role, ending) {
+            (Role::Supervisor, Ending::Exited(0)) => {
+                self.recalled.insert(pid, Gone { name: name.clone(), took });
+                Farewell::Recall(name)
+            }
+            (Role::Supervisor, Ending::Killed { signal, .. }) if is_lost => {
+                // What it ran may live on, and is looked for.
+                Farewell::Line(
+                    Weight::Problem,
+                    format!("{name}: has lost its runsv by {signal} after {took}"),
+                )
+            }
+            (Role::Supervisor, Ending::Exited(_)) => {
+                Farewell::Line(Weight::Problem, format!("{name}: runsv ended with {ending} after {took}"))
+            }
+            // TERM kills a runsv only before it has started anything.
+            (Role::Supervisor, Ending::Killed { .. }) | (Role::Orphan, _) => {
+                Farewell::Line(Weight::Info, format!("{name}: stopped after {took}"))
+            }
+            (Role::OrphanedLogger, _) => {
+                Farewell::Line(Weight::Info, format!("{name}: logger has left after {took}"))
             }
         })
+    }
+
+    /// The history of a service that is down: the line that says how it went.
+    pub fn recalled(&mut self, supervisor: Pid, account: &Account) -> Option<(Weight, String)> {
+        let Gone { name, took } = self.recalled.remove(&supervisor)?;
+        let remarks = account.remarks();
+        Some(if account.was_killed() {
+            let line = format!("{name}: killed by its runsv after {took}{remarks}");
+            self.tally.killed.push(name);
+            (Weight::Problem, line)
+        } else {
+            (Weight::Info, format!("{name}: stopped after {took}{remarks}"))
+        })
+    }
+
+    /// Whether the history of somebody is being read.
+    pub fn is_recalling(&self) -> bool {
+        !self.recalled.is_empty()
     }
 
     /// Whether nobody is left.
@@ -310,6 +367,13 @@ impl Roster {
             .filter(|(_, member)| member.role == Role::Supervisor)
             .map(|(pid, _)| *pid)
             .collect()
+    }
+
+    /// The supervisors that were asked to end.
+    pub fn asked(&self) -> impl Iterator<Item = Pid> {
+        let is_asked =
+            |member: &Member| member.role == Role::Supervisor && matches!(member.way, Way::Asked { .. });
+        self.members.iter().filter(move |(_, member)| is_asked(member)).map(|(pid, _)| *pid)
     }
 
     /// All that are left.
@@ -343,8 +407,11 @@ impl Roster {
             .min()
     }
 
-    /// What became of those that have gone.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    /// What became of those that have gone, or were killed without being seen to go.
+    pub fn tally(&self) -> Tally {
+        let Tally { gone, mut killed } = self.tally.clone();
+        let dying = self.members.values().filter(|member| member.was_killed);
+        killed.extend(dying.map(|member| member.name.clone()));
+        Tally { gone: gone + self.orphaned.len(), killed }
     }
 }

@@ -1,12 +1,15 @@
 //! Machine: when to look at critical services.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 /// How long after its status a service's history is complete.
 const WRITTEN: Duration = Duration::from_millis(20);
 /// The first wait for a `supervise/` that is not there yet; each further one is twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
+/// How often those are looked at whose changes nobody tells.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest.
 const LAST_WAIT: Duration = Duration::from_secs(60);
 
@@ -15,13 +18,14 @@ const LAST_WAIT: Duration = Duration::from_secs(60);
 pub struct Sentry {
     look: Option<Instant>,
     wait: Duration,
-    watched: BTreeSet<String>,
-    changed: BTreeMap<String, Instant>,
+    changed: BTreeMap<OsString, Instant>,
+    /// Those whose changes nobody tells.
+    blind: BTreeSet<OsString>,
 }
 
 impl Default for Sentry {
     fn default() -> Self {
-        Self { look: None, wait: FIRST_WAIT, watched: BTreeSet::new(), changed: BTreeMap::new() }
+        Self { look: None, wait: FIRST_WAIT, changed: BTreeMap::new(), blind: BTreeSet::new() }
     }
 }
 
@@ -32,13 +36,13 @@ impl Sentry {
         self.look = Some(self.look.map_or(now, |look| look.min(now)));
     }
 
-    /// These are watched; the others, if there are any, not yet.
-    pub fn watched(&mut self, names: Vec<String>, is_complete: bool, now: Instant) {
-        for name in names {
-            if self.watched.insert(name.clone()) {
-                // It may have ended before it was watched.
-                self.changed(name, now);
-            }
+    /// The `new` ones are watched from now on, and the `blind` ones cannot be; others, if not all were there,
+    /// not yet.
+    pub fn watched(&mut self, new: Vec<OsString>, blind: Vec<OsString>, is_complete: bool, now: Instant) {
+        self.blind = blind.into_iter().collect();
+        // They may have ended before they were watched.
+        for name in new.into_iter().chain(self.blind.clone()) {
+            self.changed(name, now);
         }
         if !is_complete {
             self.look = Some(now + self.wait);
@@ -47,7 +51,7 @@ impl Sentry {
     }
 
     /// A service has done something.
-    pub fn changed(&mut self, name: String, now: Instant) {
+    pub fn changed(&mut self, name: OsString, now: Instant) {
         self.changed.entry(name).or_insert(now + WRITTEN);
     }
 
@@ -57,11 +61,14 @@ impl Sentry {
     }
 
     /// The services to be judged now.
-    pub fn due(&mut self, now: Instant) -> Vec<String> {
-        let due: Vec<String> =
+    pub fn due(&mut self, now: Instant) -> Vec<OsString> {
+        let due: Vec<OsString> =
             self.changed.iter().filter(|(_, due)| **due <= now).map(|(name, _)| name.clone()).collect();
         for name in &due {
             self.changed.remove(name);
+            if self.blind.contains(name) {
+                self.changed.insert(name.clone(), now + LOOK_AGAIN);
+            }
         }
         due
     }
@@ -83,7 +90,7 @@ mod tests {
         sentry.changed("web".into(), now);
         sentry.changed("web".into(), now + WRITTEN / 2);
         assert_eq!(sentry.next_deadline(), Some(now + WRITTEN));
-        assert_eq!(sentry.due(now), [""; 0]);
+        assert!(sentry.due(now).is_empty());
         assert_eq!(sentry.due(now + WRITTEN), ["web"]);
         assert_eq!(sentry.next_deadline(), None);
     }
@@ -95,10 +102,23 @@ mod tests {
         sentry.look_soon(now);
         assert!(sentry.is_look_due(now) && !sentry.is_look_due(now));
         for wait in [1, 2, 4] {
-            sentry.watched(Vec::new(), false, now);
+            sentry.watched(Vec::new(), Vec::new(), false, now);
             assert_eq!(sentry.next_deadline(), Some(now + FIRST_WAIT * wait));
         }
-        sentry.watched(vec!["web".into()], true, now + LAST_WAIT);
+        sentry.watched(vec!["web".into()], Vec::new(), true, now + LAST_WAIT);
         assert_eq!(sentry.due(now + LAST_WAIT + WRITTEN), ["web"]);
+    }
+
+    #[test]
+    fn whose_changes_nobody_tells_is_looked_at_each_second() {
+        let now = Instant::now();
+        let mut sentry = Sentry::default();
+        sentry.watched(Vec::new(), vec!["web".into()], true, now);
+        for second in 0..3 {
+            assert_eq!(sentry.due(now + WRITTEN + LOOK_AGAIN * second), ["web"]);
+        }
+        sentry.watched(Vec::new(), Vec::new(), true, now + LOOK_AGAIN * 3);
+        sentry.due(now + LOOK_AGAIN * 4);
+        assert_eq!(sentry.next_deadline(), None, "it is critical no more");
     }
 }

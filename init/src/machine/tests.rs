@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use unix::{Ending, Pid, Signal};
+use unix::{Ending, Errno, Pid, Signal};
 
 use super::vocabulary::{Action, Child, Event, Job, Kind, Pressure, Seen, Stage, Weight};
-use super::{Container, Setup};
+use super::{Account, Container, Setup};
 
 const SECOND: Duration = Duration::from_secs(1);
 const SCANNER: Pid = Pid::from_raw(2);
@@ -18,6 +18,12 @@ struct World {
     /// What a census finds.
     children: Vec<Child>,
     hooks: Vec<(Stage, Vec<&'static str>)>,
+    /// Whether anybody is left of COMMAND's group.
+    is_group_there: bool,
+    /// Whether there is a COMMAND where one was named.
+    is_command_there: bool,
+    /// What the history of each service tells.
+    account: Account,
     said: Vec<String>,
     done: Vec<Action>,
 }
@@ -28,6 +34,25 @@ impl World {
     }
 
     fn with_hooks(grace: Duration, command: Option<&str>, hooks: Vec<(Stage, Vec<&'static str>)>) -> Self {
+        Self::made(grace, command, hooks, (true, false))
+    }
+
+    /// A world in which COMMAND is not there.
+    fn without_command(hooks: Vec<(Stage, Vec<&'static str>)>) -> Self {
+        Self::made(SECOND * 10, Some("npm"), hooks, (false, false))
+    }
+
+    /// A world in which COMMAND is its whole group.
+    fn with_a_group() -> Self {
+        Self::made(SECOND * 10, Some("npm"), Vec::new(), (true, true))
+    }
+
+    fn made(
+        grace: Duration,
+        command: Option<&str>,
+        hooks: Vec<(Stage, Vec<&'static str>)>,
+        (is_command_there, is_group): (bool, bool),
+    ) -> Self {
         let of = |stage| -> Vec<_> {
             hooks.iter().filter(|(known, _)| *known == stage).flat_map(|(_, names)| names.clone()).collect()
         };
@@ -35,14 +60,23 @@ impl World {
             grace,
             directory: Some("/srv".into()),
             command: command.map(ToOwned::to_owned),
-            is_group: false,
+            is_group,
             start_hooks: of(Stage::Start).into_iter().map(Into::into).collect(),
             has_drain: !of(Stage::Drain).is_empty(),
             has_finish: !of(Stage::Finish).is_empty(),
         });
         let begin = Instant::now();
-        let mut world =
-            Self { container, begin, children: Vec::new(), hooks, said: Vec::new(), done: Vec::new() };
+        let mut world = Self {
+            container,
+            begin,
+            children: Vec::new(),
+            hooks,
+            is_group_there: false,
+            is_command_there,
+            account: Account::default(),
+            said: Vec::new(),
+            done: Vec::new(),
+        };
         world.tell(Duration::ZERO, Event::Tick);
         world
     }
@@ -59,6 +93,13 @@ impl World {
                     None
                 }
                 Action::StartScanner => Some(Event::Started(Job::Scanner, SCANNER)),
+                Action::Recall(supervisor, _) => Some(Event::Recalled(*supervisor, self.account.clone())),
+                Action::LookAtGroup(leader) => {
+                    Some(Event::GroupSeen { leader: *leader, is_there: self.is_group_there })
+                }
+                Action::StartCommand if !self.is_command_there => {
+                    Some(Event::NotStarted(Job::Command, Errno::ENOENT))
+                }
                 Action::StartCommand => Some(Event::Started(Job::Command, COMMAND)),
                 Action::StartHook { path, .. } => {
                     let number = path.to_str().and_then(|name| name.rsplit('/').next()?.parse().ok());
@@ -164,6 +205,8 @@ fn whoever_is_late_is_pressed_and_the_grace_is_kept() {
     world.pass(SECOND * 10);
     assert!(world.is_done(&Action::Sweep(Signal::KILL)));
     assert_eq!(world.container.exit_code(), Some(99), "nobody dies, and init leaves all the same");
+    let summary = world.said.last().cloned().unwrap_or_default();
+    assert!(summary.ends_with(", 1 killed: deaf; exit 99"), "{summary}");
 }
 
 #[test]
@@ -487,4 +530,117 @@ fn who_is_being_born_is_told_once() {
     world.children.clear();
     world.runs(12, "web", &[]).pass(SECOND);
     assert_eq!(terms(&world, 12), 2);
+}
+
+#[test]
+fn finish_hooks_keep_their_share_when_a_start_hook_does_not_end() {
+    let hooks = vec![(Stage::Start, vec!["/h/start.d/50"]), (Stage::Finish, vec!["/h/finish.d/51"])];
+    let mut world = World::with_hooks(SECOND * 10, None, hooks);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM));
+    assert!(world.is_done(&Action::Sweep(Signal::TERM)));
+    world.pass(SECOND * 8);
+    assert!(!world.is_done(&Action::Sweep(Signal::KILL)));
+    world.pass(SECOND * 8 + SECOND / 5);
+    assert!(world.is_done(&Action::Sweep(Signal::KILL)), "a tenth of the time is for finish hooks");
+    world.dies(SECOND * 8 + SECOND / 5, 50, KILLED);
+    assert!(world.done.iter().any(|action| matches!(action, Action::StartHook { .. })));
+}
+
+#[test]
+fn what_a_finish_hook_leaves_behind_is_asked_before_it_is_killed() {
+    let mut world = World::with_hooks(SECOND * 10, None, vec![(Stage::Finish, vec!["/h/finish.d/50"])]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.children.push(Child { pid: Pid::from_raw(60), kind: Kind::Stray });
+    world.done.clear();
+    world.dies(SECOND, 50, Ending::Exited(0));
+    assert!(world.is_done(&Action::Sweep(Signal::TERM)));
+    world.pass(SECOND * 8);
+    assert!(!world.is_done(&Action::Sweep(Signal::KILL)), "it has the rest of the time");
+    world.dies(SECOND * 8, 60, Ending::Exited(0));
+    assert_eq!(world.container.exit_code(), Some(0));
+}
+
+#[test]
+fn a_command_that_cannot_be_run_is_no_reason_to_drain() {
+    let hooks = vec![(Stage::Drain, vec!["/h/drain.d/50"]), (Stage::Finish, vec!["/h/finish.d/51"])];
+    let mut world = World::without_command(hooks);
+    world.dies(SECOND, 51, Ending::Exited(0));
+    assert_eq!(world.container.exit_code(), Some(127));
+    assert!(!world.is_done(&Action::FindHooks(Stage::Drain)), "{:?}", world.said);
+}
+
+#[test]
+fn services_wait_for_the_rest_of_the_commands_group() {
+    let mut world = World::with_a_group();
+    world.is_group_there = true;
+    world.runs(10, "web", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM));
+    assert!(world.is_done(&Action::SignalGroup(COMMAND, Signal::TERM)));
+    world.dies(SECOND, 3, Ending::Exited(0)).pass(SECOND * 2);
+    assert!(!world.is_done(&Action::Signal(SCANNER, Signal::KILL)), "somebody is at work still");
+    world.is_group_there = false;
+    world.pass(SECOND * 2 + SECOND / 5);
+    assert!(world.is_done(&Action::Signal(SCANNER, Signal::KILL)));
+}
+
+#[test]
+fn what_was_not_in_order_is_said_and_what_runsv_has_killed_counts() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &[]);
+    world.account.run = Some(KILLED);
+    world.account.sent = vec![Signal::TERM, Signal::KILL];
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.dies(SECOND, 10, Ending::Exited(0));
+    assert_eq!(world.container.exit_code(), Some(99));
+    assert_eq!(
+        world.said.iter().rev().take(2).map(String::as_str).collect::<Vec<_>>(),
+        [
+            "1 service stopped in 1.00 s, 1 killed: web; exit 99",
+            "web: killed by its runsv after 1.00 s, ./run ended with SIGKILL"
+        ]
+    );
+}
+
+#[test]
+fn who_loses_its_runsv_is_one_service_whatever_is_left_of_it() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    let left = |pid, kind| Child { pid: Pid::from_raw(pid), kind };
+    world.children.push(left(20, Kind::Orphan { name: "web".into() }));
+    world.children.push(left(21, Kind::OrphanedLogger { name: "web".into() }));
+    world.dies(SECOND, 10, KILLED).pass(SECOND + SECOND / 10);
+    world.dies(SECOND * 2, 20, Ending::Exited(0)).dies(SECOND * 2, 21, Ending::Exited(0));
+    assert_eq!(
+        world.said.last().map(String::as_str),
+        Some("1 service stopped in 2.00 s, none killed; exit 0"),
+        "{:?}",
+        world.said
+    );
+}
+
+#[test]
+fn others_that_were_killed_are_told_from_nobody() {
+    let mut world = World::new(SECOND * 10, None);
+    world.children.push(Child { pid: Pid::from_raw(30), kind: Kind::Stray });
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.pass(SECOND * 9).dies(SECOND * 9, 30, KILLED);
+    assert_eq!(
+        world.said.last().map(String::as_str),
+        Some("0 services stopped in 9.00 s, no service killed, but others were; exit 99")
+    );
+}
+
+#[test]
+fn a_runsv_that_is_stopped_after_it_was_told_is_woken_each_second() {
+    let mut world = World::new(SECOND * 10, None);
+    world.runs(10, "web", &["db"]).runs(11, "db", &[]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
+    world.done.clear();
+    world.pass(SECOND * 3 + SECOND / 2);
+    let woken = |pid| {
+        let wake = Action::Signal(Pid::from_raw(pid), Signal::CONT);
+        world.done.iter().filter(|action| **action == wake).count()
+    };
+    assert_eq!((woken(10), woken(11)), (3, 0), "whose turn has not come is not told anything");
 }

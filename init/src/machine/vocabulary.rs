@@ -1,10 +1,13 @@
 //! Machine: what crosses its border. Events come in, actions go out; neither does anything.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use unix::spawn::StartFailure;
 use unix::{Ending, Errno, Pid, Signal};
+
+use super::judgement::Account;
 
 /// The three times at which hooks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,13 +73,15 @@ pub enum Event {
         ending: Option<Ending>,
     },
     /// A critical service has done something.
-    CriticalChanged(String),
+    CriticalChanged(OsString),
     /// Something was put into the services directory.
     DirectoryChanged,
-    /// Outcome: these critical services are watched.
+    /// Outcome: critical services are watched.
     CriticalWatched {
-        /// All that are watched.
-        names: Vec<String>,
+        /// Those that were not watched before.
+        new: Vec<OsString>,
+        /// Those whose changes nobody will tell.
+        blind: Vec<OsString>,
         /// Whether some cannot be watched yet.
         is_complete: bool,
     },
@@ -84,6 +89,15 @@ pub enum Event {
     Statuses(Vec<(Pid, Seen)>),
     /// Outcome: the hooks of a stage.
     HooksFound(Stage, Vec<PathBuf>),
+    /// Outcome: whether anybody is left of a process group.
+    GroupSeen {
+        /// The process that led it.
+        leader: Pid,
+        /// Whether there is.
+        is_there: bool,
+    },
+    /// Outcome: what the history of a supervisor that has ended tells of its service's end.
+    Recalled(Pid, Account),
     /// Outcome: it is started.
     Started(Job, Pid),
     /// Outcome: it could not be.
@@ -203,13 +217,17 @@ pub enum Action {
     /// Watch the services that are marked critical: [`Event::CriticalWatched`].
     WatchCritical,
     /// See whether a critical service has ended by itself: [`Event::CriticalEnded`].
-    JudgeCritical(String),
+    JudgeCritical(OsString),
+    /// Read how the service of a supervisor, which has ended, did: [`Event::Recalled`].
+    Recall(Pid, String),
     /// The terminal's foreground is init's again.
     TakeTerminal,
     /// Send a signal to a process.
     Signal(Pid, Signal),
     /// Send a signal to a process group.
     SignalGroup(Pid, Signal),
+    /// See whether anybody is left of a process group: [`Event::GroupSeen`].
+    LookAtGroup(Pid),
     /// See whom init has adopted, and whom a runsvdir still has that does not die:
     /// [`Event::Census`].
     TakeCensus(Option<Pid>),

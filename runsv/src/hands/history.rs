@@ -1,6 +1,7 @@
 //! Hands: how what happened to a service is written down.
 
 use servicedir::Command;
+use unix::{Ending, Signal};
 
 use crate::machine::Note;
 
@@ -34,6 +35,12 @@ pub fn is_news(note: Note) -> bool {
         | Note::Asks(..)
         | Note::GroupLives(_) => true,
     }
+}
+
+/// Whether a note tells of an end that was not in order: init says so when it stops a service.
+pub fn is_bad_news(note: Note) -> bool {
+    let (Note::Ended(ending, _) | Note::Finished(ending)) = note else { return false };
+    !ending.is_success() && ending != Ending::Killed { signal: Signal::TERM, core: false }
 }
 
 fn name(command: Command) -> &'static str {

@@ -18,7 +18,7 @@ use unix::{Ending, Errno, Failure, Pid, Program, Reporter, Signal, signal};
 
 use crate::machine::{Action, Event, Hook, Note, Role, Script, Started};
 
-use history::{describe, is_news};
+use history::{describe, is_bad_news, is_news};
 pub use logpipe::LogPipe;
 use strays::Strays;
 
@@ -196,8 +196,10 @@ impl Hands {
             Note::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
             _ => {}
         }
-        // Nobody will ask a runsv that leaves, if nothing was worth remembering before.
-        self.add_to_history(role, &describe(note), is_news(note) && !self.is_leaving);
+        // Of a runsv that leaves nobody asks more than what went wrong, if nothing was worth remembering
+        // before.
+        let is_news = if self.is_leaving { is_bad_news(note) } else { is_news(note) };
+        self.add_to_history(role, &describe(note), is_news);
     }
 
     fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
