@@ -5,9 +5,9 @@
 //! then sv sleeps. After each wake-up the disk is read again: wake-ups are hints, the disk is the
 //! truth.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use fs_err::File;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use servicedir::visitor::{Change, Refusal, Watch};
@@ -64,7 +64,7 @@ struct Waiting<'a> {
     /// What is waited for; nothing yet, or no more.
     goal: Option<Goal>,
     /// `supervise/ok`, as long as runsv has it open, too.
-    held: Option<File>,
+    held: Option<OwnedFd>,
     /// Whether the end of its runsv is told.
     feels_the_end: bool,
     /// Whether every change is told.

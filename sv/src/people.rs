@@ -18,6 +18,7 @@ use crate::enable::{self, Change};
 use crate::portrait::{Portrait, ask_checks};
 use crate::report::Report;
 use crate::service::{self, Service, is_below_base};
+use crate::sight::Sight;
 use crate::verb::{Verb, Word};
 use crate::{json, lint, table, why};
 
@@ -68,7 +69,8 @@ fn show(
     report: &mut Report,
 ) -> usize {
     let services = Service::find_all(names, base);
-    let mut portraits: Vec<Portrait> = services.iter().map(Portrait::of).collect();
+    let portrait = |(service, sight)| Portrait::of(service, sight);
+    let mut portraits: Vec<Portrait> = services.iter().zip(Sight::of_all(&services)).map(portrait).collect();
     if let Some(limit) = patience {
         ask_checks(&mut portraits, limit);
     }
