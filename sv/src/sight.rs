@@ -22,7 +22,7 @@ pub struct Sight {
 }
 
 /// How many services one processor looks at before it takes the next ones.
-const SHARE: usize = 32;
+const SHARE: usize = 16;
 
 /// How many services are worth a further thread, which costs as much as looking at a few dozen.
 const CROWD: usize = 256;
