@@ -44,6 +44,7 @@ on_suites! {
     lint_counts_directories,
     enable_links_and_disable_unlinks,
     enable_and_disable_refuse_what_would_destroy,
+    an_empty_svdir_is_no_directory,
     an_init_script_knows_none_of_the_new_words,
 }
 
@@ -598,4 +599,19 @@ fn an_init_script_knows_none_of_the_new_words(suite: &Suite) {
     web.eventually_down();
     web.tree().command(&script).arg("enable").output().says("", 0);
     eventually("runsv ends", || !web.is_supervised());
+}
+
+/// SV-10: what an empty path is joined to would otherwise be in the working directory.
+fn an_empty_svdir_is_no_directory(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").made();
+    let tree = web.tree();
+    symlink(web.dir(), tree.root().join("link")).expect("a link");
+    let message = "fatal: SVDIR is empty: name a services directory in it, or unset it\n";
+    let path = web.dir().to_str().expect("a path");
+    for words in [&["enable", path][..], &["disable", "link"], &["disable", "./link"], &["list"], &["lint"]] {
+        let sv = tree.command("sv").args(words).env("SVDIR", "").dir(tree.root());
+        sv.output().is("", message, 100);
+    }
+    assert!(!tree.root().join("web").exists());
+    assert!(tree.root().join("link").exists());
 }
