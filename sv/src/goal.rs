@@ -106,9 +106,12 @@ impl Goal {
         let has_process = now.pid != 0;
         let is_running = has_process && now.state == Some(State::Run);
         let is_down = !has_process && now.state == Some(State::Down);
+        // `./run` has ended and `./finish` is about to start: neither a process nor down.
+        let is_between = !has_process && now.state == Some(State::Finish);
         // The whole stamp: a service that was started in this very second is still the old one.
         let is_another = now.since != self.before.since;
         match sign {
+            _ if is_between => Verdict::NotYet,
             Sign::Up => self.when_settled(is_running && now.want == Want::Up, life),
             Sign::Down => when(is_down && now.want != Want::Up),
             Sign::Once if has_process => when(now.want != Want::Up),
@@ -267,6 +270,19 @@ mod tests {
         assert_eq!(judge(down(1, Want::Down), down(1, Want::Down)), Reached);
         assert_eq!(judge(running(1, Want::Down), down(2, Want::Down)), Reached);
         assert_eq!(judge(down(1, Want::Up), down(1, Want::Up)), NotYet);
+    }
+
+    #[test]
+    fn the_moment_before_finish_starts_is_not_down() {
+        let before = running(1, Want::Down);
+        let between = Status { pid: 0, ..finishing(1, Want::Down) };
+        for sign in [Sign::Renewed, Sign::Once, Sign::Down, Sign::Paused, Sign::Continued, Sign::AsRequested]
+        {
+            assert_eq!(Goal::new(&[], before).shows(sign, &between, aged(NEXT_STEPS)), NotYet, "{sign:?}");
+        }
+        let another = Status { pid: 0, ..finishing(2, Want::Down) };
+        assert_eq!(verdict(&[Sign::Once], down(1, Want::Down), another), NotYet);
+        assert_eq!(verdict(&[Sign::Renewed, Sign::Continued], before, down(3, Want::Down)), Reached);
     }
 
     #[test]
