@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(busy(Duration::ZERO), Verdict::Soon(FIRST_STEPS));
         assert_eq!(busy(FIRST_STEPS), Verdict::Soon(FIRST_STEPS / 8));
         assert_eq!(busy(NEXT_STEPS / 2), Verdict::Soon(NEXT_STEPS / 16));
-        assert_eq!(busy(NEXT_STEPS - FIRST_STEPS), Verdict::Soon(FIRST_STEPS));
+        assert_eq!(busy(NEXT_STEPS.saturating_sub(FIRST_STEPS)), Verdict::Soon(FIRST_STEPS));
         assert_eq!(busy(NEXT_STEPS), IfCheckAgrees);
     }
 
