@@ -107,8 +107,11 @@ fn matches(mut arguments: Vec<OsString>, manner: Manner) -> Result<clap::ArgMatc
         };
         match error.kind() {
             ErrorKind::DisplayVersion => return Err(Misuse::Version),
-            // There are no other long options: whatever begins with two dashes ends the options.
-            ErrorKind::UnknownArgument | ErrorKind::TooManyValues if about.starts_with(b"--") => {
+            // There are no other long options: whatever begins with two dashes ends the options. (Two
+            // dashes alone are what clap calls the second dash of `-v-`.)
+            ErrorKind::UnknownArgument | ErrorKind::TooManyValues
+                if about.starts_with(b"--") && about != b"--" =>
+            {
                 let long = arguments.iter_mut().find(|argument| argument.as_bytes().starts_with(&about));
                 *long.ok_or(Misuse::Usage)? = "--".into();
             }
@@ -261,6 +264,11 @@ mod tests {
     fn what_is_wrong_is_told_apart() {
         assert_eq!(sv("-x status a"), Err(Misuse::IllegalOption(b"x".to_vec())));
         assert_eq!(sv("-vx status a"), Err(Misuse::IllegalOption(b"x".to_vec())));
+        for line in
+            ["-v- status a", "-v-x status -- a", "-v-- status -- a", "-v-json status a", "-v-w3 status a"]
+        {
+            assert_eq!(sv(line), Err(Misuse::IllegalOption(b"-".to_vec())), "{line}");
+        }
         assert_eq!(sv("-h"), Err(Misuse::IllegalOption(b"h".to_vec())));
         assert_eq!(sv("-w"), Err(Misuse::MissingArgument(b"w".to_vec())));
         assert_eq!(sv("-V -x"), Err(Misuse::Version));
