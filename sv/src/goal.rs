@@ -106,20 +106,22 @@ impl Goal {
         let has_process = now.pid != 0;
         let is_running = has_process && now.state == Some(State::Run);
         let is_down = !has_process && now.state == Some(State::Down);
+        // As in the original, only this letter says so; what no runsv writes says nothing.
+        let is_wanted_down = matches!(now.want, Want::Down | Want::Exit);
         // `./run` has ended and `./finish` is about to start: neither a process nor down.
         let is_between = !has_process && now.state == Some(State::Finish);
         // The whole stamp: a service that was started in this very second is still the old one.
         let is_another = now.since != self.before.since;
         match sign {
             _ if is_between => Verdict::NotYet,
-            Sign::Up => self.when_settled(is_running && now.want == Want::Up, life),
+            Sign::Up => self.when_settled(is_running && !is_wanted_down, life),
             Sign::Down => when(is_down && now.want != Want::Up),
-            Sign::Once if has_process => when(now.want != Want::Up),
+            Sign::Once if has_process => when(is_wanted_down),
             Sign::Once => when(is_another),
             Sign::Gone => Verdict::NotYet,
             Sign::Paused => when(!has_process || now.is_paused),
             Sign::Continued => when(!has_process || !now.is_paused),
-            Sign::Renewed if !has_process && now.want != Want::Up => Verdict::Reached,
+            Sign::Renewed if !has_process && is_wanted_down => Verdict::Reached,
             Sign::Renewed => self.when_settled(has_process && is_another && !now.got_term, life),
             Sign::AsRequested if now.want == Want::Up => self.when_settled(is_running, life),
             Sign::AsRequested => when(is_down),
@@ -283,6 +285,15 @@ mod tests {
         let another = Status { pid: 0, ..finishing(2, Want::Down) };
         assert_eq!(verdict(&[Sign::Once], down(1, Want::Down), another), NotYet);
         assert_eq!(verdict(&[Sign::Renewed, Sign::Continued], before, down(3, Want::Down)), Reached);
+    }
+
+    #[test]
+    fn a_want_that_no_runsv_writes_is_not_down() {
+        let odd = running(1, Want::Unknown);
+        assert_eq!(verdict(&[Sign::Up], odd, odd), IfCheckAgrees);
+        assert_eq!(verdict(&[Sign::Once], odd, odd), NotYet);
+        assert_eq!(verdict(&[Sign::Renewed], odd, down(2, Want::Unknown)), NotYet);
+        assert_eq!(verdict(&[Sign::Down], odd, down(2, Want::Unknown)), Reached);
     }
 
     #[test]
