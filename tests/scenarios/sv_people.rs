@@ -565,7 +565,7 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     let link = web.dir().display();
     let output = tree.command("sv").arg("enable").arg(&other).output();
     let name = other.display();
-    output.says(&format!("fail: {name}: unable to enable a service without run: file does not exist\n"), 1);
+    output.says(&format!("fail: {name}: unable to find {name}/run: file does not exist\n"), 1);
     fs::write(other.join("run"), "").unwrap();
     let output = tree.command("sv").arg("enable").arg(&other).output();
     output.says(&format!("fail: {name}: unable to link {link}: file already exists\n"), 1);
@@ -580,9 +580,16 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     let text = format!("fail: ../elsewhere: not an entry of {}\n", tree.services().display());
     tree.sv("disable ../elsewhere").says(&text, 1);
     assert!(tree.root().join("elsewhere").exists());
-    for word in ["/nonexistent/x", "nope"] {
-        let text = format!("fail: {word}: unable to change to service directory: file does not exist\n");
-        tree.command("sv").args(["enable", word]).env("SVSOURCE", tree.root()).output().says(&text, 1);
+    let sources = tree.root();
+    fs::write(sources.join("file"), "").unwrap();
+    for (word, what) in [
+        ("/nonexistent/x", "/nonexistent/x: file does not exist".to_owned()),
+        ("nope", format!("{}/nope: file does not exist", sources.display())),
+        ("file", format!("{}/file/run: not a directory", sources.display())),
+        ("", "the service directory: file does not exist".to_owned()),
+    ] {
+        let text = format!("fail: {word}: unable to find {what}\n");
+        tree.command("sv").args(["enable", word]).env("SVSOURCE", sources).output().says(&text, 1);
     }
 }
 
