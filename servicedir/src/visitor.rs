@@ -2,15 +2,13 @@
 //! wait for a change.
 
 use std::collections::HashMap;
-use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use fs_err::os::unix::fs::OpenOptionsExt;
-use fs_err::{File, OpenOptions};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
+use nix::sys::stat::Mode;
 use nix::unistd::AccessFlags;
 use unix::failure::{Failure, without_sigpipe};
 use unix::phrase::{errno_of, phrase};
@@ -64,8 +62,8 @@ impl Visitor {
 
     /// Opens `supervise/ok`, which works while runsv lives; whoever keeps it open and polls it is
     /// woken by an error the moment runsv is gone.
-    pub fn hold(&self) -> Result<File, Refusal> {
-        self.open_fifo(self.dir.ok(), "unable to open supervise/ok")
+    pub fn hold(&self) -> Result<OwnedFd, Refusal> {
+        self.open_fifo(&self.dir.ok(), "unable to open supervise/ok")
     }
 
     /// Whether runsv is there. Where this cannot be told, the answer is why.
@@ -85,14 +83,11 @@ impl Visitor {
 
     /// The published status, whether or not runsv still stands for it.
     pub fn last_status(&self) -> Result<Status, Refusal> {
-        let cannot_open = |why| self.refusal("unable to open supervise/status", why);
-        let mut options = OpenOptions::new();
-        options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        let mut file = options.open(self.dir.status()).map_err(|why| cannot_open(errno_of(&why)))?;
+        let file = open(&self.dir.status(), OFlag::O_RDONLY)
+            .map_err(|why| self.refusal("unable to open supervise/status", why))?;
         let mut record = [0; RECORD_SIZE];
-        let length = file
-            .read(&mut record)
-            .map_err(Failure::of_io("unable to read supervise/status"))
+        let length = nix::unistd::read(&file, &mut record)
+            .map_err(Failure::of("unable to read supervise/status"))
             .map_err(Refusal::Trouble)?;
         record
             .get(..length)
@@ -102,7 +97,7 @@ impl Visitor {
 
     /// Sends commands in one write, so that no other visitor's come between (SV-32).
     pub fn send(&self, commands: &[Command]) -> Result<(), Refusal> {
-        let control = self.open_fifo(self.dir.control(), "unable to open supervise/control")?;
+        let control = self.open_fifo(&self.dir.control(), "unable to open supervise/control")?;
         let bytes: Vec<u8> = commands.iter().map(|command| command.byte()).collect();
         // A runsv that leaves between the opening and the writing must not end its visitor, too.
         without_sigpipe(|| nix::unistd::write(&control, &bytes))
@@ -112,10 +107,8 @@ impl Visitor {
     }
 
     /// Opens the write end of a FIFO, which fails where nobody reads.
-    fn open_fifo(&self, path: PathBuf, text: &str) -> Result<File, Refusal> {
-        let mut options = OpenOptions::new();
-        options.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        options.open(path).map_err(|why| match errno_of(&why) {
+    fn open_fifo(&self, path: &Path, text: &str) -> Result<OwnedFd, Refusal> {
+        open(path, OFlag::O_WRONLY).map_err(|why| match why {
             Errno::ENXIO => Refusal::NotRunning,
             why => self.refusal(text, why),
         })
@@ -129,6 +122,12 @@ impl Visitor {
             Err(why) => Refusal::Directory(why),
         }
     }
+}
+
+/// Opens what must never be waited for. A thousand services are asked in a few milliseconds: the bare
+/// call is a part of that.
+fn open(path: &Path, access: OFlag) -> Result<OwnedFd, Errno> {
+    nix::fcntl::open(path, access | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Whether `chdir` to the directory would work.
@@ -262,6 +261,11 @@ fn watch_file(inotify: &Inotify, file: &Path) -> nix::Result<WatchDescriptor> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
+    use fs_err::os::unix::fs::OpenOptionsExt as _;
+    use fs_err::{File, OpenOptions};
+
     use super::*;
 
     /// A service directory for one test, with a `supervise/` as runsv leaves it.

@@ -64,12 +64,13 @@ pub fn parse(
     name: &OsStr,
     manner: Manner,
 ) -> Result<Invocation, Misuse> {
+    let (arguments, operands) = split(arguments);
     let mut matches = matches(arguments, manner)?;
     let is_json = manner == Manner::Sv && matches.get_flag("json");
     let given = matches.remove_one::<OsString>("limit");
     let is_verbose = given.is_some() || matches.get_count("verbose") > 0;
     let limit = given.or(svwait).map_or(LIMIT, |text| Duration::from_secs(number(text.as_bytes())));
-    let mut words = matches.remove_many::<OsString>("words").into_iter().flatten();
+    let mut words = matches.remove_many::<OsString>("words").into_iter().flatten().chain(operands);
     let word = words.next().ok_or(Misuse::Usage)?;
     let names: Vec<OsString> = match manner {
         Manner::Sv => words.collect(),
@@ -80,6 +81,17 @@ pub fn parse(
         return Err(Misuse::Usage);
     }
     Ok(Invocation { verb, names, is_verbose, limit, is_json })
+}
+
+/// Takes apart what may be options, and what cannot be. Of two words in a row without a dash, the
+/// second is not an option's, and so no more options follow. There may be a thousand names, and clap
+/// takes its time for each.
+fn split(mut arguments: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
+    let is_word = |argument: &OsString| !argument.as_bytes().starts_with(b"-");
+    let are_words = |pair: &[OsString]| pair.iter().all(is_word);
+    let end = arguments.windows(2).position(are_words).map_or(arguments.len(), |first| first + 2);
+    let operands = arguments.split_off(end);
+    (arguments, operands)
 }
 
 fn matches(mut arguments: Vec<OsString>, manner: Manner) -> Result<clap::ArgMatches, Misuse> {
@@ -95,8 +107,11 @@ fn matches(mut arguments: Vec<OsString>, manner: Manner) -> Result<clap::ArgMatc
         };
         match error.kind() {
             ErrorKind::DisplayVersion => return Err(Misuse::Version),
-            // There are no other long options: whatever begins with two dashes ends the options.
-            ErrorKind::UnknownArgument | ErrorKind::TooManyValues if about.starts_with(b"--") => {
+            // There are no other long options: whatever begins with two dashes ends the options. (Two
+            // dashes alone are what clap calls the second dash of `-v-`.)
+            ErrorKind::UnknownArgument | ErrorKind::TooManyValues
+                if about.starts_with(b"--") && about != b"--" =>
+            {
                 let long = arguments.iter_mut().find(|argument| argument.as_bytes().starts_with(&about));
                 *long.ok_or(Misuse::Usage)? = "--".into();
             }
@@ -203,6 +218,30 @@ mod tests {
     }
 
     #[test]
+    fn two_words_in_a_row_end_what_may_be_options() {
+        let options = |line: &str| {
+            let arguments = line.split_whitespace().map(OsString::from).collect();
+            split(arguments).0.len()
+        };
+        for (line, number) in [
+            ("status a b -v", 2),
+            ("-v status a b", 3),
+            // The first of the two may belong to -w, the second cannot.
+            ("-w 3 status a -v", 3),
+            ("-w3 -v status -a b c", 6),
+            ("-- status a b", 3),
+            ("status", 1),
+            ("-V", 1),
+            ("", 0),
+        ] {
+            assert_eq!(options(line), number, "{line}");
+        }
+        assert_eq!(waiting("-w 3 status a -v"), (true, 3, names(&["a", "-v"])));
+        assert_eq!(waiting("-w -- up -v b"), (true, 0, names(&["-v", "b"])));
+        assert_eq!(waiting("up a --json"), (false, 7, names(&["a", "--json"])));
+    }
+
+    #[test]
     fn json_is_an_option_before_the_command_only() {
         let is_json = |line: &str| sv(line).map(|invocation| (invocation.is_json, invocation.names));
         assert_eq!(is_json("--json list"), Ok((true, names(&[]))));
@@ -225,6 +264,11 @@ mod tests {
     fn what_is_wrong_is_told_apart() {
         assert_eq!(sv("-x status a"), Err(Misuse::IllegalOption(b"x".to_vec())));
         assert_eq!(sv("-vx status a"), Err(Misuse::IllegalOption(b"x".to_vec())));
+        for line in
+            ["-v- status a", "-v-x status -- a", "-v-- status -- a", "-v-json status a", "-v-w3 status a"]
+        {
+            assert_eq!(sv(line), Err(Misuse::IllegalOption(b"-".to_vec())), "{line}");
+        }
         assert_eq!(sv("-h"), Err(Misuse::IllegalOption(b"h".to_vec())));
         assert_eq!(sv("-w"), Err(Misuse::MissingArgument(b"w".to_vec())));
         assert_eq!(sv("-V -x"), Err(Misuse::Version));

@@ -32,12 +32,11 @@ pub fn enable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
     if name.is_empty() || name.as_bytes().starts_with(b".") {
         return Err(plain("runsvdir passes over names that begin with a dot"));
     }
-    let about = fs_err::metadata(&source).map_err(|error| Refusal::Directory(errno_of(&error)))?;
-    if !about.is_dir() {
-        return Err(Refusal::Directory(Errno::ENOTDIR));
+    // Where it was looked for is what somebody who mistypes a name, or `SVSOURCE`, has to know.
+    for file in [source.clone(), source.join("run")] {
+        let text = || words(["unable to find ".as_ref(), file.as_os_str()]);
+        fs_err::metadata(&file).map_err(|error| refusal(text(), errno_of(&error)))?;
     }
-    fs_err::metadata(source.join("run"))
-        .map_err(|error| refusal("unable to enable a service without run", errno_of(&error)))?;
     let change = Change { service: Visitor::of(ServiceDir::at(&source)), name };
     let link = base.join(&change.name);
     match nix::unistd::symlinkat(&source, nix::fcntl::AT_FDCWD, &link) {
@@ -79,6 +78,9 @@ pub fn disable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
 
 /// The absolute path of the service directory that is meant.
 fn source(word: &OsStr) -> Result<PathBuf, Errno> {
+    if word.is_empty() {
+        return Err(Errno::ENOENT);
+    }
     let path = if word.as_bytes().contains(&b'/') || word.as_bytes().starts_with(b".") {
         PathBuf::from(word)
     } else {
@@ -108,7 +110,7 @@ fn identity(path: &Path) -> Option<(u64, u64)> {
     nix::sys::stat::stat(path).ok().map(|about| (about.st_dev, about.st_ino))
 }
 
-fn refusal(text: &str, why: Errno) -> Refusal {
+fn refusal(text: impl Into<OsString>, why: Errno) -> Refusal {
     Refusal::Trouble(Failure::new(text, why))
 }
 

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use servicedir::{Stamp, State, Status, Want};
 
-/// What a new process has to survive to count: long enough for a script that cannot be executed,
-/// or gives up at once, to be found out. The original looks 420 ms later and so rarely sees one.
-const FIRST_STEPS: Duration = Duration::from_millis(2);
+/// What a new process has to survive to count, and then be at rest: who works may yet give up.
+const FIRST_STEPS: Duration = Duration::from_millis(1);
 
-/// What the next one has to survive when one did not: as long as with the original.
+/// What it has to survive if it does not come to rest, or if the one before did not survive: as long
+/// as with the original, which looks so much later.
 const NEXT_STEPS: Duration = Duration::from_millis(420);
 
 /// Something that shows that a command has been carried out.
@@ -61,12 +61,12 @@ pub struct Goal {
 pub struct Life {
     /// How long ago the time is that stands in the status.
     pub age: Duration,
-    /// Whether the process lives and has executed its script, as far as can be seen.
-    pub is_program: bool,
+    /// Whether the process is seen to sleep, and not until a child of its own is done.
+    pub is_at_rest: bool,
 }
 
 impl Life {
-    /// The age up to which it makes a difference whether the script was executed.
+    /// The age up to which it makes a difference whether the process is at rest.
     pub const CHILDHOOD: Duration = NEXT_STEPS;
 }
 
@@ -106,17 +106,22 @@ impl Goal {
         let has_process = now.pid != 0;
         let is_running = has_process && now.state == Some(State::Run);
         let is_down = !has_process && now.state == Some(State::Down);
+        // As in the original, only this letter says so; what no runsv writes says nothing.
+        let is_wanted_down = matches!(now.want, Want::Down | Want::Exit);
+        // `./run` has ended and `./finish` is about to start: neither a process nor down.
+        let is_between = !has_process && now.state == Some(State::Finish);
         // The whole stamp: a service that was started in this very second is still the old one.
         let is_another = now.since != self.before.since;
         match sign {
-            Sign::Up => self.when_settled(is_running && now.want == Want::Up, life),
+            _ if is_between => Verdict::NotYet,
+            Sign::Up => self.when_settled(is_running && !is_wanted_down, life),
             Sign::Down => when(is_down && now.want != Want::Up),
-            Sign::Once if has_process => when(now.want != Want::Up),
+            Sign::Once if has_process => when(is_wanted_down),
             Sign::Once => when(is_another),
             Sign::Gone => Verdict::NotYet,
             Sign::Paused => when(!has_process || now.is_paused),
             Sign::Continued => when(!has_process || !now.is_paused),
-            Sign::Renewed if !has_process && now.want != Want::Up => Verdict::Reached,
+            Sign::Renewed if !has_process && is_wanted_down => Verdict::Reached,
             Sign::Renewed => self.when_settled(has_process && is_another && !now.got_term, life),
             Sign::AsRequested if now.want == Want::Up => self.when_settled(is_running, life),
             Sign::AsRequested => when(is_down),
@@ -127,10 +132,11 @@ impl Goal {
         if !fact {
             return Verdict::NotYet;
         }
-        match self.steps.saturating_sub(life.age) {
-            // Whoever is still no program after so long runs something that is called like runsv.
-            Duration::ZERO if life.is_program || life.age >= NEXT_STEPS => Verdict::IfCheckAgrees,
-            rest => Verdict::Soon(rest.max(FIRST_STEPS / 8)),
+        let steps = if life.is_at_rest { self.steps } else { NEXT_STEPS };
+        match steps.saturating_sub(life.age) {
+            Duration::ZERO => Verdict::IfCheckAgrees,
+            // The older it is, the less it matters to see at once that it has come to rest.
+            rest => Verdict::Soon(rest.min(self.steps.saturating_sub(life.age).max(life.age / 8))),
         }
     }
 }
@@ -165,7 +171,7 @@ mod tests {
     }
 
     fn aged(age: Duration) -> Life {
-        Life { age, is_program: true }
+        Life { age, is_at_rest: true }
     }
 
     fn verdict(sign: &'static [Sign], before: Status, now: Status) -> Verdict {
@@ -203,11 +209,26 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_yet_its_program_does_not_count() {
+    fn a_process_that_does_not_come_to_rest_has_to_live_as_long_as_with_the_original() {
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        let mut after = |age| goal.verdict(&running(2, Want::Up), Life { is_program: false, age });
-        assert_eq!(after(FIRST_STEPS * 9), Verdict::Soon(FIRST_STEPS / 8));
-        assert_eq!(after(NEXT_STEPS), IfCheckAgrees);
+        let mut busy = |age| goal.verdict(&running(2, Want::Up), Life { is_at_rest: false, age });
+        // It is looked at again and again, soon at first.
+        assert_eq!(busy(Duration::ZERO), Verdict::Soon(FIRST_STEPS));
+        assert_eq!(busy(FIRST_STEPS), Verdict::Soon(FIRST_STEPS / 8));
+        assert_eq!(busy(NEXT_STEPS / 2), Verdict::Soon(NEXT_STEPS / 16));
+        assert_eq!(busy(NEXT_STEPS.saturating_sub(FIRST_STEPS)), Verdict::Soon(FIRST_STEPS));
+        assert_eq!(busy(NEXT_STEPS), IfCheckAgrees);
+    }
+
+    #[test]
+    fn a_process_counts_as_soon_as_it_is_at_rest() {
+        let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
+        let first = running(2, Want::Up);
+        assert_eq!(
+            goal.verdict(&first, Life { is_at_rest: false, age: FIRST_STEPS * 9 }),
+            Verdict::Soon(FIRST_STEPS * 9 / 8)
+        );
+        assert_eq!(goal.verdict(&first, aged(FIRST_STEPS * 10)), IfCheckAgrees);
     }
 
     #[test]
@@ -251,6 +272,28 @@ mod tests {
         assert_eq!(judge(down(1, Want::Down), down(1, Want::Down)), Reached);
         assert_eq!(judge(running(1, Want::Down), down(2, Want::Down)), Reached);
         assert_eq!(judge(down(1, Want::Up), down(1, Want::Up)), NotYet);
+    }
+
+    #[test]
+    fn the_moment_before_finish_starts_is_not_down() {
+        let before = running(1, Want::Down);
+        let between = Status { pid: 0, ..finishing(1, Want::Down) };
+        for sign in [Sign::Renewed, Sign::Once, Sign::Down, Sign::Paused, Sign::Continued, Sign::AsRequested]
+        {
+            assert_eq!(Goal::new(&[], before).shows(sign, &between, aged(NEXT_STEPS)), NotYet, "{sign:?}");
+        }
+        let another = Status { pid: 0, ..finishing(2, Want::Down) };
+        assert_eq!(verdict(&[Sign::Once], down(1, Want::Down), another), NotYet);
+        assert_eq!(verdict(&[Sign::Renewed, Sign::Continued], before, down(3, Want::Down)), Reached);
+    }
+
+    #[test]
+    fn a_want_that_no_runsv_writes_is_not_down() {
+        let odd = running(1, Want::Unknown);
+        assert_eq!(verdict(&[Sign::Up], odd, odd), IfCheckAgrees);
+        assert_eq!(verdict(&[Sign::Once], odd, odd), NotYet);
+        assert_eq!(verdict(&[Sign::Renewed], odd, down(2, Want::Unknown)), NotYet);
+        assert_eq!(verdict(&[Sign::Down], odd, down(2, Want::Unknown)), Reached);
     }
 
     #[test]

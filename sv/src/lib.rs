@@ -1,7 +1,7 @@
 //! sv: controls and manages services monitored by runsv.
 //!
 //! `args` and `verb` say what is wanted, `goal` when it is fulfilled, `line` how it is said:
-//! machines. `service`, `report` and `check` are hands; `patience` is the loop that waits.
+//! machines. `service`, `sight`, `report` and `check` are hands; `patience` is the loop that waits.
 //!
 //! What runit's sv does not have begins in `people`: `table`, `json`, `time` and `story` are its
 //! machines, `portrait`, `why`, `lint` and `enable` its hands.
@@ -18,6 +18,7 @@ mod people;
 mod portrait;
 mod report;
 mod service;
+mod sight;
 mod story;
 mod table;
 mod time;
@@ -38,6 +39,7 @@ use goal::Goal;
 use patience::Patience;
 use report::Report;
 use service::Service;
+use sight::Sight;
 use verb::{Order, Verb};
 
 /// Where services are, unless `SVDIR` says otherwise (GEN-10).
@@ -77,7 +79,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut report = Report::new();
     let code = match verb {
         Verb::Status => {
-            let answers: Vec<_> = services.iter().map(|service| report.query(service)).collect();
+            let sights = Sight::of_all(&services);
+            let tell = |(service, sight)| report.tell_sight(service, sight);
+            let answers: Vec<_> = services.iter().zip(&sights).map(tell).collect();
             match (manner, answers.first()) {
                 (Manner::Script, Some(answer)) => *answer as usize,
                 _ => report.failures,

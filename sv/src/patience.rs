@@ -5,9 +5,9 @@
 //! then sv sleeps. After each wake-up the disk is read again: wake-ups are hints, the disk is the
 //! truth.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
-use fs_err::File;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use servicedir::visitor::{Change, Refusal, Watch};
@@ -64,7 +64,7 @@ struct Waiting<'a> {
     /// What is waited for; nothing yet, or no more.
     goal: Option<Goal>,
     /// `supervise/ok`, as long as runsv has it open, too.
-    held: Option<File>,
+    held: Option<OwnedFd>,
     /// Whether the end of its runsv is told.
     feels_the_end: bool,
     /// Whether every change is told.
@@ -444,16 +444,7 @@ impl<'a> Waiting<'a> {
 fn life(status: &Status) -> Life {
     // The label of a moment to come is the work of a clock that was set: that is no young process.
     let age = SystemTime::now().duration_since(status.since.time()).unwrap_or(Duration::MAX);
-    Life { age, is_program: age >= Life::CHILDHOOD || is_program(status.pid) }
-}
-
-/// Whether a child of runsv lives and is no longer called as runsv is. Without /proc it does.
-fn is_program(pid: u32) -> bool {
-    let stat = |pid: u32| proc::stat(Pid::from_raw(i32::try_from(pid).ok()?));
-    match stat(pid) {
-        Some(child) => {
-            child.state != 'Z' && proc::stat(child.parent).is_none_or(|runsv| runsv.name != child.name)
-        }
-        None => stat(std::process::id()).is_none(),
-    }
+    // Whoever is older counts anyhow. Who cannot be seen (no /proc, or somebody else's) is not at rest.
+    let is_at_rest = || i32::try_from(status.pid).is_ok_and(|pid| proc::is_at_rest(Pid::from_raw(pid)));
+    Life { age, is_at_rest: age < Life::CHILDHOOD && is_at_rest() }
 }

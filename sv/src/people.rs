@@ -18,6 +18,7 @@ use crate::enable::{self, Change};
 use crate::portrait::{Portrait, ask_checks};
 use crate::report::Report;
 use crate::service::{self, Service, is_below_base};
+use crate::sight::Sight;
 use crate::verb::{Verb, Word};
 use crate::{json, lint, table, why};
 
@@ -46,6 +47,7 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
             Ok(names.iter().filter(|name| has_findings(name, base, report)).count())
         }
         Verb::People(word @ (Word::Enable | Word::Disable)) => {
+            services_directory(base)?;
             let is_failure = |name: &&OsString| !change(word, name, base, patience, report);
             Ok(names.iter().filter(is_failure).count())
         }
@@ -55,8 +57,17 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
 
 /// Every service there is.
 fn everybody(base: &Path) -> Result<Vec<OsString>, Failure> {
-    service::all(base)
+    service::all(services_directory(base)?)
         .map_err(|why| Failure::new(words(["fatal: unable to open ".as_ref(), base.as_os_str()]), why))
+}
+
+/// The services directory, unless `SVDIR` is empty: that is a mistake, and does not mean the working
+/// directory.
+fn services_directory(base: &Path) -> Result<&Path, Failure> {
+    if base.as_os_str().is_empty() {
+        return Err(Failure::plain("fatal: SVDIR is empty: name a services directory in it, or unset it"));
+    }
+    Ok(base)
 }
 
 /// A table, or JSON; with the verdicts of the checks, if there is a time to wait for them.
@@ -68,7 +79,8 @@ fn show(
     report: &mut Report,
 ) -> usize {
     let services = Service::find_all(names, base);
-    let mut portraits: Vec<Portrait> = services.iter().map(Portrait::of).collect();
+    let portrait = |(service, sight)| Portrait::of(service, sight);
+    let mut portraits: Vec<Portrait> = services.iter().zip(Sight::of_all(&services)).map(portrait).collect();
     if let Some(limit) = patience {
         ask_checks(&mut portraits, limit);
     }

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use servicedir::visitor::{Refusal, Visitor};
+use servicedir::visitor::Refusal;
 use servicedir::{ServiceDir, Stamp, State, Status, Want};
 use unix::failure::words;
 use unix::phrase::phrase;
@@ -14,6 +14,7 @@ use unix::{Pid, Poller, Signal};
 use crate::check::{self, Checks};
 use crate::json::Json;
 use crate::service::Service;
+use crate::sight::Sight;
 use crate::time::rfc3339;
 
 /// How many checks run at a time.
@@ -35,29 +36,16 @@ pub struct Portrait {
 }
 
 impl Portrait {
-    /// Looks at a service, and at its log service unless it cannot be asked itself.
-    pub fn of(service: &Service) -> Self {
-        let (dir, status) = match service.visitor() {
-            Ok(visitor) => (visitor.dir().clone(), visitor.status()),
-            Err(refusal) => (ServiceDir::at(""), Err(refusal)),
-        };
-        let mut portrait = Self::new(service.name.clone(), dir, status);
-        // As for `status`: a log that cannot be looked at is one.
-        if portrait.status.is_ok() && nix::sys::stat::stat(portrait.dir.log().path()) != Err(Errno::ENOENT) {
-            let visitor = Visitor::of(portrait.dir.log());
-            let name = words([&portrait.name, OsStr::new("/log")]);
-            portrait.log = Some(Box::new(Self::new(name, visitor.dir().clone(), visitor.status())));
-        }
-        portrait
+    /// Of a service, and its log service, as they were seen.
+    pub fn of(service: &Service, sight: Sight) -> Self {
+        let dir = service.visitor().map_or_else(|_| ServiceDir::at(""), |visitor| visitor.dir().clone());
+        Self::new(service.name.clone(), dir, sight)
     }
 
-    fn new(name: OsString, dir: ServiceDir, status: Result<Status, Refusal>) -> Self {
-        let has_down = match nix::sys::stat::stat(&dir.down()) {
-            Ok(_) => Ok(true),
-            Err(Errno::ENOENT) => Ok(false),
-            Err(why) => Err(why),
-        };
-        Self { name, status, has_down, is_ready: None, log: None, dir }
+    fn new(name: OsString, dir: ServiceDir, sight: Sight) -> Self {
+        let log_name = || words([&name, OsStr::new("/log")]);
+        let log = sight.log.map(|log| Box::new(Self::new(log_name(), dir.log(), *log)));
+        Self { name, status: sight.status, has_down: sight.has_down, is_ready: None, log, dir }
     }
 
     /// How many of the two cannot be asked.

@@ -6,13 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
-use servicedir::visitor::{Refusal, Visitor};
-use servicedir::{ServiceDir, Stamp, Status};
+use servicedir::visitor::Refusal;
+use servicedir::{Stamp, Status};
 use unix::Failure;
 use unix::failure::write_line;
 
 use crate::line::write_status;
 use crate::service::Service;
+use crate::sight::{Sight, has_down};
 
 /// How much is gathered before it is written.
 const ENOUGH: usize = 32 * 1024;
@@ -52,22 +53,23 @@ impl Report {
         self.now = Stamp::of(SystemTime::now());
     }
 
-    /// Says how a service is, and its log service (SV-22).
-    pub fn query(&mut self, service: &Service) -> Answer {
-        let (visitor, status) =
-            match service.visitor().and_then(|visitor| visitor.status().map(|status| (visitor, status))) {
-                Ok(found) => found,
-                Err(refusal) => {
-                    self.refuse(service, &refusal);
-                    return match refusal {
-                        Refusal::Trouble(_) => Answer::Unknown,
-                        Refusal::Directory(_) | Refusal::NotRunning => Answer::Failed,
-                    };
-                }
-            };
+    /// Says how a service was seen to be, and its log service (SV-22).
+    pub fn tell_sight(&mut self, service: &Service, sight: &Sight) -> Answer {
+        let status = match &sight.status {
+            Ok(status) => status,
+            Err(refusal) => {
+                self.refuse(service, refusal);
+                return match refusal {
+                    Refusal::Trouble(_) => Answer::Unknown,
+                    Refusal::Directory(_) | Refusal::NotRunning => Answer::Failed,
+                };
+            }
+        };
         let mut line = Vec::with_capacity(128);
-        let is_complete = self.write_service(&mut line, &service.name, visitor.dir(), &service.name, &status);
-        self.write_log(&mut line, &service.name, visitor, &status);
+        let is_complete = self.write_service(&mut line, &service.name, &service.name, status, sight.has_down);
+        if let Some(log) = &sight.log {
+            self.write_log(&mut line, &service.name, log, status);
+        }
         self.say(&line);
         match status.pid {
             _ if !is_complete => Answer::Unknown,
@@ -80,7 +82,7 @@ impl Report {
     pub fn tell(&mut self, word: &str, service: &Service, status: &Status) {
         let mut line = format!("{word}: ").into_bytes();
         if let Ok(visitor) = service.visitor() {
-            self.write_service(&mut line, &service.name, visitor.dir(), &service.name, status);
+            self.write_service(&mut line, &service.name, &service.name, status, has_down(visitor.dir()));
         }
         self.say(&line);
     }
@@ -134,44 +136,34 @@ impl Report {
         &mut self,
         line: &mut Vec<u8>,
         name: &OsStr,
-        dir: &ServiceDir,
         shown: &OsStr,
         status: &Status,
+        has_down: Result<bool, Errno>,
     ) -> bool {
-        let has_down = match nix::sys::stat::stat(&dir.down()) {
-            Ok(_) => true,
-            Err(Errno::ENOENT) => false,
-            Err(why) => {
-                self.complain("stat", name, "/down", why);
-                return false;
-            }
-        };
-        write_status(line, shown, status, has_down, self.now);
-        true
+        match has_down {
+            Ok(has_down) => write_status(line, shown, status, has_down, self.now),
+            Err(why) => self.complain("stat", name, "/down", why),
+        }
+        has_down.is_ok()
     }
 
-    /// Appends the log service, if there is one, and what is wrong with it (SV-25).
-    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, visitor: &Visitor, main: &Status) {
-        let log = Visitor::of(visitor.dir().log());
-        // Most often there is none, and asking for the directory is the cheapest way to know.
-        if nix::sys::stat::stat(log.dir().path()) == Err(Errno::ENOENT) {
-            return;
-        }
-        let (status, refusal) = match log.status() {
+    /// Appends the log service, and what is wrong with it (SV-25).
+    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, log: &Sight, main: &Status) {
+        let (status, refusal) = match &log.status {
             Ok(status) => (Some(status), None),
             // The original shows the main record in the place of the one it could not read.
-            Err(refusal @ Refusal::Trouble(_)) => (Some(*main), Some(refusal)),
+            Err(refusal @ Refusal::Trouble(_)) => (Some(main), Some(refusal)),
             Err(refusal) => (None, Some(refusal)),
         };
         line.extend_from_slice(b"; ");
         if let Some(refusal) = refusal {
             self.failures += 1;
-            line.extend_from_slice(severity_in_log(&refusal));
+            line.extend_from_slice(severity_in_log(refusal));
             line.extend_from_slice(name.as_bytes());
             line.extend_from_slice(b"/log: ");
             match refusal {
                 Refusal::Directory(why) => {
-                    line.extend(Failure::new("unable to change directory", why).to_bytes());
+                    line.extend(Failure::new("unable to change directory", *why).to_bytes());
                 }
                 Refusal::NotRunning => line.extend(refusal.to_bytes()),
                 Refusal::Trouble(failure) => {
@@ -181,7 +173,7 @@ impl Report {
             }
         }
         if let Some(status) = status {
-            self.write_service(line, name, log.dir(), OsStr::new("log"), &status);
+            self.write_service(line, name, OsStr::new("log"), status, log.has_down);
         }
     }
 }

@@ -24,7 +24,7 @@ pub fn human(seconds: u64) -> String {
 
 /// `2026-11-21T05:47:00.123456Z`; nothing for a label that is no time after 1970 and before 10000.
 pub fn rfc3339(stamp: Stamp) -> Option<String> {
-    let since = stamp.time().duration_since(UNIX_EPOCH).ok().filter(|since| !since.is_zero())?;
+    let since = stamp.time().duration_since(UNIX_EPOCH).ok().filter(|since| since.as_secs() > 0)?;
     let (seconds, micros) = (since.as_secs(), since.subsec_micros());
     let (year, month, day) = date(seconds / DAY)?;
     let (hour, minute, second) = (seconds % DAY / HOUR, seconds % HOUR / MINUTE, seconds % MINUTE);
@@ -104,6 +104,8 @@ mod tests {
     fn a_moment_no_calendar_has_is_not_told() {
         assert_eq!(at(253_402_300_800), None);
         assert_eq!(rfc3339(Stamp { seconds: u64::MAX, nanoseconds: u32::MAX }), None);
-        assert_eq!(rfc3339(Stamp { seconds: 0, nanoseconds: 0 }), None);
+        for seconds in [0, 1 << 62] {
+            assert_eq!(rfc3339(Stamp { seconds, nanoseconds: 500 }), None);
+        }
     }
 }

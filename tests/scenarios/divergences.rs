@@ -166,6 +166,20 @@ mod ours {
         });
     }
 
+    /// Whichever way it dies. The original mostly says so, too, but its look may fall into a life.
+    #[test]
+    fn dev_6_a_service_that_dies_soon_after_each_start_is_not_up() {
+        let tree = Suite::ours().tree();
+        let perl = "exec /usr/bin/perl -e 'exit 1'";
+        let ends = ["exec false", "sleep 0.02; exit 1", "sleep 0.1 | cat; exit 1", perl, "exit 0"];
+        let names: Vec<String> = (0..3 * ends.len()).map(|number| format!("web{number}")).collect();
+        let service = |(name, end): (&String, &&str)| tree.service(name).run(end).down().supervised();
+        let _services: Vec<_> = names.iter().zip(ends.iter().cycle()).map(service).collect();
+        let output = tree.sv(&format!("-w 3 start {}", names.join(" ")));
+        assert_eq!(output.code(), i32::try_from(names.len()).ok(), "{}", output.stdout);
+        assert!(output.stdout.lines().all(|line| line.starts_with("timeout: ")), "{}", output.stdout);
+    }
+
     /// A check that takes longer than the limit does not keep sv from saying so.
     #[test]
     fn dev_6_a_slow_check_does_not_delay_the_timeout() {

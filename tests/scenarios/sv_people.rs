@@ -44,6 +44,7 @@ on_suites! {
     lint_counts_directories,
     enable_links_and_disable_unlinks,
     enable_and_disable_refuse_what_would_destroy,
+    an_empty_svdir_is_no_directory,
     an_init_script_knows_none_of_the_new_words,
 }
 
@@ -564,7 +565,7 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     let link = web.dir().display();
     let output = tree.command("sv").arg("enable").arg(&other).output();
     let name = other.display();
-    output.says(&format!("fail: {name}: unable to enable a service without run: file does not exist\n"), 1);
+    output.says(&format!("fail: {name}: unable to find {name}/run: file does not exist\n"), 1);
     fs::write(other.join("run"), "").unwrap();
     let output = tree.command("sv").arg("enable").arg(&other).output();
     output.says(&format!("fail: {name}: unable to link {link}: file already exists\n"), 1);
@@ -579,9 +580,16 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     let text = format!("fail: ../elsewhere: not an entry of {}\n", tree.services().display());
     tree.sv("disable ../elsewhere").says(&text, 1);
     assert!(tree.root().join("elsewhere").exists());
-    for word in ["/nonexistent/x", "nope"] {
-        let text = format!("fail: {word}: unable to change to service directory: file does not exist\n");
-        tree.command("sv").args(["enable", word]).env("SVSOURCE", tree.root()).output().says(&text, 1);
+    let sources = tree.root();
+    fs::write(sources.join("file"), "").unwrap();
+    for (word, what) in [
+        ("/nonexistent/x", "/nonexistent/x: file does not exist".to_owned()),
+        ("nope", format!("{}/nope: file does not exist", sources.display())),
+        ("file", format!("{}/file/run: not a directory", sources.display())),
+        ("", "the service directory: file does not exist".to_owned()),
+    ] {
+        let text = format!("fail: {word}: unable to find {what}\n");
+        tree.command("sv").args(["enable", word]).env("SVSOURCE", sources).output().says(&text, 1);
     }
 }
 
@@ -598,4 +606,19 @@ fn an_init_script_knows_none_of_the_new_words(suite: &Suite) {
     web.eventually_down();
     web.tree().command(&script).arg("enable").output().says("", 0);
     eventually("runsv ends", || !web.is_supervised());
+}
+
+/// SV-10: what an empty path is joined to would otherwise be in the working directory.
+fn an_empty_svdir_is_no_directory(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").made();
+    let tree = web.tree();
+    symlink(web.dir(), tree.root().join("link")).expect("a link");
+    let message = "fatal: SVDIR is empty: name a services directory in it, or unset it\n";
+    let path = web.dir().to_str().expect("a path");
+    for words in [&["enable", path][..], &["disable", "link"], &["disable", "./link"], &["list"], &["lint"]] {
+        let sv = tree.command("sv").args(words).env("SVDIR", "").dir(tree.root());
+        sv.output().is("", message, 100);
+    }
+    assert!(!tree.root().join("web").exists());
+    assert!(tree.root().join("link").exists());
 }

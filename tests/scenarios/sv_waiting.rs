@@ -27,6 +27,7 @@ both_suites! {
     exit_waits_until_runsv_is_gone_with_v,
     exit_without_v_does_not_wait,
     check_asks_the_script,
+    a_check_is_called_by_its_bare_name_in_its_directory,
     check_is_content_with_what_is_down,
     check_times_out_when_the_script_fails,
     a_stop_that_takes_too_long_is_a_timeout,
@@ -224,6 +225,13 @@ pub fn check_asks_the_script(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).check("echo >asked").running();
     web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
     assert!(web.has("asked"));
+}
+
+/// SV-44: without `./`, and without arguments.
+pub fn a_check_is_called_by_its_bare_name_in_its_directory(suite: &Suite) {
+    let web = suite.service("web").run(SLEEPS).check("echo $0 $# >asked").running();
+    web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
+    assert_eq!(web.read("asked"), "check 0\n");
 }
 
 /// SV-36, QRK-8.

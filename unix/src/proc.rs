@@ -72,6 +72,17 @@ pub fn children(pid: Pid) -> Vec<Pid> {
         .collect()
 }
 
+/// Whether a process sleeps, with all its threads, and has no child that it could be waiting for.
+pub fn is_at_rest(pid: Pid) -> bool {
+    let Ok(threads) = fs_err::read_dir(path(pid, "task")) else { return false };
+    threads.filter_map(Result::ok).all(|thread| {
+        let read = |file| read(pid, &format!("task/{}/{file}", thread.file_name().display()));
+        let stat = read("stat").and_then(|line| parse_stat(&String::from_utf8_lossy(&line)));
+        // Without the means to see children, there are none.
+        stat.is_some_and(|stat| stat.state == 'S') && read("children").is_none_or(|line| line.is_empty())
+    })
+}
+
 /// The children of this process.
 pub fn own_children() -> Vec<Pid> {
     // Most often there are none, and a look into /proc costs a hundred times as much.
@@ -198,5 +209,33 @@ mod tests {
         assert!(!arguments(own).is_empty());
         assert!(!is_ending(own));
         assert!(is_ending(Pid::from_raw(i32::MAX)));
+    }
+
+    #[test]
+    fn who_sleeps_without_a_child_is_at_rest() {
+        let start = |script| {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().expect("a shell")
+        };
+        let eventually = |is_so: &dyn Fn() -> bool| {
+            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+            while !is_so() {
+                assert!(std::time::Instant::now() < deadline);
+                std::thread::yield_now();
+            }
+        };
+        let pid = |child: &std::process::Child| Pid::from_raw(child.id().cast_signed());
+        // They end with their input.
+        let mut waits = start("exec cat");
+        eventually(&|| is_at_rest(pid(&waits)));
+        let mut has_child = start("cat; :");
+        eventually(&|| !children(pid(&has_child)).is_empty());
+        assert!(!is_at_rest(pid(&has_child)));
+        assert!(!is_at_rest(nix::unistd::getpid()));
+        for child in [&mut waits, &mut has_child] {
+            drop(child.stdin.take());
+            child.wait().expect("an end");
+        }
+        assert!(!is_at_rest(pid(&waits)));
     }
 }

@@ -145,6 +145,10 @@ impl Look<'_> {
                         "may lack an exec before {name}, and then signals reach the shell only; exec {name}"
                     )
                 }
+                Some(Suspicion::Piped(name)) => format!(
+                    "may run {name} in a pipe, and then signals reach the shell only; exec {name}, and log with \
+                     a log service"
+                ),
                 Some(Suspicion::Background(name)) => format!(
                     "may put {name} into the background and end, and be started again; exec {name} without the &"
                 ),

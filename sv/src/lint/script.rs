@@ -43,6 +43,8 @@ pub enum Suspicion {
     NotExecuted(String),
     /// The last command is this one, in the background.
     Background(String),
+    /// The last command is a pipe, with this one in it, and the shell waits for all of it.
+    Piped(String),
 }
 
 /// Looks at the last command of a shell script.
@@ -57,13 +59,17 @@ pub fn suspicion(text: &str) -> Option<Suspicion> {
     if script.items.iter().any(Item::replaces_the_shell) {
         return None;
     }
-    let Some(Item::Simple { words, end, .. }) = script.items.last() else { return None };
+    let (Item::Simple { words, end, .. }, before) = script.items.split_last()? else { return None };
+    let is_piped = |item: &&Item| matches!(item, Item::Simple { end: End::Pipe, .. });
+    if let Some(first) = before.iter().rev().take_while(is_piped).last()
+        && let Some(program) = first.words().iter().find(|word| *word != "exec")
+        && !script.is_harmless(program)
+    {
+        return Some(Suspicion::Piped(program.clone()));
+    }
     let name = words.first()?;
-    let is_harmless = HARMLESS.contains(&name.as_str())
-        || name.contains(['$', '`', '='])
-        || script.functions.contains(name);
     match end {
-        _ if is_harmless => None,
+        _ if script.is_harmless(name) => None,
         End::Background => Some(Suspicion::Background(name.clone())),
         _ => Some(Suspicion::NotExecuted(name.clone())),
     }
@@ -99,11 +105,15 @@ enum Item {
 }
 
 impl Item {
-    fn name(&self) -> Option<&str> {
+    fn words(&self) -> &[String] {
         match self {
-            Self::Simple { words, .. } => words.first().map(String::as_str),
-            Self::Closing => None,
+            Self::Simple { words, .. } => words,
+            Self::Closing => &[],
         }
+    }
+
+    fn name(&self) -> Option<&str> {
+        self.words().first().map(String::as_str)
     }
 
     fn replaces_the_shell(&self) -> bool {
@@ -189,6 +199,13 @@ impl Script {
         }
         script.end_command(End::Plain);
         (script.documents.is_empty() && script.depth == 0 && script.parentheses == 0).then_some(script)
+    }
+
+    /// Whether this command is none that anybody would want to stop, or nobody can tell.
+    fn is_harmless(&self, command: &str) -> bool {
+        HARMLESS.contains(&command)
+            || command.contains(['$', '`', '='])
+            || self.functions.iter().any(|function| function == command)
     }
 
     fn push(&mut self, letter: char) {
@@ -403,7 +420,7 @@ mod tests {
             ("cd /srv && ./server", "./server"),
             ("A=1 B='2 3' server --now", "server"),
             ("if has perl; then exec perl x; fi\nserver", "server"),
-            ("server 2>&1 | logger -t web", "logger"),
+            ("echo secret | server", "server"),
             ("cat >conf <<EOF\nexec x\nEOF\nserver \\\n  --conf conf", "server"),
             ("echo \"$(date; echo ')')\" ${#A} $# # no\nserver >/dev/null 2>&1", "server"),
             ("exec 3< <(x)\nserver", "server"),
@@ -411,6 +428,9 @@ mod tests {
             ("sleep 1000", "sleep"),
         ] {
             assert_eq!(suspicion(script), Some(Suspicion::NotExecuted(name.into())), "{script}");
+        }
+        for script in ["server 2>&1 | logger -t web", "exec server | a |\\\n b", "cd /srv\nserver | logger"] {
+            assert_eq!(suspicion(script), Some(Suspicion::Piped("server".into())), "{script}");
         }
         assert_eq!(suspicion("server -D &"), Some(Suspicion::Background("server".into())));
     }
