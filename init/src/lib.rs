@@ -46,8 +46,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err((failure, code)) => return refuse(&failure, code),
     };
     let Options { directory, hooks, command, loudness, .. } = options;
-    let kept = Hands::new(directory, hooks, command, loudness, caught)
-        .and_then(|hands| Ok((ManuallyDrop::new(hands), ManuallyDrop::new(inbox?))))
+    let hands = Hands::new(directory, hooks, command, loudness, caught);
+    let kept = inbox
+        .map(|inbox| (ManuallyDrop::new(hands), ManuallyDrop::new(inbox)))
         // Neither is put away at the end: to close what tells of changes takes the kernel seconds on a
         // busy machine, and until that is done a KILL would find init there. The exit closes it, too.
         .map(|(mut hands, mut inbox)| keep(&mut Container::new(setup), &mut hands, &mut inbox));

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Publisher, make_supervise};
 use servicedir::{ServiceDir, State, Status, Want};
 use unix::phrase::errno_of;
-use unix::spawn::FailurePipe;
 use unix::{Errno, Failure, Now, Pid, Poller, Reporter, Signal};
 
 use crate::Opening;
@@ -80,7 +79,6 @@ impl Site {
 pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
     let mut reporter = Reporter::new(unix::failure::words(["runsv ".as_ref(), dir]));
     let mut poller = poller.map_err(Failure::of_io("unable to create selfpipe"))?;
-    let failures = FailurePipe::new().map_err(Failure::of("unable to create selfpipe"))?;
     nix::unistd::chdir(dir).map_err(Failure::of("unable to change to directory"))?;
     // What a service forks and abandons stays its own. Without this it is reaped elsewhere, as with
     // the original; nothing else depends on it.
@@ -126,7 +124,7 @@ pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
     }
 
     let inbox = Inbox::new(poller, controls).map_err(Failure::of_io("unable to open supervise/control"))?;
-    let hands = Hands::new(reporter, failures, publishers, log_pipe);
+    let hands = Hands::new(reporter, publishers, log_pipe);
     let site = Site { path: nix::unistd::getcwd().ok(), has_log, locks, oks };
     Ok(Opened::Ready(Box::new(Parts { machine, hands, inbox, site })))
 }

@@ -1,7 +1,7 @@
 //! The loop: connects the two machines, the hands, signals and time.
 
 use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::mem::forget;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
@@ -14,7 +14,7 @@ use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
 use crate::roster::{Action, Attempt, Completeness, Identity, Roster};
 use crate::scan::{Directory, completeness, completeness_while_made};
-use crate::start::{CAUGHT, Offspring, Start, Starter, could_not_start};
+use crate::start::{CAUGHT, Offspring, Outcome, Started, Starter, could_not_start};
 use crate::watch::Watch;
 
 const CHANGES: usize = 0;
@@ -80,7 +80,7 @@ impl Supervision {
             rescan: Rescan::new(now),
             directory: Directory::new(wishes.directory)?,
             watch: Watch::default(),
-            starter: Starter::new(wishes.has_sessions, OCCUPANTS)?,
+            starter: Starter::new(wishes.has_sessions, OCCUPANTS),
             log,
             reporter,
             has_unread_log: false,
@@ -99,11 +99,8 @@ impl Supervision {
             self.reap();
             self.look_if_due();
             self.roster.settle(Instant::now());
-            for _ in 0..ACTIONS_PER_TURN {
-                let Some(action) = self.roster.next_action() else { break };
-                if let Some(copy) = self.perform(action) {
-                    return End::Become(copy);
-                }
+            if let Some(copy) = self.act() {
+                return End::Become(copy);
             }
             self.directory.leave();
             self.roll_log();
@@ -172,9 +169,9 @@ impl Supervision {
 
     fn reap(&mut self) {
         let dead: VecDeque<(Pid, Ending)> = std::iter::from_fn(reap_next).collect();
-        for (child, why) in self.starter.failures() {
-            if let Some(name) = self.roster.name_of_runsv(child) {
-                self.reporter.fatal_in_child(&could_not_start(name, why));
+        for failure in self.starter.take_failures() {
+            if let Some(name) = self.roster.name_of_runsv(failure.child) {
+                self.reporter.fatal_in_child(&could_not_start(name, failure.why));
             }
         }
         for (child, ending) in dead {
@@ -214,7 +211,45 @@ impl Supervision {
         }
     }
 
-    /// Does one thing. Who comes back with a copy is one.
+    /// Does what is asked for, a part of it at a time. Who comes back with a copy is one.
+    fn act(&mut self) -> Option<Offspring> {
+        // Starts that follow each other are made together, which is cheaper.
+        let mut starts = Vec::new();
+        for _ in 0..ACTIONS_PER_TURN {
+            match self.roster.next_action() {
+                Some(Action::Start(identity, name)) => starts.push((identity, name)),
+                Some(action) => {
+                    let copy = self.start(std::mem::take(&mut starts)).or_else(|| self.perform(action));
+                    if copy.is_some() {
+                        return copy;
+                    }
+                }
+                None => break,
+            }
+        }
+        self.start(starts)
+    }
+
+    fn start(&mut self, services: Vec<(Identity, OsString)>) -> Option<Offspring> {
+        let (first, _) = services.first()?;
+        if !self.enter() {
+            self.roster.attempted(*first, Attempt::NoProcess, Instant::now());
+            return None;
+        }
+        let outcomes = match self.starter.start(services, &self.poller) {
+            Started::Here(outcomes) => outcomes,
+            Started::There(copy) => return Some(copy),
+        };
+        for Outcome { identity, attempt } in outcomes {
+            let attempt = attempt.unwrap_or_else(|failure| {
+                self.reporter.warn(&failure);
+                Attempt::NoProcess
+            });
+            self.roster.attempted(identity, attempt, Instant::now());
+        }
+        None
+    }
+
     fn perform(&mut self, action: Action) -> Option<Offspring> {
         match action {
             Action::Inspect(identity, name) => {
@@ -222,19 +257,7 @@ impl Supervision {
                 self.roster.inspected(identity, found, Instant::now());
             }
             Action::Attend(identity, name) => self.attend(identity, &name),
-            Action::Start(identity, name) => {
-                let attempt = match self.enter().then(|| self.starter.attempt(identity, &name, &self.poller))
-                {
-                    Some(Ok(Start::Here(attempt))) => attempt,
-                    Some(Ok(Start::There(copy))) => return Some(copy),
-                    Some(Err(failure)) => {
-                        self.reporter.warn(&failure);
-                        Attempt::NoProcess
-                    }
-                    None => Attempt::NoProcess,
-                };
-                self.roster.attempted(identity, attempt, Instant::now());
-            }
+            Action::Start(identity, name) => return self.start(vec![(identity, name)]),
             Action::Terminate(runsv) => {
                 // It may have died a moment ago.
                 let _ = Signal::TERM.send(runsv);

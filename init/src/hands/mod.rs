@@ -16,7 +16,6 @@ use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 
-use unix::spawn::{FailurePipe, StartFailure};
 use unix::{Errno, Failure, Pid, Reporter, Signal};
 
 use crate::machine::container::is_request;
@@ -32,7 +31,6 @@ pub struct Hands {
     loudness: Weight,
     caught: Vec<Signal>,
     reporter: Reporter,
-    failures: FailurePipe,
     lookout: Lookout,
     leftovers: Leftovers,
     told_fifos: BTreeSet<(u64, u64)>,
@@ -48,20 +46,19 @@ impl Hands {
         command: Vec<OsString>,
         loudness: Weight,
         caught: Vec<Signal>,
-    ) -> Result<Self, Failure> {
-        Ok(Self {
+    ) -> Self {
+        Self {
             directory,
             hooks,
             command,
             loudness,
             caught,
             reporter: Reporter::new("init"),
-            failures: FailurePipe::new().map_err(Failure::of("unable to create pipe"))?,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             told_fifos: BTreeSet::new(),
             nice: None,
-        })
+        }
     }
 
     /// Does one thing; what came of it is an event.
@@ -112,11 +109,6 @@ impl Hands {
     /// What the watched services did.
     pub fn watched(&mut self) -> Vec<Event> {
         self.lookout.read()
-    }
-
-    /// What children have said that could not start.
-    pub fn start_failures(&self) -> Vec<StartFailure> {
-        self.failures.drain()
     }
 
     fn say(&mut self, weight: Weight, line: &str) {
