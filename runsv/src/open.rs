@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Publisher, make_supervise};
+use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Publisher, Supervise, make_supervise};
 use servicedir::{ServiceDir, State, Status, Want};
 use unix::phrase::errno_of;
 use unix::{Errno, Failure, Now, Pid, Poller, Reporter, Signal};
@@ -95,10 +95,11 @@ pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
         None => None,
     };
 
-    make_supervise(&main)?;
+    let main_supervise = make_supervise(&main)?;
+    let mut log_supervise = Supervise::Old;
     let mut locks = vec![LockFile::open(&main)?.try_take().map_err(|(_, failure)| failure)?];
     if let Some(log) = &log {
-        make_supervise(log)?;
+        log_supervise = make_supervise(log)?;
         match wait_for_lock(LockFile::open(log)?, &mut poller, &mut reporter) {
             Some(lock) => locks.push(lock),
             None => return Ok(Opened::ToldToLeave),
@@ -107,15 +108,19 @@ pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
 
     let mut controls = vec![(Role::Main, Control::open(&main)?)];
     let mut machine = Supervisor::new(main_want, log_want, Now::read());
-    take_over(&mut machine, Role::Main, &main, &mut reporter);
-    if let Some(log) = &log {
+    if main_supervise == Supervise::Old {
+        take_over(&mut machine, Role::Main, &main, &mut reporter);
+    }
+    if let Some(log) = &log
+        && log_supervise == Supervise::Old
+    {
         take_over(&mut machine, Role::Log, log, &mut reporter);
     }
-    let mut publishers = vec![(Role::Main, Publisher::new(main.clone()))];
+    let mut publishers = vec![(Role::Main, Publisher::new(main.clone(), main_supervise))];
     publish_first(&machine, Role::Main, &mut publishers, &mut reporter);
     if let Some(log) = &log {
         controls.push((Role::Log, Control::open(log)?));
-        publishers.push((Role::Log, Publisher::without_first_pid(log.clone())));
+        publishers.push((Role::Log, Publisher::without_first_pid(log.clone(), log_supervise)));
         publish_first(&machine, Role::Log, &mut publishers, &mut reporter);
     }
     let mut oks = vec![OkFifo::open(&main)?];
