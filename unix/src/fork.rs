@@ -9,8 +9,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::proc;
 use crate::signal::SignalSet;
+use crate::{heap, proc};
 
 /// Who goes on after copies were made.
 pub enum Side {
@@ -56,6 +56,8 @@ impl Copier {
             // copy is as whole as the original.
             match Errno::result(unsafe { libc::fork() }) {
                 Ok(0) => {
+                    // SAFETY: a copy of a process with one thread has one thread.
+                    unsafe { heap::open() }
                     if has_session {
                         // A process that was just forked leads nothing, so this cannot fail.
                         let _ = nix::unistd::setsid();
