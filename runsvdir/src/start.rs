@@ -19,7 +19,7 @@ use unix::{Errno, Failure, Poller, Signal};
 use crate::built_in::BuiltIn;
 use crate::roster::{Attempt, Identity};
 
-/// All that runsvdir catches; runsv inherits none of it (RSD-19).
+/// All that runsvdir catches; runsv inherits none of it (RSD-19), but what is blocked stays so.
 pub const CAUGHT: [Signal; 4] = [Signal::HUP, Signal::TERM, Signal::ALRM, Signal::CHLD];
 
 const RUNSV: &str = "runsv";
@@ -65,7 +65,7 @@ impl Offspring {
             signal::set_default(*signal);
         }
         // What both catch stays blocked until it is heard.
-        self.mask.without(&CAUGHT).with(&runsv::CAUGHT).set_as_mask();
+        self.mask.with(&runsv::CAUGHT).set_as_mask();
         runsv::go_on(&self.name, poller.in_copy(&runsv::CAUGHT))
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use unix::failure::words;
 use unix::poller::Wakeup;
+use unix::signal::SignalSet;
 use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
 
 use crate::rescan::{Look, Looked, Rescan};
@@ -61,7 +62,10 @@ impl Supervision {
     /// Prepares everything that can fail; nothing after this is fatal.
     pub fn new(wishes: Wishes, mut reporter: Reporter) -> Result<Self, Failure> {
         let now = Instant::now();
-        let poller = Poller::new(&CAUGHT).map_err(Failure::of_io("unable to wait for signals"))?;
+        let poller =
+            Poller::without_unblocking(&CAUGHT).map_err(Failure::of_io("unable to wait for signals"))?;
+        // The others are as whoever started us wants them.
+        SignalSet::of(&[Signal::CHLD]).unblock();
         let log = wishes.log.and_then(|index| match RollingLog::start(index, &poller, LOG, now) {
             Ok(log) => {
                 reporter.keep();

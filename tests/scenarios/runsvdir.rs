@@ -36,6 +36,8 @@ both_suites! {
     option_p_makes_each_runsv_a_leader,
     without_option_p_everything_shares_a_group,
     runsv_starts_clean,
+    signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv,
+    signals_that_were_blocked_stay_blocked,
     an_option_may_be_two_dashes,
     arguments_after_the_log_are_ignored,
     a_short_log_is_refused,
@@ -390,6 +392,40 @@ pub fn runsv_starts_clean(suite: &Suite) {
     let runsv = Process::find(eventually_runsv_of(&runsvdir, "web")).unwrap();
     assert_eq!(runsv.signals("SigCgt"), [15, 17]);
     assert_eq!(runsv.environment(), runsvdir.process().environment());
+}
+
+/// RSD-6, RSD-19: runsvdir catches them itself, and runsv does not know what was before.
+fn signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv(suite: &Suite) {
+    let tree = suite.tree();
+    let web = tree.service("web").run(SLEEPS).made();
+    let words = ["env", "--ignore-signal=HUP,TERM,ALRM,USR1"];
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).through(&words).start();
+    eventually_up(&web);
+    let runsv = Process::find(eventually_runsv_of(&runsvdir, "web")).unwrap();
+    assert_eq!(runsv.signals("SigIgn"), [10]);
+    assert_eq!(runsv.signals("SigCgt"), [15, 17]);
+    runsvdir.signal(Signal::SIGHUP);
+    assert_eq!(runsvdir.finished().code(), Some(111));
+}
+
+/// RSD-6, RSD-19: runsvdir unblocks none of them, and hands all of them on. TERM and CHLD are runsv's
+/// own business.
+fn signals_that_were_blocked_stay_blocked(suite: &Suite) {
+    let tree = suite.tree();
+    let web = tree.service("web").run(SLEEPS).made();
+    let words = ["env", "--block-signal=HUP,TERM,ALRM,USR1"];
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).through(&words).start();
+    eventually_up(&web);
+    let without_child = |process: &Process| {
+        let blocked = process.signals("SigBlk").into_iter();
+        blocked.filter(|signal| *signal != Signal::SIGCHLD as u32).collect::<Vec<_>>()
+    };
+    eventually("runsvdir waits", || without_child(&runsvdir.process()) == [1, 10, 14, 15]);
+    let runsv = Process::find(eventually_runsv_of(&runsvdir, "web")).unwrap();
+    eventually("runsv waits", || runsv.signals("SigBlk") == [1, 10, 14]);
+    runsvdir.signal(Signal::SIGHUP);
+    eventually("HUP waits", || runsvdir.process().signals("ShdPnd").contains(&1));
+    assert!(runsvdir.is_alive());
 }
 
 /// RSD-1.

@@ -29,6 +29,7 @@ pub struct Program<'a> {
     stderr: Option<BorrowedFd<'a>>,
     leads: Leads,
     default_signals: &'a [Signal],
+    has_own_mask: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,6 +97,7 @@ impl<'a> Program<'a> {
             stderr: None,
             leads: Leads::Nothing,
             default_signals: &[],
+            has_own_mask: true,
         }
     }
 
@@ -179,6 +181,13 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// What this process has blocked stays blocked, whatever else is said of those signals.
+    #[must_use]
+    pub fn inherited_mask(mut self) -> Self {
+        self.has_own_mask = false;
+        self
+    }
+
     /// Starts it, and returns when the child is the program or has failed.
     pub fn spawn(&self) -> Result<Child, Errno> {
         let arguments = pointers(&self.arguments);
@@ -232,7 +241,8 @@ impl<'a> Program<'a> {
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory.as_c_str()).map_err(|why| (Step::Directory, why))?;
         }
-        mask.without(self.default_signals).set_as_mask();
+        let mask = if self.has_own_mask { mask.without(self.default_signals) } else { mask };
+        mask.set_as_mask();
         Ok(())
     }
 
