@@ -126,8 +126,10 @@ impl Starter {
     }
 
     fn execute(&mut self, name: &OsStr) -> Result<Attempt, Errno> {
-        let program =
-            Program::first_of(self.candidates.clone(), c_string(RUNSV)).arg(name).default_signals(&CAUGHT);
+        let program = Program::first_of(self.candidates.clone(), c_string(RUNSV))
+            .arg(name)
+            .default_signals(&CAUGHT)
+            .inherited_mask();
         let program = if self.has_sessions { program.own_session() } else { program };
         let Child { pid, failure } = program.spawn()?;
         self.failures.extend(failure);

@@ -1,6 +1,6 @@
 //! The loop: connects the two machines, the hands, signals and time.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::mem::forget;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
 use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
 use crate::roster::{Action, Attempt, Completeness, Identity, Roster};
-use crate::scan::{Directory, completeness, completeness_while_made};
+use crate::scan::{Directory, completeness, completeness_while_made, supervise_of};
 use crate::start::{CAUGHT, Offspring, Outcome, Started, Starter, could_not_start};
 use crate::watch::Watch;
 
@@ -55,6 +55,8 @@ pub struct Supervision {
     starter: Starter,
     log: Option<RollingLog>,
     reporter: Reporter,
+    /// Services that were said to have another one's supervise directory, with that other one.
+    sharing: HashMap<Identity, OsString>,
     has_unread_log: bool,
 }
 
@@ -87,6 +89,7 @@ impl Supervision {
             starter: Starter::new(wishes.has_sessions, OCCUPANTS),
             log,
             reporter,
+            sharing: HashMap::new(),
             has_unread_log: false,
         })
     }
@@ -115,13 +118,12 @@ impl Supervision {
     /// for the poller. The memory stays as it is, shared with the original: to give it back would
     /// mean to write to it.
     pub fn close(self) -> Poller {
-        let Self { poller, roster, rescan, directory, watch, starter, log, reporter, has_unread_log: _ } =
-            self;
+        let Self { poller, roster, rescan, directory, watch, starter, log, reporter, sharing, .. } = self;
         drop(log);
         directory.close();
         watch.close();
         starter.close();
-        forget((roster, rescan, reporter));
+        forget((roster, rescan, reporter, sharing));
         poller
     }
 
@@ -244,14 +246,45 @@ impl Supervision {
             Started::Here(outcomes) => outcomes,
             Started::There(copy) => return Some(copy),
         };
+        let mut occupied = Vec::new();
         for Outcome { identity, attempt } in outcomes {
             let attempt = attempt.unwrap_or_else(|failure| {
                 self.reporter.warn(&failure);
                 Attempt::NoProcess
             });
+            match attempt {
+                Attempt::Occupied { .. } => occupied.push(identity),
+                Attempt::Started(_) => drop(self.sharing.remove(&identity)),
+                Attempt::NoProcess => {}
+            }
             self.roster.attempted(identity, attempt, Instant::now());
         }
+        if !occupied.is_empty() {
+            self.tell_sharing(&occupied);
+        }
         None
+    }
+
+    /// Says once of each of these services, which somebody else's runsv has, if that is a runsv of
+    /// ours, for another service: nobody would find out otherwise why this one never runs.
+    fn tell_sharing(&mut self, services: &[Identity]) {
+        let owners: HashMap<Identity, OsString> = self
+            .roster
+            .names_of_running()
+            .filter_map(|name| Some((supervise_of(name)?, name.to_owned())))
+            .collect();
+        for identity in services {
+            let Some(name) = self.roster.name_of(*identity) else { continue };
+            let Some(owner) = supervise_of(name).and_then(|supervise| owners.get(&supervise)) else {
+                continue;
+            };
+            if self.sharing.get(identity) != Some(owner) {
+                let text = [OsStr::new("unable to start runsv "), name];
+                let text = words([&words(text), OsStr::new(": it has the supervise directory of "), owner]);
+                self.reporter.warn(&Failure::plain(text));
+                self.sharing.insert(*identity, owner.clone());
+            }
+        }
     }
 
     fn perform(&mut self, action: Action) -> Option<Offspring> {

@@ -395,7 +395,7 @@ pub fn runsv_starts_clean(suite: &Suite) {
 }
 
 /// RSD-6, RSD-19: runsvdir catches them itself, and runsv does not know what was before.
-fn signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv(suite: &Suite) {
+pub fn signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let words = ["env", "--ignore-signal=HUP,TERM,ALRM,USR1"];
@@ -410,7 +410,7 @@ fn signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv(suite: &Suite) 
 
 /// RSD-6, RSD-19: runsvdir unblocks none of them, and hands all of them on. TERM and CHLD are runsv's
 /// own business.
-fn signals_that_were_blocked_stay_blocked(suite: &Suite) {
+pub fn signals_that_were_blocked_stay_blocked(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let words = ["env", "--block-signal=HUP,TERM,ALRM,USR1"];
@@ -578,4 +578,37 @@ fn the_log_begins_with_a_dot(suite: &Suite) {
     let tree = suite.tree();
     let runsvdir = tree.command("runsvdir").arg(tree.services()).arg("log: abcd").start();
     eventually("a dot at the end", || runsvdir.process().command_line().ends_with(" log: bcd."));
+}
+
+/// ADD-8: the second is left alone, and both are named once.
+#[test]
+fn services_with_one_supervise_directory_are_named() {
+    let tree = Suite::ours().tree();
+    let state = tree.root().join("state");
+    let services = ["one", "other"].map(|name| {
+        let service = tree.service(name).run(SLEEPS).made();
+        symlink(&state, service.path("supervise")).unwrap();
+        service
+    });
+    let runsvdir = watched(&tree, &[]);
+    let sharing = |name: &str, owner: &str| {
+        format!(
+            "runsvdir {}: warning: unable to start runsv {name}: it has the supervise directory of {owner}\n",
+            tree.services().display()
+        )
+    };
+    let lines = [sharing("one", "other"), sharing("other", "one")];
+    let count = || lines.iter().map(|line| runsvdir.stderr().matches(line).count()).sum::<usize>();
+    eventually("it is said", || count() > 0);
+    // Which of them it is depends on who was first.
+    let is_first_late = runsvdir.stderr().contains(&lines[0]);
+    let [first, second] =
+        if is_first_late { [&services[1], &services[0]] } else { [&services[0], &services[1]] };
+    eventually_runsv_of(&runsvdir, first.name());
+    runsvdir.signal(Signal::SIGALRM);
+    eventually("it has looked again", || tree.services().join(".forced-rescan").exists());
+    nothing_happens_for(Duration::from_millis(300), "nothing more is said", || count() == 1);
+    // It has its turn when the other one goes.
+    fs::rename(first.dir(), tree.root().join("gone")).unwrap();
+    eventually_runsv_of(&runsvdir, second.name());
 }
