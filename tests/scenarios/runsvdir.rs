@@ -612,3 +612,20 @@ fn services_with_one_supervise_directory_are_named() {
     fs::rename(first.dir(), tree.root().join("gone")).unwrap();
     eventually_runsv_of(&runsvdir, second.name());
 }
+
+/// B29, DEV-17: as it was before there were watches.
+#[test]
+fn where_nothing_can_be_watched_a_look_comes_every_few_seconds() {
+    for limit in ["max_inotify_instances", "max_inotify_watches"] {
+        let tree = Suite::ours().tree();
+        let old = tree.service("old").run(SLEEPS).made();
+        let script = format!("echo 0 >/proc/sys/user/{limit} && exec \"$@\"");
+        let words = ["unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"];
+        let runsvdir = tree.command("runsvdir").arg(tree.services()).through(&words).start();
+        eventually_up(&old);
+        let new = tree.service("new").run(SLEEPS).made();
+        eventually_up(&new);
+        eventually_runsv_of(&runsvdir, "new");
+        assert_eq!(runsvdir.stderr(), "", "{limit}");
+    }
+}
