@@ -284,13 +284,14 @@ struct Errand<'a, 'b> {
     failure: Cell<Option<(Step, Errno)>>,
 }
 
-/// Where a child lives while it is not yet the program: it calls a few system calls deep. A piece
-/// of the stack of whoever starts it is in use anyway, and mapped already.
+/// Where a child lives while it is not yet the program: a few system calls, which take 1.8 KiB where
+/// nothing is optimized. A piece of the stack of whoever starts it is in use anyway, and mapped
+/// already.
 #[repr(align(16))]
 struct Stack(MaybeUninit<[u8; Self::SIZE]>);
 
 impl Stack {
-    const SIZE: usize = 8 << 10;
+    const SIZE: usize = 4 << 10;
 
     /// Stacks grow downwards.
     fn top(&mut self) -> *mut libc::c_void {
@@ -304,8 +305,8 @@ impl Errand<'_, '_> {
     /// The child shares this process's memory until then, so nothing has to be copied, it tells of
     /// its failure by writing it down, and when this returns nobody holds this process's descriptors
     /// any more: a supervisor that is killed right after has left no copy of its lock behind. The
-    /// price is that this process waits while the kernel reads the program: where it lies on a
-    /// server that does not answer, as long as that does not.
+    /// price is that this process waits with the child: while the kernel reads the program, which may
+    /// lie on a server that does not answer, and while a STOP to the whole group holds the child.
     #[inline(never)]
     fn run(&self) -> Result<Pid, Errno> {
         let mut stack = Stack(MaybeUninit::uninit());
