@@ -6,7 +6,7 @@
 //! has a place for them that nobody has written to before. What does not fit goes the usual way.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::UnsafeCell;
+use std::cell::{Cell, UnsafeCell};
 use std::ptr::null_mut;
 
 /// The allocator of a program that makes copies of itself. As long as it is not a copy it is the
@@ -24,26 +24,26 @@ const SIZES: usize = (LARGEST.ilog2() - SMALLEST.ilog2() + 1) as usize;
 /// The room, and which parts of it are free. Begins a page, so that it takes no more than it must.
 #[repr(C, align(4096))]
 struct Place {
-    is_open: bool,
+    is_open: Cell<bool>,
     /// So much of the room was handed out at some time.
-    used: usize,
+    used: Cell<usize>,
     /// For each size the first of the pieces that were given back; each of them begins with the
     /// address of the next.
-    free: [*mut u8; SIZES],
-    room: Room,
+    free: [Cell<*mut u8>; SIZES],
+    room: UnsafeCell<Room>,
 }
 
 #[repr(C, align(16))]
 struct Room([u8; ROOM]);
 
-/// A place that only one thread ever uses: see [`open`].
-struct Own<T>(UnsafeCell<T>);
+/// The place of a program, which only one thread ever uses: see [`open`].
+struct Own(Place);
 
 // SAFETY: it is changed by `open`, whose caller vouches for the process having one thread for good,
 // and by what follows that. Until then only `is_open` is read, which nobody writes.
-unsafe impl<T> Sync for Own<T> {}
+unsafe impl Sync for Own {}
 
-static PLACE: Own<Place> = Own(UnsafeCell::new(Place::new()));
+static PLACE: Own = Own(Place::new());
 
 /// From now on small pieces come from the place for them.
 ///
@@ -51,24 +51,22 @@ static PLACE: Own<Place> = Own(UnsafeCell::new(Place::new()));
 ///
 /// The process has one thread, and never starts another.
 pub(crate) unsafe fn open() {
-    // SAFETY: with one thread nobody else uses the place now.
-    unsafe { (*PLACE.0.get()).is_open = true }
+    PLACE.0.is_open.set(true);
 }
 
 /// The place, once it is open.
-///
-/// # Safety
-///
-/// The reference is not kept while the allocator may be asked again.
-unsafe fn place<'a>() -> Option<&'a mut Place> {
-    let place = PLACE.0.get();
-    // SAFETY: see `Own`. Once it is open there is one thread, and its caller has the only reference.
-    unsafe { (&raw const (*place).is_open).read().then(|| &mut *place) }
+fn place() -> Option<&'static Place> {
+    PLACE.0.is_open.get().then_some(&PLACE.0)
 }
 
 impl Place {
     const fn new() -> Self {
-        Self { is_open: false, used: 0, free: [null_mut(); SIZES], room: Room([0; ROOM]) }
+        Self {
+            is_open: Cell::new(false),
+            used: Cell::new(0),
+            free: [const { Cell::new(null_mut()) }; SIZES],
+            room: UnsafeCell::new(Room([0; ROOM])),
+        }
     }
 
     /// Which of the sizes a piece has; `None` if it is none of ours.
@@ -78,32 +76,41 @@ impl Place {
         is_ours.then(|| (size.ilog2() - SMALLEST.ilog2()) as usize)
     }
 
+    /// Whether a piece, wherever it is from, is in the room.
     fn has(&self, piece: *mut u8) -> bool {
-        self.room.0.as_ptr_range().contains(&piece.cast_const())
+        piece.addr().wrapping_sub(self.room.get().addr()) < ROOM
     }
 
-    /// A piece; `None` if there is no room, or it is none of ours.
-    fn take(&mut self, layout: Layout) -> Option<*mut u8> {
+    /// A piece that nobody else has; `None` if there is no room, or it is none of ours.
+    fn take(&self, layout: Layout) -> Option<*mut u8> {
         let number = Self::size_of(layout)?;
-        let first = self.free.get_mut(number)?;
-        if !first.is_null() {
-            let piece = *first;
+        let first = self.free.get(number)?;
+        let piece = first.get();
+        if !piece.is_null() {
             // SAFETY: a piece that was given back begins with the address of the next.
-            *first = unsafe { piece.cast::<*mut u8>().read_unaligned() };
+            first.set(unsafe { piece.cast::<*mut u8>().read_unaligned() });
             return Some(piece);
         }
-        let size = SMALLEST << number;
-        let piece = self.room.0.get_mut(self.used..self.used + size)?;
-        self.used += size;
-        Some(piece.as_mut_ptr())
+        let start = self.used.get();
+        let end = start + (SMALLEST << number);
+        if end > ROOM {
+            return None;
+        }
+        self.used.set(end);
+        // SAFETY: the room is that long.
+        Some(unsafe { self.room.get().cast::<u8>().add(start) })
     }
 
-    /// Takes a piece back that was taken with this layout.
-    fn give_back(&mut self, piece: *mut u8, layout: Layout) {
-        let Some(first) = Self::size_of(layout).and_then(|number| self.free.get_mut(number)) else { return };
-        // SAFETY: the piece is nobody's any more, and large enough.
-        unsafe { piece.cast::<*mut u8>().write_unaligned(*first) }
-        *first = piece;
+    /// Takes a piece back.
+    ///
+    /// # Safety
+    ///
+    /// It was taken from here with this layout, and nobody uses it any more.
+    unsafe fn give_back(&self, piece: *mut u8, layout: Layout) {
+        let Some(first) = Self::size_of(layout).and_then(|number| self.free.get(number)) else { return };
+        // SAFETY: every piece is large enough for that.
+        unsafe { piece.cast::<*mut u8>().write_unaligned(first.get()) }
+        first.set(piece);
     }
 }
 
@@ -111,8 +118,7 @@ impl Place {
 // they are the system's; each goes back to where it came from.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the reference ends with the statement.
-        match unsafe { place() }.and_then(|place| place.take(layout)) {
+        match place().and_then(|place| place.take(layout)) {
             Some(piece) => piece,
             // SAFETY: the caller keeps the contract.
             None => unsafe { System.alloc(layout) },
@@ -120,8 +126,7 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the reference ends with the statement.
-        match unsafe { place() }.and_then(|place| place.take(layout)) {
+        match place().and_then(|place| place.take(layout)) {
             Some(piece) => {
                 // SAFETY: the piece is that large.
                 unsafe { piece.write_bytes(0, layout.size()) }
@@ -133,17 +138,16 @@ unsafe impl GlobalAlloc for Heap {
     }
 
     unsafe fn dealloc(&self, piece: *mut u8, layout: Layout) {
-        // SAFETY: the reference ends with the statement.
-        match unsafe { place() }.filter(|place| place.has(piece)) {
-            Some(place) => place.give_back(piece, layout),
+        match place().filter(|place| place.has(piece)) {
+            // SAFETY: it is of the place, and the caller keeps the contract.
+            Some(place) => unsafe { place.give_back(piece, layout) },
             // SAFETY: it is not of the place, so it is the system's.
             None => unsafe { System.dealloc(piece, layout) },
         }
     }
 
     unsafe fn realloc(&self, piece: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the reference ends with the statement.
-        if !unsafe { place() }.is_some_and(|place| place.has(piece)) {
+        if !place().is_some_and(|place| place.has(piece)) {
             // SAFETY: it is not of the place, so it is the system's.
             return unsafe { System.realloc(piece, layout, size) };
         }
@@ -176,12 +180,11 @@ mod tests {
 
     #[test]
     fn before_it_is_open_nothing_comes_from_it() {
-        // SAFETY: the reference ends with the statement.
-        assert!(unsafe { place() }.is_none());
+        assert!(place().is_none());
         // SAFETY: what is allocated is given back with its layout.
         unsafe {
             let piece = Heap.alloc(layout(8));
-            assert!(!(*PLACE.0.get()).has(piece));
+            assert!(!PLACE.0.has(piece));
             let piece = Heap.realloc(piece, layout(8), 100);
             Heap.dealloc(piece, layout(100));
         }
@@ -189,7 +192,7 @@ mod tests {
 
     #[test]
     fn pieces_do_not_touch_each_other_and_come_from_the_place() {
-        let mut place = Box::new(Place::new());
+        let place = Box::new(Place::new());
         let sizes = [0, 1, 16, 17, 100, 500, 2048];
         let pieces: Vec<_> = sizes.iter().map(|size| place.take(layout(*size)).expect("room")).collect();
         for (piece, size) in pieces.iter().zip(sizes) {
@@ -206,20 +209,23 @@ mod tests {
 
     #[test]
     fn what_was_given_back_is_handed_out_again() {
-        let mut place = Box::new(Place::new());
+        let place = Box::new(Place::new());
         let [one, other] =
             [place.take(layout(100)), place.take(layout(128))].map(|piece| piece.expect("room"));
-        place.give_back(one, layout(100));
-        place.give_back(other, layout(128));
+        // SAFETY: they were taken just now.
+        unsafe {
+            place.give_back(one, layout(100));
+            place.give_back(other, layout(128));
+        }
         let again = [place.take(layout(65)), place.take(layout(128))].map(|piece| piece.expect("room"));
         assert_eq!(HashSet::from(again), HashSet::from([one, other]));
         assert_ne!(place.take(layout(100)), None);
-        assert_eq!(place.used, 3 * 128);
+        assert_eq!(place.used.get(), 3 * 128);
     }
 
     #[test]
     fn what_is_large_or_strangely_aligned_or_too_much_is_left_to_the_system() {
-        let mut place = Box::new(Place::new());
+        let place = Box::new(Place::new());
         assert_eq!(place.take(layout(LARGEST + 1)), None);
         assert_eq!(place.take(Layout::from_size_align(8, 64).expect("a layout")), None);
         let taken = std::iter::from_fn(|| place.take(layout(LARGEST))).count();
