@@ -63,7 +63,7 @@ impl Inbox {
             self.leave_shelter();
         }
         if self.sheltered_until.is_none() {
-            events.extend(reap(hands));
+            events.extend(reap());
             if !events.is_empty() {
                 let is_storm = self.last_death.is_some_and(|last| now.duration_since(last) < STORM + SHELTER);
                 if is_idle && is_storm {
@@ -109,10 +109,10 @@ impl Inbox {
 }
 
 /// Collects all who have died.
-fn reap(hands: &Hands) -> Option<Event> {
+fn reap() -> Option<Event> {
     let deaths: Vec<_> = std::iter::from_fn(reap_next).collect();
     if deaths.is_empty() {
         return None;
     }
-    Some(Event::Reaped { deaths, failures: hands.start_failures(), is_childless: !has_children() })
+    Some(Event::Reaped { deaths, is_childless: !has_children() })
 }

@@ -14,7 +14,6 @@ use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use unix::spawn::FailurePipe;
 use unix::{Failure, failure, manners};
 
 use args::{Options, Request};
@@ -39,11 +38,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok(Task::Keep(task)) => {
-            let Keep { options, setup, inbox, failures } = *task;
+            let Keep { options, setup, inbox } = *task;
             let last_words = LAST_WORDS.min(setup.grace / 20);
             // Neither is put away at the end: to close what tells of changes takes the kernel seconds on
             // a busy machine, and until that is done a KILL would find init there. The exit closes it, too.
-            let mut hands = ManuallyDrop::new(Hands::new(options, caught, voice, failures));
+            let mut hands = ManuallyDrop::new(Hands::new(options, caught, voice));
             let mut inbox = ManuallyDrop::new(inbox);
             let code = keep(&mut Container::new(setup), &mut hands, &mut inbox);
             hands.voice().conclude(last_words);
@@ -68,7 +67,6 @@ struct Keep {
     options: Options,
     setup: Setup,
     inbox: Inbox,
-    failures: FailurePipe,
 }
 
 /// Reads the command line and makes sure of everything that can be wrong before anything is started.
@@ -83,10 +81,8 @@ fn prepare(
         Err(mistake) => return Err((mistake, USAGE)),
     };
     let setup = check(&options, voice)?;
-    let refused = |failure| (failure, SYSTEM);
-    let failures = FailurePipe::new().map_err(Failure::of("unable to create pipe")).map_err(refused)?;
-    let inbox = inbox.map_err(refused)?;
-    Ok(Task::Keep(Box::new(Keep { options, setup, inbox, failures })))
+    let inbox = inbox.map_err(|failure| (failure, SYSTEM))?;
+    Ok(Task::Keep(Box::new(Keep { options, setup, inbox })))
 }
 
 /// The loop: whatever happens goes into the machine, whatever that asks for is done.

@@ -9,11 +9,10 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Place, Publisher, make_supervise};
+use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Place, Publisher, Supervise, make_supervise};
 use servicedir::status::RECORD_SIZE;
 use servicedir::{ServiceDir, State, Status, Want};
 use unix::phrase::errno_of;
-use unix::spawn::FailurePipe;
 use unix::{Errno, Failure, Now, Pid, Poller, Reporter, Signal};
 
 use crate::Opening;
@@ -129,7 +128,6 @@ impl Drop for Removed {
 pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
     let mut reporter = Reporter::new(unix::failure::words(["runsv ".as_ref(), dir]));
     let mut poller = poller.map_err(Failure::of_io("unable to create selfpipe"))?;
-    let failures = FailurePipe::new().map_err(Failure::of("unable to create selfpipe"))?;
     nix::unistd::chdir(dir).map_err(Failure::of("unable to change to directory"))?;
     // What a service forks and abandons stays its own. Without this it is reaped elsewhere, as with
     // the original; nothing else depends on it.
@@ -146,13 +144,13 @@ pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
         None => None,
     };
 
-    make_supervise(&main)?;
+    let main_supervise = make_supervise(&main)?;
     let main_lock = LockFile::open(&main)?.try_take().map_err(|(_, failure)| failure)?;
     let log = match log {
         Some(log) => {
-            make_supervise(&log)?;
+            let supervise = make_supervise(&log)?;
             match wait_for_lock(LockFile::open(&log)?, &mut poller, &mut reporter) {
-                Some(lock) => Some((log, lock)),
+                Some(lock) => Some((log, lock, supervise)),
                 None => return Ok(Opened::ToldToLeave),
             }
         }
@@ -161,15 +159,17 @@ pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
 
     let mut controls = vec![(Role::Main, Control::open(&main)?)];
     let mut machine = Supervisor::new(main_want, log_want, Now::read());
-    take_over(&mut machine, Role::Main, &main, &mut reporter);
-    if let Some((log, _)) = &log {
+    if main_supervise == Supervise::Old {
+        take_over(&mut machine, Role::Main, &main, &mut reporter);
+    }
+    if let Some((log, _, Supervise::Old)) = &log {
         take_over(&mut machine, Role::Log, log, &mut reporter);
     }
-    let mut publishers = vec![(Role::Main, Publisher::new(main.clone(), main_lock))];
+    let mut publishers = vec![(Role::Main, Publisher::new(main.clone(), main_lock, main_supervise))];
     publish_first(&machine, Role::Main, &mut publishers, &mut reporter);
-    if let Some((log, lock)) = log {
+    if let Some((log, lock, supervise)) = log {
         controls.push((Role::Log, Control::open(&log)?));
-        publishers.push((Role::Log, Publisher::without_first_pid(log, lock)));
+        publishers.push((Role::Log, Publisher::without_first_pid(log, lock, supervise)));
         publish_first(&machine, Role::Log, &mut publishers, &mut reporter);
     }
     let mut oks = vec![OkFifo::open(&main)?];
@@ -178,7 +178,7 @@ pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
     }
 
     let inbox = Inbox::new(poller, controls).map_err(Failure::of_io("unable to open supervise/control"))?;
-    let hands = Hands::new(reporter, failures, publishers, log_pipe);
+    let hands = Hands::new(reporter, publishers, log_pipe);
     let site = Site { path: nix::unistd::getcwd().ok(), has_log, oks };
     Ok(Opened::Ready(Box::new(Parts { machine, hands, inbox, site })))
 }

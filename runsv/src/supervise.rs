@@ -58,7 +58,7 @@ fn catch_up(hands: &mut Hands, inbox: &mut Inbox, site: &mut Site) {
 fn open(mail: Mail, hands: &mut Hands) -> Event {
     match mail {
         Mail::Death(pid, ending) => {
-            hands.child_ended(pid, ending);
+            hands.child_ended(pid);
             Event::Exited { pid, ending, has_finish: hands.has_finish() }
         }
         Mail::Command(role, command) => {

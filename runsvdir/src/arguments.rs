@@ -22,7 +22,7 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Wishes, Str
     let Ok(matches) = command().try_get_matches_from(arguments) else {
         return Err(format!("usage: {program} {USAGE}\n"));
     };
-    let Some(directory) = matches.get_one::<PathBuf>("dir").cloned() else {
+    let Some(directory) = matches.get_one::<OsString>("dir").map(PathBuf::from) else {
         return Err(format!("usage: {program} {USAGE}\n"));
     };
     let log = matches.contains_id("log").then_some(skipped + 2);
@@ -34,7 +34,8 @@ fn command() -> Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .arg(Arg::new("P").short('P').action(ArgAction::SetTrue))
-        .arg(Arg::new("dir").required(true).value_parser(value_parser!(PathBuf)))
+        // Even one without a name is a directory.
+        .arg(Arg::new("dir").required(true).value_parser(value_parser!(OsString)))
         .arg(Arg::new("log").value_parser(value_parser!(OsString)))
         // Whatever follows is ignored.
         .arg(Arg::new("rest").num_args(0..).value_parser(value_parser!(OsString)))
@@ -72,6 +73,7 @@ mod tests {
         assert_eq!(reads(&["--", "-P"]), Some(("-P".into(), false, None)));
         assert_eq!(reads(&["--help", "s"]), Some(("s".into(), false, None)));
         assert_eq!(reads(&["-x"]), Some(("-x".into(), false, None)));
+        assert_eq!(reads(&[""]), Some((String::new(), false, None)));
         assert_eq!(reads(&["-"]), Some(("-".into(), false, None)));
         assert_eq!(reads(&["-P", "-P"]), Some(("-P".into(), true, None)));
     }

@@ -334,6 +334,12 @@ impl Roster {
         }
     }
 
+    /// The names of the services that a runsv of ours has.
+    pub fn names_of_running(&self) -> impl Iterator<Item = &OsStr> {
+        let is_running = |service: &&Service| matches!(service.state, State::Running { .. });
+        self.services.values().filter(is_running).map(|service| service.name.as_os_str())
+    }
+
     /// The name of a service.
     pub fn name_of(&self, identity: Identity) -> Option<&OsStr> {
         self.services.get(&identity).map(|service| service.name.as_os_str())

@@ -176,6 +176,11 @@ pub fn completeness_while_made(name: &OsStr) -> Completeness {
     }
 }
 
+/// Which directory holds the state of the service under `name` in the working directory.
+pub fn supervise_of(name: &OsStr) -> Option<Identity> {
+    fs_err::metadata(Path::new(name).join("supervise")).ok().map(|found| identity(&found))
+}
+
 fn is_being_written(path: &Path) -> bool {
     let mut options = fs_err::OpenOptions::new();
     let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);

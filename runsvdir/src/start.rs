@@ -13,13 +13,13 @@ use unix::failure::words;
 use unix::fork::{Copier, Side};
 use unix::phrase::errno_of;
 use unix::signal::{self, SignalSet};
-use unix::spawn::{FailurePipe, Program, beside_or_along_path, c_string};
-use unix::{Errno, Failure, Pid, Poller, Signal};
+use unix::spawn::{Child, Program, StartFailure, beside_or_along_path, c_string};
+use unix::{Errno, Failure, Poller, Signal};
 
 use crate::built_in::BuiltIn;
 use crate::roster::{Attempt, Identity};
 
-/// All that runsvdir catches; runsv inherits none of it (RSD-19).
+/// All that runsvdir catches; runsv inherits none of it (RSD-19), but what is blocked stays so.
 pub const CAUGHT: [Signal; 4] = [Signal::HUP, Signal::TERM, Signal::ALRM, Signal::CHLD];
 
 const RUNSV: &str = "runsv";
@@ -30,17 +30,26 @@ pub struct Starter {
     copier: Option<Copier>,
     built_in: BuiltIn,
     has_sessions: bool,
-    failures: FailurePipe,
+    /// Of children that were not reaped yet.
+    failures: Vec<StartFailure>,
     occupants: HashMap<Identity, Occupant>,
     next_token: usize,
 }
 
-/// Where a start has led to.
-pub enum Start {
-    /// This process has made the attempt.
-    Here(Attempt),
-    /// This process is what was started.
+/// Where starts have led to.
+pub enum Started {
+    /// This process has made the attempts.
+    Here(Vec<Outcome>),
+    /// This process is one of those that were started.
     There(Offspring),
+}
+
+/// What became of one start.
+pub struct Outcome {
+    /// Whose.
+    pub identity: Identity,
+    /// How it went; or what to say, as there was no process to be had.
+    pub attempt: Result<Attempt, Failure>,
 }
 
 /// This process is a copy of runsvdir, about to go on as `runsv NAME`.
@@ -56,7 +65,7 @@ impl Offspring {
             signal::set_default(*signal);
         }
         // What both catch stays blocked until it is heard.
-        self.mask.without(&CAUGHT).with(&runsv::CAUGHT).set_as_mask();
+        self.mask.with(&runsv::CAUGHT).set_as_mask();
         runsv::go_on(&self.name, poller.in_copy(&runsv::CAUGHT))
     }
 }
@@ -70,56 +79,68 @@ struct Occupant {
 impl Starter {
     /// Finds runsv. With `has_sessions`, each gets a session of its own (RSD-7). Tokens from
     /// `first_token` on are used for the poller.
-    pub fn new(has_sessions: bool, first_token: usize) -> Result<Self, Failure> {
-        let failures = FailurePipe::new().map_err(Failure::of("unable to create pipe"))?;
-        let candidates = beside_or_along_path(RUNSV);
-        Ok(Self {
-            candidates,
+    pub fn new(has_sessions: bool, first_token: usize) -> Self {
+        Self {
+            candidates: beside_or_along_path(RUNSV),
             copier: Copier::new(),
             built_in: BuiltIn::default(),
             has_sessions,
-            failures,
+            failures: Vec::new(),
             occupants: HashMap::new(),
             next_token: first_token,
-        })
+        }
     }
 
-    /// Starts `runsv NAME` in the working directory, which is the services directory.
+    /// Starts `runsv NAME` for each of these services in the working directory, which is the services
+    /// directory, until there are no more processes to be had.
     ///
     /// Where that is the program whose code is part of this one, this process is copied; else it is
     /// executed.
-    pub fn attempt(&mut self, identity: Identity, name: &OsStr, poller: &Poller) -> Result<Start, Failure> {
-        self.forget(identity, poller);
-        if let Some(ok) = occupied(Path::new(name)) {
-            return Ok(Start::Here(Attempt::Occupied { is_watched: self.watch(identity, ok, poller) }));
+    pub fn start(&mut self, services: Vec<(Identity, OsString)>, poller: &Poller) -> Started {
+        let mut outcomes = Vec::with_capacity(services.len());
+        let mut free = Vec::with_capacity(services.len());
+        for (identity, name) in services {
+            self.forget(identity, poller);
+            match occupied(Path::new(&name)) {
+                Some(ok) => {
+                    let is_watched = self.watch(identity, ok, poller);
+                    outcomes.push(Outcome { identity, attempt: Ok(Attempt::Occupied { is_watched }) });
+                }
+                None => free.push((identity, name)),
+            }
         }
-        let text = || words([OsStr::new("unable to fork for "), name]);
         if self.built_in.is_first_of(&self.candidates)
             && let Some(copier) = &self.copier
         {
-            return match copier.copy(self.has_sessions) {
-                Ok(Side::Original(pid)) => Ok(Start::Here(Attempt::Started(pid))),
-                Ok(Side::Copy(mask)) => {
-                    // The kernel has been asked before whether it can do this.
-                    let _ = copier.disguise(&[OsStr::new(RUNSV), name]);
-                    Ok(Start::There(Offspring { name: name.to_owned(), mask }))
-                }
-                Err(why) => Err(Failure::new(text(), why)),
-            };
+            return copy(copier, self.has_sessions, free, outcomes);
         }
+        for (identity, name) in free {
+            let attempt = self.execute(&name).map_err(|why| no_process(&name, why));
+            let is_last = attempt.is_err();
+            outcomes.push(Outcome { identity, attempt });
+            if is_last {
+                break;
+            }
+        }
+        Started::Here(outcomes)
+    }
+
+    fn execute(&mut self, name: &OsStr) -> Result<Attempt, Errno> {
         let program = Program::first_of(self.candidates.clone(), c_string(RUNSV))
             .arg(name)
             .default_signals(&CAUGHT)
-            .failures(&self.failures);
+            .inherited_mask();
         let program = if self.has_sessions { program.own_session() } else { program };
-        program.spawn().map(Attempt::Started).map(Start::Here).map_err(|why| Failure::new(text(), why))
+        let Child { pid, failure } = program.spawn()?;
+        self.failures.extend(failure);
+        Ok(Attempt::Started(pid))
     }
 
     /// Closes what it holds open, and nothing else.
     pub fn close(self) {
         let Self { candidates, copier, built_in, has_sessions: _, failures, occupants, next_token: _ } = self;
-        drop((failures, occupants));
-        forget((candidates, copier, built_in));
+        drop(occupants);
+        forget((candidates, copier, built_in, failures));
     }
 
     /// The services whose occupants, among these tokens, have gone.
@@ -140,8 +161,8 @@ impl Starter {
     }
 
     /// The children that could not become runsv, and why. To be asked after reaping.
-    pub fn failures(&self) -> Vec<(Pid, Errno)> {
-        self.failures.drain().into_iter().map(|failure| (failure.child, failure.why)).collect()
+    pub fn take_failures(&mut self) -> Vec<StartFailure> {
+        std::mem::take(&mut self.failures)
     }
 
     fn watch(&mut self, identity: Identity, ok: std::fs::File, poller: &Poller) -> bool {
@@ -156,6 +177,37 @@ impl Starter {
         }
         is_watched
     }
+}
+
+/// Copies this process for each of these services.
+fn copy(
+    copier: &Copier,
+    has_sessions: bool,
+    services: Vec<(Identity, OsString)>,
+    mut outcomes: Vec<Outcome>,
+) -> Started {
+    match copier.copy(services.len(), has_sessions) {
+        Side::Original(pids, failure) => {
+            let attempts = pids.into_iter().map(|pid| Ok(Attempt::Started(pid))).chain(failure.map(Err));
+            outcomes.extend(services.into_iter().zip(attempts).map(|((identity, name), attempt)| Outcome {
+                identity,
+                attempt: attempt.map_err(|why| no_process(&name, why)),
+            }));
+            Started::Here(outcomes)
+        }
+        Side::Copy { number, mask } => {
+            let name = services.get(number).map(|(_, name)| name.clone()).unwrap_or_default();
+            // To give memory back would mean to write to what is shared with the original.
+            forget((services, outcomes));
+            // The kernel has been asked before whether it can do this.
+            let _ = copier.disguise(&[OsStr::new(RUNSV), &name]);
+            Started::There(Offspring { name, mask })
+        }
+    }
+}
+
+fn no_process(name: &OsStr, why: Errno) -> Failure {
+    Failure::new(words([OsStr::new("unable to fork for "), name]), why)
 }
 
 /// What to say of a child that could not become runsv (RSD-2).

@@ -1,20 +1,21 @@
 //! The loop: connects the two machines, the hands, signals and time.
 
-use std::collections::VecDeque;
-use std::ffi::OsStr;
+use std::collections::{HashMap, VecDeque};
+use std::ffi::{OsStr, OsString};
 use std::mem::forget;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
 use unix::failure::words;
 use unix::poller::Wakeup;
+use unix::signal::SignalSet;
 use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
 
 use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
 use crate::roster::{Action, Attempt, Completeness, Identity, Roster};
-use crate::scan::{Directory, completeness, completeness_while_made};
-use crate::start::{CAUGHT, Offspring, Start, Starter, could_not_start};
+use crate::scan::{Directory, completeness, completeness_while_made, supervise_of};
+use crate::start::{CAUGHT, Offspring, Outcome, Started, Starter, could_not_start};
 use crate::watch::Watch;
 
 const CHANGES: usize = 0;
@@ -54,6 +55,8 @@ pub struct Supervision {
     starter: Starter,
     log: Option<RollingLog>,
     reporter: Reporter,
+    /// Services that were said to have another one's supervise directory, with that other one.
+    sharing: HashMap<Identity, OsString>,
     has_unread_log: bool,
 }
 
@@ -61,7 +64,10 @@ impl Supervision {
     /// Prepares everything that can fail; nothing after this is fatal.
     pub fn new(wishes: Wishes, mut reporter: Reporter) -> Result<Self, Failure> {
         let now = Instant::now();
-        let poller = Poller::new(&CAUGHT).map_err(Failure::of_io("unable to wait for signals"))?;
+        let poller =
+            Poller::without_unblocking(&CAUGHT).map_err(Failure::of_io("unable to wait for signals"))?;
+        // The others are as whoever started us wants them.
+        SignalSet::of(&[Signal::CHLD]).unblock();
         let log = wishes.log.and_then(|index| match RollingLog::start(index, &poller, LOG, now) {
             Ok(log) => {
                 reporter.keep();
@@ -80,9 +86,10 @@ impl Supervision {
             rescan: Rescan::new(now),
             directory: Directory::new(wishes.directory)?,
             watch: Watch::default(),
-            starter: Starter::new(wishes.has_sessions, OCCUPANTS)?,
+            starter: Starter::new(wishes.has_sessions, OCCUPANTS),
             log,
             reporter,
+            sharing: HashMap::new(),
             has_unread_log: false,
         })
     }
@@ -99,11 +106,8 @@ impl Supervision {
             self.reap();
             self.look_if_due();
             self.roster.settle(Instant::now());
-            for _ in 0..ACTIONS_PER_TURN {
-                let Some(action) = self.roster.next_action() else { break };
-                if let Some(copy) = self.perform(action) {
-                    return End::Become(copy);
-                }
+            if let Some(copy) = self.act() {
+                return End::Become(copy);
             }
             self.directory.leave();
             self.roll_log();
@@ -114,13 +118,12 @@ impl Supervision {
     /// for the poller. The memory stays as it is, shared with the original: to give it back would
     /// mean to write to it.
     pub fn close(self) -> Poller {
-        let Self { poller, roster, rescan, directory, watch, starter, log, reporter, has_unread_log: _ } =
-            self;
+        let Self { poller, roster, rescan, directory, watch, starter, log, reporter, sharing, .. } = self;
         drop(log);
         directory.close();
         watch.close();
         starter.close();
-        forget((roster, rescan, reporter));
+        forget((roster, rescan, reporter, sharing));
         poller
     }
 
@@ -172,9 +175,9 @@ impl Supervision {
 
     fn reap(&mut self) {
         let dead: VecDeque<(Pid, Ending)> = std::iter::from_fn(reap_next).collect();
-        for (child, why) in self.starter.failures() {
-            if let Some(name) = self.roster.name_of_runsv(child) {
-                self.reporter.fatal_in_child(&could_not_start(name, why));
+        for failure in self.starter.take_failures() {
+            if let Some(name) = self.roster.name_of_runsv(failure.child) {
+                self.reporter.fatal_in_child(&could_not_start(name, failure.why));
             }
         }
         for (child, ending) in dead {
@@ -214,7 +217,76 @@ impl Supervision {
         }
     }
 
-    /// Does one thing. Who comes back with a copy is one.
+    /// Does what is asked for, a part of it at a time. Who comes back with a copy is one.
+    fn act(&mut self) -> Option<Offspring> {
+        // Starts that follow each other are made together, which is cheaper.
+        let mut starts = Vec::new();
+        for _ in 0..ACTIONS_PER_TURN {
+            match self.roster.next_action() {
+                Some(Action::Start(identity, name)) => starts.push((identity, name)),
+                Some(action) => {
+                    let copy = self.start(std::mem::take(&mut starts)).or_else(|| self.perform(action));
+                    if copy.is_some() {
+                        return copy;
+                    }
+                }
+                None => break,
+            }
+        }
+        self.start(starts)
+    }
+
+    fn start(&mut self, services: Vec<(Identity, OsString)>) -> Option<Offspring> {
+        let (first, _) = services.first()?;
+        if !self.enter() {
+            self.roster.attempted(*first, Attempt::NoProcess, Instant::now());
+            return None;
+        }
+        let outcomes = match self.starter.start(services, &self.poller) {
+            Started::Here(outcomes) => outcomes,
+            Started::There(copy) => return Some(copy),
+        };
+        let mut occupied = Vec::new();
+        for Outcome { identity, attempt } in outcomes {
+            let attempt = attempt.unwrap_or_else(|failure| {
+                self.reporter.warn(&failure);
+                Attempt::NoProcess
+            });
+            match attempt {
+                Attempt::Occupied { .. } => occupied.push(identity),
+                Attempt::Started(_) => drop(self.sharing.remove(&identity)),
+                Attempt::NoProcess => {}
+            }
+            self.roster.attempted(identity, attempt, Instant::now());
+        }
+        if !occupied.is_empty() {
+            self.tell_sharing(&occupied);
+        }
+        None
+    }
+
+    /// Says once of each of these services, which somebody else's runsv has, if that is a runsv of
+    /// ours, for another service: nobody would find out otherwise why this one never runs.
+    fn tell_sharing(&mut self, services: &[Identity]) {
+        let owners: HashMap<Identity, OsString> = self
+            .roster
+            .names_of_running()
+            .filter_map(|name| Some((supervise_of(name)?, name.to_owned())))
+            .collect();
+        for identity in services {
+            let Some(name) = self.roster.name_of(*identity) else { continue };
+            let Some(owner) = supervise_of(name).and_then(|supervise| owners.get(&supervise)) else {
+                continue;
+            };
+            if self.sharing.get(identity) != Some(owner) {
+                let text = [OsStr::new("unable to start runsv "), name];
+                let text = words([&words(text), OsStr::new(": it has the supervise directory of "), owner]);
+                self.reporter.warn(&Failure::plain(text));
+                self.sharing.insert(*identity, owner.clone());
+            }
+        }
+    }
+
     fn perform(&mut self, action: Action) -> Option<Offspring> {
         match action {
             Action::Inspect(identity, name) => {
@@ -222,19 +294,7 @@ impl Supervision {
                 self.roster.inspected(identity, found, Instant::now());
             }
             Action::Attend(identity, name) => self.attend(identity, &name),
-            Action::Start(identity, name) => {
-                let attempt = match self.enter().then(|| self.starter.attempt(identity, &name, &self.poller))
-                {
-                    Some(Ok(Start::Here(attempt))) => attempt,
-                    Some(Ok(Start::There(copy))) => return Some(copy),
-                    Some(Err(failure)) => {
-                        self.reporter.warn(&failure);
-                        Attempt::NoProcess
-                    }
-                    None => Attempt::NoProcess,
-                };
-                self.roster.attempted(identity, attempt, Instant::now());
-            }
+            Action::Start(identity, name) => return self.start(vec![(identity, name)]),
             Action::Terminate(runsv) => {
                 // It may have died a moment ago.
                 let _ = Signal::TERM.send(runsv);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::sys::stat::{Mode, futimens};
+use nix::sys::stat::{Mode, SFlag, futimens};
 use nix::sys::time::TimeSpec;
 use unix::failure::words;
 use unix::phrase::errno_of;
@@ -21,13 +21,22 @@ use crate::status::Status;
 /// The longest text of a `supervise` link that is accepted (LAY-10).
 const LONGEST_LINK: usize = 255;
 
+/// How `supervise/` was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Supervise {
+    /// It was made here and now: nothing is in it.
+    New,
+    /// It may have been there before.
+    Old,
+}
+
 /// Makes `supervise/`, or what it links to: one level, errors ignored (LAY-9). What is still
 /// missing is said by who opens the lock.
-pub fn make_supervise(dir: &ServiceDir) -> Result<(), Failure> {
+pub fn make_supervise(dir: &ServiceDir) -> Result<Supervise, Failure> {
     let supervise = dir.supervise();
     let private = Mode::from_bits_truncate(0o700);
     if nix::unistd::mkdir(&supervise, private).is_ok() {
-        return Ok(());
+        return Ok(Supervise::New);
     }
     let name = words(["unable to readlink ./".as_ref(), supervise.as_os_str()]);
     match nix::fcntl::readlink(&supervise) {
@@ -38,10 +47,10 @@ pub fn make_supervise(dir: &ServiceDir) -> Result<(), Failure> {
             let parent = supervise.parent().unwrap_or(Path::new(""));
             // If it is there already, or cannot be made, opening the lock will tell.
             let _ = nix::unistd::mkdir(&parent.join(target), private);
-            Ok(())
+            Ok(Supervise::Old)
         }
         // Not a link, or not there: opening the lock will tell.
-        Err(Errno::EINVAL | Errno::ENOENT) => Ok(()),
+        Err(Errno::EINVAL | Errno::ENOENT) => Ok(Supervise::Old),
         Err(why) => Err(Failure::new(name, why)),
     }
 }
@@ -121,10 +130,10 @@ fn id(about: &std::fs::Metadata) -> (u64, u64) {
     (about.dev(), about.ino())
 }
 
-/// A FIFO that never reports the end of its input, because this process holds both ends.
+/// A FIFO that never reports the end of its input, because this process holds both ends, in one
+/// descriptor, which only Linux has for a FIFO.
 pub struct Control {
-    reader: File,
-    _writer: File,
+    both_ends: File,
 }
 
 impl Control {
@@ -133,23 +142,23 @@ impl Control {
         let path = dir.control();
         let name = path.as_os_str();
         // If it is there already it is used as it is; anything else is told by what follows.
-        let _ = nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600));
-        let about =
-            fs_err::metadata(&path).map_err(Failure::of_io(words(["unable to stat ".as_ref(), name])))?;
-        if !about.file_type().is_fifo() {
-            return Err(Failure::plain(words([name, " exists but is not a fifo".as_ref()])));
+        if nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).is_err() {
+            let about =
+                fs_err::metadata(&path).map_err(Failure::of_io(words(["unable to stat ".as_ref(), name])))?;
+            if !about.file_type().is_fifo() {
+                return Err(Failure::plain(words([name, " exists but is not a fifo".as_ref()])));
+            }
         }
-        let unable = || words(["unable to open ".as_ref(), name]);
-        let reader = open_fifo(&path, true).map_err(Failure::of_io(unable()))?;
-        let writer = open_fifo(&path, false).map_err(Failure::of_io(unable()))?;
-        Ok(Self { reader, _writer: writer })
+        let both_ends = open_fifo(OpenOptions::new().read(true).write(true), &path)
+            .map_err(Failure::of_io(words(["unable to open ".as_ref(), name])))?;
+        Ok(Self { both_ends })
     }
 
     /// Takes one byte out; `None` when there is none now.
     pub fn read_byte(&self) -> Option<u8> {
         let mut byte = [0];
         loop {
-            match nix::unistd::read(&self.reader, &mut byte) {
+            match nix::unistd::read(&self.both_ends, &mut byte) {
                 Ok(1) => return byte.first().copied(),
                 Err(Errno::EINTR) => {}
                 _ => return None,
@@ -160,7 +169,7 @@ impl Control {
 
 impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.reader.file().as_fd()
+        self.both_ends.file().as_fd()
     }
 }
 
@@ -174,14 +183,14 @@ impl Ok {
     pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
         let path = dir.ok();
         let _ = nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600));
-        open_fifo(&path, true)
+        open_fifo(OpenOptions::new().read(true), &path)
             .map(|reader| Self { _reader: reader })
             .map_err(Failure::of_io(words(["unable to read ".as_ref(), path.as_os_str()])))
     }
 }
 
-fn open_fifo(path: &Path, is_reader: bool) -> io::Result<File> {
-    OpenOptions::new().read(is_reader).write(!is_reader).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
+fn open_fifo(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
+    options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
 }
 
 /// Writes the status files of one service (LAY-4, LAY-5), which only who holds the lock may do.
@@ -194,17 +203,20 @@ pub struct Publisher {
     last: Option<Status>,
     /// Whether some of it could not be.
     is_behind: bool,
+    /// Whether there may be files of the same names.
+    may_replace: bool,
 }
 
 impl Publisher {
     /// For the service at `dir`, which has published nothing.
-    pub fn new(dir: ServiceDir, lock: Lock) -> Self {
-        Self { dir, lock, pid: None, last: None, is_behind: false }
+    pub fn new(dir: ServiceDir, lock: Lock, supervise: Supervise) -> Self {
+        let may_replace = supervise == Supervise::Old;
+        Self { dir, lock, pid: None, last: None, is_behind: false, may_replace }
     }
 
     /// For a service whose `pid` is not written before its first start (LAY-8).
-    pub fn without_first_pid(dir: ServiceDir, lock: Lock) -> Self {
-        Self { dir, lock, pid: Some(0), last: None, is_behind: false }
+    pub fn without_first_pid(dir: ServiceDir, lock: Lock, supervise: Supervise) -> Self {
+        Self { pid: Some(0), ..Self::new(dir, lock, supervise) }
     }
 
     /// Writes `pid` if it changed, then `stat`, then `status`, each beside its place and renamed
@@ -228,6 +240,7 @@ impl Publisher {
         };
         let stat = self.make_true("stat", status.to_text().as_bytes(), |_| {});
         let record = self.make_true("status", &status.to_bytes(), |_| {});
+        self.may_replace = true;
         pid.and(stat).and(record)
     }
 
@@ -278,13 +291,21 @@ impl Publisher {
         let fresh_name = format!("{name}.new");
         let supervise = self.dir.supervise();
         let (fresh, place) = (supervise.join(&fresh_name), supervise.join(name));
+        let mode = Mode::from_bits_truncate(0o644);
+        // An empty file is whole as soon as it is there.
+        if content.is_empty()
+            && !self.may_replace
+            && nix::sys::stat::mknod(&place, SFlag::S_IFREG, mode, 0).is_ok()
+        {
+            return Ok(());
+        }
         let unable =
             |verb: &str, path: &Path| words(["unable to ".as_ref(), verb.as_ref(), path.as_os_str()]);
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
-            .mode(0o644)
+            .mode(mode.bits())
             .custom_flags(OFlag::O_NONBLOCK.bits())
             .open(&fresh)
             .map_err(Failure::of_io(unable("open ", &fresh)))?;
@@ -294,8 +315,8 @@ impl Publisher {
             let _ = nix::unistd::unlink(&fresh);
         }
         written.map_err(Failure::of_io(unable("write ", &fresh)))?;
-        unix::replace(&fresh, &place)
-            .map_err(Failure::of(unable(&format!("rename {fresh_name} to "), &place)))
+        let put = if self.may_replace { unix::replace::replace } else { unix::replace::rename };
+        put(&fresh, &place).map_err(Failure::of(unable(&format!("rename {fresh_name} to "), &place)))
     }
 
     /// Writes over a file that is in its place.
@@ -359,7 +380,7 @@ mod tests {
             state: Some(State::Down),
         };
         with_a_lock("publisher", |service, lock| {
-            let mut publisher = Publisher::new(service.clone(), lock);
+            let mut publisher = Publisher::new(service.clone(), lock, Supervise::New);
             fs_err::remove_dir_all(service.supervise()).expect("removed");
             let other = locked(service);
             publisher.publish(status).expect_err("another's place");

@@ -5,12 +5,13 @@ use std::os::fd::AsFd;
 use fs_err::{File, OpenOptions};
 use nix::errno::Errno;
 use servicedir::ServiceDir;
-use unix::spawn::{FailurePipe, StartFailure};
-use unix::{Ending, Pid, Program, Signal, proc, reap_next};
+use unix::spawn::{Child, StartFailure};
+use unix::{Pid, Program, Signal, proc, reap_next};
 
 /// Starts checks, and collects their verdicts.
 pub struct Checks {
-    failures: FailurePipe,
+    /// Of checks that were not collected yet.
+    failures: Vec<StartFailure>,
     null: Option<File>,
 }
 
@@ -26,37 +27,31 @@ pub struct Outcome {
 
 impl Checks {
     /// Nothing runs yet.
-    pub fn new() -> Result<Self, Errno> {
+    pub fn new() -> Self {
         let null = OpenOptions::new().write(true).open("/dev/null").ok();
-        Ok(Self { failures: FailurePipe::new()?, null })
+        Self { failures: Vec::new(), null }
     }
 
     /// Starts the check of a service: in its directory, with sv's input and error output.
-    pub fn start(&self, dir: &ServiceDir) -> Result<Pid, Errno> {
+    pub fn start(&mut self, dir: &ServiceDir) -> Result<Pid, Errno> {
         let stderr = std::io::stderr();
         let stdout = self.null.as_ref().map_or_else(|| stderr.as_fd(), AsFd::as_fd);
-        Program::new("check")
+        let Child { pid, failure } = Program::new("check")
             .current_dir(dir.path())
             .stdout(stdout)
             .default_signals(&[Signal::CHLD])
-            .failures(&self.failures)
-            .spawn()
+            .spawn()?;
+        self.failures.extend(failure);
+        Ok(pid)
     }
 
     /// The checks that have ended.
-    pub fn collect(&self) -> Vec<Outcome> {
-        let ended: Vec<(Pid, Ending)> = std::iter::from_fn(reap_next).collect();
-        let failures = if ended.is_empty() { Vec::new() } else { self.failures.drain() };
-        let why = |check: Pid| {
-            let of_check = |failure: &&StartFailure| failure.child == check;
-            failures.iter().find(of_check).map(|failure| failure.why)
-        };
-        ended
-            .iter()
-            .map(|(check, ending)| Outcome {
-                check: *check,
-                agrees: ending.is_success(),
-                failure: why(*check),
+    pub fn collect(&mut self) -> Vec<Outcome> {
+        std::iter::from_fn(reap_next)
+            .map(|(check, ending)| {
+                let place = self.failures.iter().position(|failure| failure.child == check);
+                let failure = place.map(|place| self.failures.swap_remove(place).why);
+                Outcome { check, agrees: ending.is_success(), failure }
             })
             .collect()
     }

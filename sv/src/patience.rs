@@ -213,7 +213,7 @@ impl<'a> Patience<'a> {
 
     /// Takes in what the checks have said.
     fn hear_checks(&mut self, report: &mut Report) {
-        let Some(checks) = &self.checks else { return };
+        let Some(checks) = &mut self.checks else { return };
         for outcome in checks.collect() {
             let asked = |waiting: &&mut Waiting| matches!(waiting.check, Check::Running(check, _) if check == outcome.check);
             if let Some(waiting) = self.services.iter_mut().find(asked) {
@@ -385,11 +385,7 @@ impl<'a> Waiting<'a> {
             return false;
         }
         let Ok(visitor) = self.service.visitor() else { return false };
-        let started = match checks {
-            Some(checks) => checks.start(visitor.dir()),
-            None => Checks::new().and_then(|new| checks.insert(new).start(visitor.dir())),
-        };
-        match started {
+        match checks.get_or_insert_with(Checks::new).start(visitor.dir()) {
             Ok(check) => {
                 self.check = Check::Running(check, process(status));
                 true

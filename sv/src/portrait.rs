@@ -116,14 +116,14 @@ pub fn ask_checks(portraits: &mut [Portrait], limit: Duration) {
         people.extend(log.as_deref_mut());
     }
     // Without the means to wait, nobody has said yes.
-    let (Ok(poller), Ok(checks)) = (Poller::new(&[Signal::CHLD]), Checks::new()) else { return };
-    ask(askable, &checks, poller, Instant::now().checked_add(limit));
+    let Ok(poller) = Poller::new(&[Signal::CHLD]) else { return };
+    ask(askable, Checks::new(), poller, Instant::now().checked_add(limit));
 }
 
 /// Somebody whose check is to be asked, and where its answer goes.
 type Asked<'a> = (&'a ServiceDir, &'a mut Option<bool>);
 
-fn ask(mut waiting: Vec<Asked>, checks: &Checks, mut poller: Poller, deadline: Option<Instant>) {
+fn ask(mut waiting: Vec<Asked>, mut checks: Checks, mut poller: Poller, deadline: Option<Instant>) {
     let mut running: Vec<(Pid, &mut Option<bool>)> = Vec::new();
     loop {
         while running.len() < CHECKS_AT_ONCE

@@ -168,10 +168,10 @@ fn runsvdir_wants_a_directory(suite: &Suite) {
     }
 }
 
-/// RSD-1, GEN-6: only `-P` and `--` are looked for.
+/// RSD-1, GEN-6: only `-P` and `--` are looked for, and nothing is a name, too.
 fn runsvdir_takes_other_options_for_a_directory(suite: &Suite) {
     let tree = suite.tree();
-    for name in ["-x", "-V", "-p"] {
+    for name in ["-x", "-V", "-p", ""] {
         let runsvdir = tree.command("runsvdir").arg(name).start();
         runsvdir.eventually_says(&format!(
             "runsvdir {name}: warning: unable to stat {name}: file does not exist\n"

@@ -434,9 +434,18 @@ mod ours {
     /// Who comes next finds it dead, though runsv has to ask a script first.
     #[test]
     fn b50_a_service_that_was_killed_is_dead_when_sv_ends() {
-        let (web, pid) = super::killed_by_way_of_a_script(Suite::ours(), "sleep .1; exit 1");
-        assert!(!is_alive(pid));
-        assert_eq!(web.status().pid, 0);
+        /// Three seconds until the kill, and one for the death.
+        const PATIENCE: Duration = Duration::from_secs(4);
+        tests::eventually("a script that does not take a second", || {
+            let (web, pid, time) = super::killed_by_way_of_a_script(Suite::ours(), "sleep .1; exit 1");
+            if is_alive(pid) {
+                assert!(time >= PATIENCE, "sv has ended after {time:?}");
+                web.eventually_gone(pid);
+                return false;
+            }
+            assert_eq!(web.status().pid, 0);
+            true
+        });
     }
 
     /// What happened is told by a file that is not there while nothing has.
@@ -671,8 +680,11 @@ mod theirs {
     /// It may still run.
     #[test]
     fn b50_a_service_that_was_killed_may_run_when_sv_ends() {
-        let (web, pid) = super::killed_by_way_of_a_script(Suite::theirs(), "sleep 8; exit 1");
+        // The script ends when it is told to.
+        let script = "until test -e killable; do sleep .02; done; exit 1";
+        let (web, pid, _) = super::killed_by_way_of_a_script(Suite::theirs(), script);
         assert!(tests::process::is_alive(pid));
+        web.write("killable", "");
         web.eventually_gone(pid);
     }
 
@@ -859,12 +871,13 @@ fn without_a_path(suite: &Suite) -> (Service, Program) {
 }
 
 /// A service that `force-stop` had to kill, by way of a script that takes a moment to allow it.
-fn killed_by_way_of_a_script(suite: &Suite, script: &str) -> (Supervised, u32) {
+fn killed_by_way_of_a_script(suite: &Suite, script: &str) -> (Supervised, u32, Duration) {
     let web = suite.service("web").run(crate::IGNORES_TERM).control('k', script).running();
     web.eventually_has("ready");
     let pid = web.status().pid;
+    let begin = Instant::now();
     web.sv("-w 3 force-stop").says("kill: run: web: (pid N) Ns, want down, got TERM\n", 1);
-    (web, pid)
+    (web, pid, begin.elapsed())
 }
 
 /// A service whose runsv was killed and replaced, and the process that it had left.

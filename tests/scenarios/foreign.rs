@@ -232,6 +232,8 @@ fn svstat_tells_that_runsv_is_gone(suite: &Suite) {
     killed.runsv.signal(Signal::SIGKILL);
     killed.runsv.finished();
     assert!(is_alive(killed.status().pid));
+    // What was just forked has a copy of its descriptors until it is executed.
+    killed.eventually("nobody supervises it", |killed| !killed.is_supervised());
     svstat(killed.tree(), "killed").says("killed: supervise not running\n", 0);
 }
 

@@ -10,7 +10,8 @@ use crate::runsvdir::{
     a_runsv_that_is_not_found_is_reported, a_second_runsvdir_takes_over_when_the_old_runsv_goes,
     a_switched_link_changes_all_services, dozens_of_services_are_started, every_directory_is_a_service,
     every_removed_directory_is_stopped, hup_stops_every_runsv, option_p_makes_each_runsv_a_leader,
-    runsv_starts_clean, several_links_to_a_directory_are_one_service, term_leaves_everything_running,
+    runsv_starts_clean, several_links_to_a_directory_are_one_service, signals_that_were_blocked_stay_blocked,
+    signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv, term_leaves_everything_running,
     the_log_shows_the_last_of_what_is_said, without_option_p_everything_shares_a_group,
 };
 use crate::sv_lines::{
@@ -130,6 +131,8 @@ runsvdir_pairs! {
     option_p_makes_each_runsv_a_leader,
     without_option_p_everything_shares_a_group,
     runsv_starts_clean,
+    signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv,
+    signals_that_were_blocked_stay_blocked,
     the_log_shows_the_last_of_what_is_said,
     dozens_of_services_are_started,
 }

@@ -36,6 +36,8 @@ both_suites! {
     option_p_makes_each_runsv_a_leader,
     without_option_p_everything_shares_a_group,
     runsv_starts_clean,
+    signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv,
+    signals_that_were_blocked_stay_blocked,
     an_option_may_be_two_dashes,
     arguments_after_the_log_are_ignored,
     a_short_log_is_refused,
@@ -392,6 +394,40 @@ pub fn runsv_starts_clean(suite: &Suite) {
     assert_eq!(runsv.environment(), runsvdir.process().environment());
 }
 
+/// RSD-6, RSD-19: runsvdir catches them itself, and runsv does not know what was before.
+pub fn signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv(suite: &Suite) {
+    let tree = suite.tree();
+    let web = tree.service("web").run(SLEEPS).made();
+    let words = ["env", "--ignore-signal=HUP,TERM,ALRM,USR1"];
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).through(&words).start();
+    eventually_up(&web);
+    let runsv = Process::find(eventually_runsv_of(&runsvdir, "web")).unwrap();
+    assert_eq!(runsv.signals("SigIgn"), [10]);
+    assert_eq!(runsv.signals("SigCgt"), [15, 17]);
+    runsvdir.signal(Signal::SIGHUP);
+    assert_eq!(runsvdir.finished().code(), Some(111));
+}
+
+/// RSD-6, RSD-19: runsvdir unblocks none of them, and hands all of them on. TERM and CHLD are runsv's
+/// own business.
+pub fn signals_that_were_blocked_stay_blocked(suite: &Suite) {
+    let tree = suite.tree();
+    let web = tree.service("web").run(SLEEPS).made();
+    let words = ["env", "--block-signal=HUP,TERM,ALRM,USR1"];
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).through(&words).start();
+    eventually_up(&web);
+    let without_child = |process: &Process| {
+        let blocked = process.signals("SigBlk").into_iter();
+        blocked.filter(|signal| *signal != Signal::SIGCHLD as u32).collect::<Vec<_>>()
+    };
+    eventually("runsvdir waits", || without_child(&runsvdir.process()) == [1, 10, 14, 15]);
+    let runsv = Process::find(eventually_runsv_of(&runsvdir, "web")).unwrap();
+    eventually("runsv waits", || runsv.signals("SigBlk") == [1, 10, 14]);
+    runsvdir.signal(Signal::SIGHUP);
+    eventually("HUP waits", || runsvdir.process().signals("ShdPnd").contains(&1));
+    assert!(runsvdir.is_alive());
+}
+
 /// RSD-1.
 fn an_option_may_be_two_dashes(suite: &Suite) {
     let tree = suite.tree();
@@ -542,4 +578,54 @@ fn the_log_begins_with_a_dot(suite: &Suite) {
     let tree = suite.tree();
     let runsvdir = tree.command("runsvdir").arg(tree.services()).arg("log: abcd").start();
     eventually("a dot at the end", || runsvdir.process().command_line().ends_with(" log: bcd."));
+}
+
+/// ADD-8: the second is left alone, and both are named once.
+#[test]
+fn services_with_one_supervise_directory_are_named() {
+    let tree = Suite::ours().tree();
+    let state = tree.root().join("state");
+    let services = ["one", "other"].map(|name| {
+        let service = tree.service(name).run(SLEEPS).made();
+        symlink(&state, service.path("supervise")).unwrap();
+        service
+    });
+    let runsvdir = watched(&tree, &[]);
+    let sharing = |name: &str, owner: &str| {
+        format!(
+            "runsvdir {}: warning: unable to start runsv {name}: it has the supervise directory of {owner}\n",
+            tree.services().display()
+        )
+    };
+    let lines = [sharing("one", "other"), sharing("other", "one")];
+    let count = || lines.iter().map(|line| runsvdir.stderr().matches(line).count()).sum::<usize>();
+    eventually("it is said", || count() > 0);
+    // Which of them it is depends on who was first.
+    let is_first_late = runsvdir.stderr().contains(&lines[0]);
+    let [first, second] =
+        if is_first_late { [&services[1], &services[0]] } else { [&services[0], &services[1]] };
+    eventually_runsv_of(&runsvdir, first.name());
+    runsvdir.signal(Signal::SIGALRM);
+    eventually("it has looked again", || tree.services().join(".forced-rescan").exists());
+    nothing_happens_for(Duration::from_millis(300), "nothing more is said", || count() == 1);
+    // It has its turn when the other one goes.
+    fs::rename(first.dir(), tree.root().join("gone")).unwrap();
+    eventually_runsv_of(&runsvdir, second.name());
+}
+
+/// B29, DEV-17: as it was before there were watches.
+#[test]
+fn where_nothing_can_be_watched_a_look_comes_every_few_seconds() {
+    for limit in ["max_inotify_instances", "max_inotify_watches"] {
+        let tree = Suite::ours().tree();
+        let old = tree.service("old").run(SLEEPS).made();
+        let script = format!("echo 0 >/proc/sys/user/{limit} && exec \"$@\"");
+        let words = ["unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"];
+        let runsvdir = tree.command("runsvdir").arg(tree.services()).through(&words).start();
+        eventually_up(&old);
+        let new = tree.service("new").run(SLEEPS).made();
+        eventually_up(&new);
+        eventually_runsv_of(&runsvdir, "new");
+        assert_eq!(runsvdir.stderr(), "", "{limit}");
+    }
 }

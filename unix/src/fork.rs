@@ -9,15 +9,21 @@ use std::os::unix::ffi::OsStrExt as _;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::proc;
 use crate::signal::SignalSet;
+use crate::{heap, proc};
 
-/// Who goes on after a copy was made.
+/// Who goes on after copies were made.
 pub enum Side {
-    /// The process that made it, and the copy's number.
-    Original(Pid),
-    /// The copy. Every signal is blocked in it; this is the mask to go back to.
-    Copy(SignalSet),
+    /// The process that made them, with their numbers, in order; and why there are no more, if one
+    /// could not be made.
+    Original(Vec<Pid>, Option<Errno>),
+    /// A copy.
+    Copy {
+        /// Which of them, counted from 0.
+        number: usize,
+        /// Every signal is blocked in it; this is the mask to go back to.
+        mask: SignalSet,
+    },
 }
 
 /// The right to make copies, which a process has while it has a single thread: what other threads
@@ -36,22 +42,38 @@ impl Copier {
         (threads == 1 && map.show().is_ok()).then_some(Self { map })
     }
 
-    /// Makes a copy; `session`: that leads a session of its own.
-    pub fn copy(&self, has_session: bool) -> Result<Side, Errno> {
-        // No handler may run in the copy: it would tell the original what is meant for the copy.
+    /// Makes so many copies; `has_session`: each leads a session of its own.
+    ///
+    /// One right after the other: what this process writes to after a fork has to be duplicated page
+    /// by page, so the less it does in between, the better.
+    pub fn copy(&self, count: usize, has_session: bool) -> Side {
+        let mut copies = Vec::with_capacity(count);
+        let mut failure = None;
+        // No handler may run in a copy: it would tell the original what is meant for the copy.
         let mask = SignalSet::all().block();
-        // SAFETY: there is no other thread (see `new`; none of our programs starts any), so the
-        // copy is as whole as the original.
-        let child = Errno::result(unsafe { libc::fork() });
-        if child != Ok(0) {
-            mask.set_as_mask();
-            return child.map(|child| Side::Original(Pid::from_raw(child)));
+        for number in 0..count {
+            // SAFETY: there is no other thread (see `new`; none of our programs starts any), so the
+            // copy is as whole as the original.
+            match Errno::result(unsafe { libc::fork() }) {
+                Ok(0) => {
+                    // SAFETY: a copy of a process with one thread has one thread.
+                    unsafe { heap::open() }
+                    if has_session {
+                        // A process that was just forked leads nothing, so this cannot fail.
+                        let _ = nix::unistd::setsid();
+                    }
+                    std::mem::forget(copies);
+                    return Side::Copy { number, mask };
+                }
+                Ok(copy) => copies.push(Pid::from_raw(copy)),
+                Err(why) => {
+                    failure = Some(why);
+                    break;
+                }
+            }
         }
-        if has_session {
-            // A process that was just forked leads nothing, so this cannot fail.
-            let _ = nix::unistd::setsid();
-        }
-        Ok(Side::Copy(mask))
+        mask.set_as_mask();
+        Side::Original(copies, failure)
     }
 
     /// Shows this process, a copy, to others (in `ps`) as a program that was executed with these

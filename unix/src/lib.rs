@@ -10,6 +10,7 @@
 pub mod clock;
 pub mod failure;
 pub mod fork;
+pub mod heap;
 pub mod lease;
 pub mod manners;
 pub mod phrase;

@@ -40,11 +40,17 @@ pub struct Wakeup {
 impl Poller {
     /// Starts to catch `signals`, which are also unblocked, whatever was inherited.
     pub fn new(signals: &[Signal]) -> io::Result<Self> {
+        let poller = Self::without_unblocking(signals)?;
+        SignalSet::of(signals).unblock();
+        Ok(poller)
+    }
+
+    /// Starts to catch `signals`; those that are blocked are heard when they are unblocked.
+    pub fn without_unblocking(signals: &[Signal]) -> io::Result<Self> {
         let poll = Poll::new()?;
         let pair = next_pair()?;
         let mut caught = Signals::new(signals.iter().map(|signal| signal.0))?;
         poll.registry().register(&mut caught, SIGNALS, Interest::READABLE)?;
-        SignalSet::of(signals).unblock();
         Ok(Self { poll, events: Events::with_capacity(16), signals: caught, pair })
     }
 

@@ -21,6 +21,11 @@ pub fn replace(fresh: &Path, place: &Path) -> Result<(), Errno> {
             _ => return Ok(()),
         }
     }
+    rename(fresh, place)
+}
+
+/// The same where nothing is there: [`replace`] would have to find out.
+pub fn rename(fresh: &Path, place: &Path) -> Result<(), Errno> {
     nix::fcntl::renameat(nix::fcntl::AT_FDCWD, fresh, nix::fcntl::AT_FDCWD, place)
 }
 

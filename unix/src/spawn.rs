@@ -1,15 +1,16 @@
 //! Starting a program: make a child, put it in order, execute.
 //!
-//! The standard library's `Command` hands its parent's signal mask on and reports a failed
-//! execution by waiting for it; runsv must do neither (RSV-15, RSV-41).
+//! The standard library's `Command` hands its parent's signal mask on, and what failed it tells
+//! instead of a child that has ended; runsv must do neither (RSV-15, RSV-41).
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::unistd::Pid;
 
 use crate::signal::{self, Signal, SignalSet};
@@ -28,7 +29,7 @@ pub struct Program<'a> {
     stderr: Option<BorrowedFd<'a>>,
     leads: Leads,
     default_signals: &'a [Signal],
-    failures: Option<BorrowedFd<'a>>,
+    has_own_mask: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -49,10 +50,20 @@ pub enum Step {
     Execute,
 }
 
-/// A child's word that it could not become the program it was to be.
+/// A child that was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Child {
+    /// Its process id.
+    pub pid: Pid,
+    /// Why it is not the program it was to be. It exits with [`CANNOT_START`], and is to be reaped
+    /// as any other.
+    pub failure: Option<StartFailure>,
+}
+
+/// Why a child could not become the program it was to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartFailure {
-    /// The child; it exits with [`CANNOT_START`].
+    /// The child.
     pub child: Pid,
     /// What it could not do.
     pub step: Step,
@@ -86,7 +97,7 @@ impl<'a> Program<'a> {
             stderr: None,
             leads: Leads::Nothing,
             default_signals: &[],
-            failures: None,
+            has_own_mask: true,
         }
     }
 
@@ -170,21 +181,26 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// Where a child says that it could not start, for [`FailurePipe::drain`].
+    /// What this process has blocked stays blocked, whatever else is said of those signals.
     #[must_use]
-    pub fn failures(mut self, pipe: &'a FailurePipe) -> Self {
-        self.failures = Some(std::os::fd::AsFd::as_fd(&pipe.writer));
+    pub fn inherited_mask(mut self) -> Self {
+        self.has_own_mask = false;
         self
     }
 
-    /// Starts it. A child that cannot become the program exits with [`CANNOT_START`].
-    pub fn spawn(&self) -> Result<Pid, Errno> {
+    /// Starts it, and returns when the child is the program or has failed.
+    pub fn spawn(&self) -> Result<Child, Errno> {
         let arguments = pointers(&self.arguments);
         let environment = self.environment.as_deref().map(pointers);
         // No handler may run in the child: it would eat a signal that is meant for the program.
         let mask = SignalSet::all().block();
-        let errand =
-            Errand { program: self, mask, arguments: &arguments, environment: environment.as_deref() };
+        let errand = Errand {
+            program: self,
+            mask,
+            arguments: &arguments,
+            environment: environment.as_deref(),
+            failure: Cell::new(None),
+        };
         let child = errand.run();
         mask.set_as_mask();
         let child = child?;
@@ -193,26 +209,8 @@ impl<'a> Program<'a> {
             // failure of this one harmless.
             let _ = nix::unistd::setpgid(child, child);
         }
-        Ok(child)
-    }
-
-    fn become_program(
-        &self,
-        mask: SignalSet,
-        arguments: &[*const libc::c_char],
-        environment: Option<&[*const libc::c_char]>,
-    ) -> ! {
-        let (step, why) = match self.put_in_order(mask) {
-            Ok(()) => (Step::Execute, self.execute(arguments, environment)),
-            Err(failure) => failure,
-        };
-        if let Some(pipe) = self.failures {
-            let record = Record::of(nix::unistd::getpid(), step, why).to_bytes();
-            // Nobody is left to be told if this fails; the exit code says it, too.
-            let _ = nix::unistd::write(pipe, &record);
-        }
-        // SAFETY: _exit runs no code of this process.
-        unsafe { libc::_exit(i32::from(CANNOT_START)) }
+        let failure = errand.failure.get().map(|(step, why)| StartFailure { child, step, why });
+        Ok(Child { pid: child, failure })
     }
 
     fn put_in_order(&self, mask: SignalSet) -> Result<(), (Step, Errno)> {
@@ -243,7 +241,8 @@ impl<'a> Program<'a> {
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory.as_c_str()).map_err(|why| (Step::Directory, why))?;
         }
-        mask.without(self.default_signals).set_as_mask();
+        let mask = if self.has_own_mask { mask.without(self.default_signals) } else { mask };
+        mask.set_as_mask();
         Ok(())
     }
 
@@ -281,24 +280,41 @@ struct Errand<'a, 'b> {
     mask: SignalSet,
     arguments: &'a [*const libc::c_char],
     environment: Option<&'a [*const libc::c_char]>,
+    /// What the child could not do, and why: it writes this before it exits.
+    failure: Cell<Option<(Step, Errno)>>,
 }
 
-/// The child's stack while it is not yet the program: it calls a few system calls deep.
-const CHILD_STACK: usize = 64 << 10;
+/// Where a child lives while it is not yet the program: a few system calls, which take 1.8 KiB where
+/// nothing is optimized. A piece of the stack of whoever starts it is in use anyway, and mapped
+/// already.
+#[repr(align(16))]
+struct Stack(MaybeUninit<[u8; Self::SIZE]>);
+
+impl Stack {
+    const SIZE: usize = 4 << 10;
+
+    /// Stacks grow downwards.
+    fn top(&mut self) -> *mut libc::c_void {
+        self.0.as_mut_ptr().wrapping_add(1).cast()
+    }
+}
 
 impl Errand<'_, '_> {
     /// Sends a child on its way, and returns when it is the program or has failed.
     ///
-    /// The child shares this process's memory until then, so nothing has to be copied, and when
-    /// this returns nobody holds this process's descriptors any more: a supervisor that is killed
-    /// right after has left no copy of its lock behind.
+    /// The child shares this process's memory until then, so nothing has to be copied, it tells of
+    /// its failure by writing it down, and when this returns nobody holds this process's descriptors
+    /// any more: a supervisor that is killed right after has left no copy of its lock behind. The
+    /// price is that this process waits with the child: while the kernel reads the program, which may
+    /// lie on a server that does not answer, and while a STOP to the whole group holds the child.
+    #[inline(never)]
     fn run(&self) -> Result<Pid, Errno> {
-        let stack = Stack::new()?;
+        let mut stack = Stack(MaybeUninit::uninit());
         let errand: *const Self = self;
-        // SAFETY: the child runs on a stack of its own and this thread is suspended (CLONE_VFORK)
-        // until the child executes a program or exits, so `self` outlives its use and nothing is
-        // accessed by both at once. Descriptors, dispositions and the working directory are
-        // copies. Every signal is blocked.
+        // SAFETY: the child runs on a piece of memory of its own and this thread is suspended
+        // (CLONE_VFORK) until the child executes a program or exits, so `self` and the stack outlive
+        // their use and nothing is accessed by both at once; what the child changes is in a cell.
+        // Descriptors, dispositions and the working directory are copies. Every signal is blocked.
         let child = unsafe {
             libc::clone(
                 Self::in_child,
@@ -313,42 +329,13 @@ impl Errand<'_, '_> {
     extern "C" fn in_child(errand: *mut libc::c_void) -> i32 {
         // SAFETY: `run` hands over a pointer to itself and is suspended while the child uses it.
         let errand = unsafe { &*errand.cast_const().cast::<Errand<'_, '_>>() };
-        errand.program.become_program(errand.mask, errand.arguments, errand.environment)
-    }
-}
-
-/// A piece of memory that is given back when the child no longer needs it.
-struct Stack(*mut libc::c_void);
-
-impl Stack {
-    fn new() -> Result<Self, Errno> {
-        // SAFETY: a fresh private mapping, placed by the kernel.
-        let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                CHILD_STACK,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK,
-                -1,
-                0,
-            )
+        let failure = match errand.program.put_in_order(errand.mask) {
+            Ok(()) => (Step::Execute, errand.program.execute(errand.arguments, errand.environment)),
+            Err(failure) => failure,
         };
-        if start == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Self(start)) }
-    }
-
-    /// Stacks grow downwards.
-    fn top(&self) -> *mut libc::c_void {
-        // SAFETY: one past the end of the mapping; its size is a multiple of any alignment.
-        unsafe { self.0.add(CHILD_STACK) }
-    }
-}
-
-impl Drop for Stack {
-    fn drop(&mut self) {
-        // SAFETY: the mapping is this value's own, and nobody runs on it any more.
-        unsafe {
-            libc::munmap(self.0, CHILD_STACK);
-        }
+        errand.failure.set(Some(failure));
+        // SAFETY: _exit runs no code of this process.
+        unsafe { libc::_exit(i32::from(CANNOT_START)) }
     }
 }
 
@@ -377,68 +364,6 @@ pub fn beside_or_along_path(name: &str) -> Vec<CString> {
     beside.map(c_string).into_iter().chain(along_path(OsStr::new(name))).collect()
 }
 
-/// The pipe through which children say that they could not start.
-pub struct FailurePipe {
-    reader: OwnedFd,
-    writer: OwnedFd,
-}
-
-impl FailurePipe {
-    /// Makes the pipe; neither end is handed on to programs.
-    pub fn new() -> Result<Self, Errno> {
-        let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        Ok(Self { reader, writer })
-    }
-
-    /// What children have said since the last time. Read it after reaping: a child speaks before
-    /// it ends.
-    pub fn drain(&self) -> Vec<StartFailure> {
-        let mut failures = Vec::new();
-        let mut record = [0; Record::SIZE];
-        while let Ok(Record::SIZE) = nix::unistd::read(&self.reader, &mut record) {
-            failures.extend(Record(record).decode());
-        }
-        failures
-    }
-}
-
-/// What travels through the pipe: small enough to be written whole or not at all.
-struct Record([u8; Record::SIZE]);
-
-impl Record {
-    const SIZE: usize = 12;
-
-    fn of(child: Pid, step: Step, why: Errno) -> Self {
-        let step: i32 = match step {
-            Step::Descriptor => 0,
-            Step::Directory => 1,
-            Step::Execute => 2,
-        };
-        let mut bytes = [0; Self::SIZE];
-        for (place, number) in bytes.chunks_exact_mut(4).zip([child.as_raw(), why as i32, step]) {
-            place.copy_from_slice(&number.to_ne_bytes());
-        }
-        Self(bytes)
-    }
-
-    fn to_bytes(&self) -> [u8; Self::SIZE] {
-        self.0
-    }
-
-    fn decode(&self) -> Option<StartFailure> {
-        let mut numbers =
-            self.0.chunks_exact(4).filter_map(|place| Some(i32::from_ne_bytes(place.try_into().ok()?)));
-        let (child, why, step) = (numbers.next()?, numbers.next()?, numbers.next()?);
-        let step = match step {
-            0 => Step::Descriptor,
-            1 => Step::Directory,
-            2 => Step::Execute,
-            _ => return None,
-        };
-        Some(StartFailure { child: Pid::from_raw(child), step, why: Errno::from_raw(why) })
-    }
-}
-
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| CStr::as_ptr(string)).chain([std::ptr::null()]).collect()
 }
@@ -460,30 +385,45 @@ mod tests {
     use super::*;
     use crate::reap::{Ending, reap_waiting};
 
+    fn failure_of(program: &Program<'_>) -> Option<(Step, Errno)> {
+        let Child { pid, failure } = program.spawn().expect("a child");
+        assert_eq!(reap_waiting(pid), Some(Ending::Exited(CANNOT_START)));
+        let StartFailure { child, step, why } = failure?;
+        assert_eq!(child, pid);
+        Some((step, why))
+    }
+
     #[test]
     fn a_program_that_cannot_be_executed_says_why() {
-        let pipe = FailurePipe::new().expect("a pipe");
-        let child = Program::new("/no/such/program").failures(&pipe).spawn().expect("a child");
-        assert_eq!(reap_waiting(child), Some(Ending::Exited(CANNOT_START)));
-        assert_eq!(pipe.drain(), [StartFailure { child, step: Step::Execute, why: Errno::ENOENT }]);
-        assert_eq!(pipe.drain(), []);
+        let program = Program::new("/no/such/program");
+        assert_eq!(failure_of(&program), Some((Step::Execute, Errno::ENOENT)));
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_says_so() {
+        let program = Program::new("/bin/true").current_dir("/no/such/directory");
+        assert_eq!(failure_of(&program), Some((Step::Directory, Errno::ENOENT)));
+    }
+
+    #[test]
+    fn a_program_that_was_executed_has_nothing_to_say() {
+        let Child { pid, failure } = Program::new("/bin/true").spawn().expect("a child");
+        assert_eq!(failure, None);
+        assert_eq!(reap_waiting(pid), Some(Ending::Exited(0)));
     }
 
     #[test]
     fn a_candidate_that_is_denied_is_remembered_while_the_search_goes_on() {
-        let pipe = FailurePipe::new().expect("a pipe");
         let candidates = vec![c_string("/etc"), c_string("/no/such/program")];
-        let child =
-            Program::first_of(candidates, c_string("program")).failures(&pipe).spawn().expect("a child");
-        assert_eq!(reap_waiting(child), Some(Ending::Exited(CANNOT_START)));
-        assert_eq!(pipe.drain(), [StartFailure { child, step: Step::Execute, why: Errno::EACCES }]);
+        let program = Program::first_of(candidates, c_string("program"));
+        assert_eq!(failure_of(&program), Some((Step::Execute, Errno::EACCES)));
     }
 
     #[test]
     fn a_signal_that_arrives_before_the_program_still_meets_its_default_action() {
         let child =
             Program::new("/bin/sleep").arg("60").default_signals(&[Signal::TERM]).spawn().expect("a child");
-        Signal::TERM.send(child).expect("a living child");
-        assert_eq!(reap_waiting(child), Some(Ending::Killed { signal: Signal::TERM, core: false }));
+        Signal::TERM.send(child.pid).expect("a living child");
+        assert_eq!(reap_waiting(child.pid), Some(Ending::Killed { signal: Signal::TERM, core: false }));
     }
 }

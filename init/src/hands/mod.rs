@@ -22,7 +22,6 @@ use std::time::SystemTime;
 
 use servicedir::Stamp;
 use unix::signal::group_exists;
-use unix::spawn::{FailurePipe, StartFailure};
 use unix::{Errno, Failure, Pid, Signal};
 
 use crate::args::Options;
@@ -39,7 +38,6 @@ pub struct Hands {
     loudness: Weight,
     caught: Vec<Signal>,
     voice: Voice,
-    failures: FailurePipe,
     lookout: Lookout,
     leftovers: Leftovers,
     told_fifos: BTreeSet<(u64, u64)>,
@@ -51,7 +49,7 @@ pub struct Hands {
 
 impl Hands {
     /// Hands for what init was told; children get `caught` back as they were.
-    pub fn new(options: Options, caught: Vec<Signal>, voice: Voice, failures: FailurePipe) -> Self {
+    pub fn new(options: Options, caught: Vec<Signal>, voice: Voice) -> Self {
         let Options { directory, hooks, command, loudness, .. } = options;
         Self {
             directory,
@@ -60,7 +58,6 @@ impl Hands {
             loudness,
             caught,
             voice,
-            failures,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             told_fifos: BTreeSet::new(),
@@ -136,11 +133,6 @@ impl Hands {
     /// What is said, and what could not be said yet.
     pub fn voice(&mut self) -> &mut Voice {
         &mut self.voice
-    }
-
-    /// What children have said that could not start.
-    pub fn start_failures(&self) -> Vec<StartFailure> {
-        self.failures.drain()
     }
 
     fn say(&mut self, weight: Weight, line: &str) {

@@ -122,7 +122,7 @@ impl Hands {
     }
 
     fn spawn(&self, program: Program<'_>) -> Result<Pid, Errno> {
-        let program = program.default_signals(&self.caught).failures(&self.failures);
+        let program = program.default_signals(&self.caught);
         let started = match self.nice {
             None => program.spawn(),
             Some(nice) => {
@@ -133,9 +133,7 @@ impl Hands {
                 started
             }
         }?;
-        // Whoever cannot become the program has said so by now.
-        let failure = self.failures.drain().into_iter().find(|failure| failure.child == started);
-        failure.map_or(Ok(started), |failure| Err(failure.why))
+        started.failure.map_or(Ok(started.pid), |failure| Err(failure.why))
     }
 }
 

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use unix::manners::stop_requests;
 use unix::phrase::phrase;
-use unix::spawn::StartFailure;
 use unix::{Ending, Errno, Pid, Signal};
 
 use super::hook_run::HookRun;
@@ -220,14 +219,13 @@ impl Container {
         match event {
             Event::Signal(signal) if is_request(signal) => self.requested(signal, now),
             Event::Signal(signal) => self.pass_on(signal, now),
-            Event::Reaped { deaths, failures, is_childless } => {
+            Event::Reaped { deaths, is_childless } => {
                 self.is_childless = is_childless;
                 if let Some(group) = &mut self.group {
                     group.look_due = now;
                 }
                 for (pid, ending) in deaths {
-                    let failure = failures.iter().find(|failure| failure.child == pid);
-                    self.ended(pid, ending, failure, now);
+                    self.ended(pid, ending, now);
                 }
             }
             Event::CriticalEnded { name, ending } => self.begin_stop(Reason::Critical { name, ending }, now),
@@ -454,12 +452,11 @@ impl Container {
         }
     }
 
-    fn ended(&mut self, pid: Pid, ending: Ending, failure: Option<&StartFailure>, now: Instant) {
-        let why = failure.map(|failure| failure.why);
+    fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) {
         if let Command::Up { pid: own, .. } = self.command
             && own == pid
         {
-            self.command_ended(pid, ending, why, now);
+            self.command_ended(pid, ending, now);
         } else if self.scanner.pid() == Some(pid) {
             self.scanner.ended();
             if self.stop.as_ref().is_some_and(|stop| stop.census == Census::Impossible) {
@@ -471,11 +468,10 @@ impl Container {
                 stop.census = Census::Old { look: is_any_known.then(|| now + stop.census_pause) };
             }
             if self.is_serving() {
-                let why = why.map_or(ending.to_string(), |why| phrase(why).to_owned());
-                self.say(Weight::Warning, format!("runsvdir has ended: {why}; starting it again"));
+                self.say(Weight::Warning, format!("runsvdir has ended: {ending}; starting it again"));
             }
         } else if let Some((hook, stage)) = self.ended_hook(pid) {
-            self.hook_ended(&hook, stage, ending, why, now);
+            self.hook_ended(&hook, stage, ending, None, now);
         } else {
             match self.roster.ended(pid, ending, now) {
                 Some(Farewell::Line(weight, line)) => self.say(weight, line),

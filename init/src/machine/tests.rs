@@ -139,7 +139,7 @@ impl World {
         let pid = Pid::from_raw(pid);
         self.children.retain(|child| child.pid != pid);
         let is_childless = self.children.is_empty();
-        self.tell(after, Event::Reaped { deaths: vec![(pid, ending)], failures: Vec::new(), is_childless })
+        self.tell(after, Event::Reaped { deaths: vec![(pid, ending)], is_childless })
     }
 
     fn runs(&mut self, pid: i32, name: &str, needs: &[&str]) -> &mut Self {

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use unix::spawn::StartFailure;
 use unix::{Ending, Errno, Pid, Signal};
 
 use super::judgement::Account;
@@ -56,12 +55,10 @@ pub struct Seen {
 pub enum Event {
     /// A signal has arrived.
     Signal(Signal),
-    /// Children have died; some may have said before that they could not start.
+    /// Children have died.
     Reaped {
         /// Who, and how.
         deaths: Vec<(Pid, Ending)>,
-        /// What those said that could not become what they were to be.
-        failures: Vec<StartFailure>,
         /// Whether none is left, known or not.
         is_childless: bool,
     },

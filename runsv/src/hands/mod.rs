@@ -13,8 +13,8 @@ use servicedir::history::History;
 use servicedir::owner::{Lock, Place, Publisher};
 use servicedir::{Command, ServiceDir, Status};
 use unix::failure::words;
-use unix::spawn::{CANNOT_START, FailurePipe, StartFailure, Step};
-use unix::{Ending, Errno, Failure, Pid, Program, Reporter, Signal, signal};
+use unix::spawn::{Child, StartFailure, Step};
+use unix::{Errno, Failure, Pid, Program, Reporter, Signal, signal};
 
 use crate::machine::{Action, Event, Hook, Note, Role, Script, Started};
 
@@ -29,7 +29,8 @@ const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
 pub struct Hands {
     main: ServiceDir,
     reporter: Reporter,
-    failures: FailurePipe,
+    /// Of children that were not reaped yet.
+    failures: Vec<StartFailure>,
     publishers: Vec<(Role, Publisher)>,
     /// What is to be published before any other process can notice that it was not.
     unpublished: Vec<(Role, Status)>,
@@ -51,18 +52,13 @@ enum Part {
 
 impl Hands {
     /// Hands for the service in the working directory.
-    pub fn new(
-        reporter: Reporter,
-        failures: FailurePipe,
-        publishers: Vec<(Role, Publisher)>,
-        log_pipe: Option<LogPipe>,
-    ) -> Self {
+    pub fn new(reporter: Reporter, publishers: Vec<(Role, Publisher)>, log_pipe: Option<LogPipe>) -> Self {
         let main = ServiceDir::at(".");
         let histories = vec![(Role::Main, History::new(&main)), (Role::Log, History::new(&main.log()))];
         Self {
             main,
             reporter,
-            failures,
+            failures: Vec::new(),
             publishers,
             unpublished: Vec::new(),
             log_pipe,
@@ -126,11 +122,10 @@ impl Hands {
     }
 
     /// Forgets a child that ended, and says so if it could not even start.
-    pub fn child_ended(&mut self, pid: Pid, ending: Ending) {
-        if ending == Ending::Exited(CANNOT_START) {
-            for failure in self.failures.drain() {
-                self.explain(&failure);
-            }
+    pub fn child_ended(&mut self, pid: Pid) {
+        if let Some(place) = self.failures.iter().position(|failure| failure.child == pid) {
+            let failure = self.failures.swap_remove(place);
+            self.explain(&failure);
         }
         self.children.retain(|(child, _)| *child != pid);
         self.strays.child_ended(pid);
@@ -247,7 +242,7 @@ impl Hands {
     }
 
     fn spawn(&mut self, program: Program<'_>, part: Part, is_group: bool) -> Result<Pid, Errno> {
-        let mut program = program.default_signals(DEFAULT_IN_CHILDREN).failures(&self.failures);
+        let mut program = program.default_signals(DEFAULT_IN_CHILDREN);
         if is_group {
             program = program.own_session();
         }
@@ -261,9 +256,10 @@ impl Hands {
                 }
             }
         }
-        let child = program.spawn()?;
-        self.children.push((child, part));
-        Ok(child)
+        let Child { pid, failure } = program.spawn()?;
+        self.children.push((pid, part));
+        self.failures.extend(failure);
+        Ok(pid)
     }
 
     /// RSV-50: the script is run if its owner may execute it, and told the service's process.

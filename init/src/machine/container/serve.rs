@@ -71,11 +71,8 @@ impl Container {
         }
     }
 
-    pub(super) fn command_ended(&mut self, pid: Pid, ending: Ending, why: Option<Errno>, now: Instant) {
+    pub(super) fn command_ended(&mut self, pid: Pid, ending: Ending, now: Instant) {
         self.ask(Action::TakeTerminal);
-        if let Some(why) = why {
-            return self.no_command(why, now);
-        }
         let is_asked = matches!(self.command, Command::Up { is_asked: true, .. });
         self.command = Command::Ended(ending);
         if self.setup.is_group {
