@@ -9,7 +9,7 @@ use fs_err as fs;
 use nix::unistd::{AccessFlags, access};
 use unix::Errno;
 use unix::phrase::errno_of;
-use unix::search::contains;
+use unix::search::is_in;
 
 /// What was found out about a file, for as long as it is the same file.
 #[derive(Default)]
@@ -53,7 +53,9 @@ impl BuiltIn {
         let answer = about.is_file()
             && about.mode() & IDENTITY == 0
             && access(path, AccessFlags::X_OK).is_ok()
-            && fs::read(path).is_ok_and(|program| contains(&program, runsv::MARK.as_bytes()));
+            && fs::File::open(path)
+                .and_then(|program| is_in(program, runsv::MARK.as_bytes()))
+                .unwrap_or(false);
         self.known = Some((version, answer));
         answer
     }
