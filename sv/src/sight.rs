@@ -95,7 +95,7 @@ pub fn has_down(dir: &ServiceDir) -> Result<bool, Errno> {
 }
 
 /// Whoever can be asked about the log service. One that cannot be looked at is there, too.
-pub fn log_of(dir: &ServiceDir) -> Option<Visitor> {
+fn log_of(dir: &ServiceDir) -> Option<Visitor> {
     let log = dir.log();
     (nix::sys::stat::stat(log.path()) != Err(Errno::ENOENT)).then(|| Visitor::of(log))
 }

@@ -30,6 +30,7 @@ both_suites! {
     a_short_record_is_bad_format,
     a_missing_record_is_told,
     more_than_99_failures_are_99,
+    a_crowd_is_told_in_its_order,
     a_service_that_is_down_is_no_failure,
     a_down_that_cannot_be_looked_at_is_warned_about,
     a_command_prints_nothing_by_itself,
@@ -387,4 +388,18 @@ fn the_first_trouble_is_the_one_that_is_told(suite: &Suite) {
     web.sv("status").says("warning: web: unable to open supervise/ok: file does not exist\n", 1);
     nix::unistd::mkfifo(&web.path("supervise/ok"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     web.sv("status").says("fail: web: runsv not running\n", 1);
+}
+
+/// SV-33: ours asks so many services on several processors.
+fn a_crowd_is_told_in_its_order(suite: &Suite) {
+    let web = sleeping(suite);
+    fs::create_dir(web.tree().services().join("bare")).expect("a directory");
+    let told = [
+        ("web", "run: web: (pid N) Ns\n"),
+        ("nope", "fail: nope: unable to change to service directory: file does not exist\n"),
+        ("bare", "warning: bare: unable to open supervise/ok: file does not exist\n"),
+    ];
+    // Three, so that shares of a power of two that change places show.
+    let (names, lines): (Vec<&str>, Vec<&str>) = told.iter().copied().cycle().take(1111).unzip();
+    web.tree().sv(&format!("status {}", names.join(" "))).says(&lines.concat(), 99);
 }
