@@ -44,6 +44,14 @@ impl History {
         self.file = None;
     }
 
+    /// Whether another file would be opened or made if a line were added now.
+    pub fn opens(&self, is_news: bool) -> bool {
+        match &self.file {
+            Some((_, size)) => *size >= LIMIT,
+            None => is_news || self.has_news,
+        }
+    }
+
     /// Adds a line, if there is a file; else it waits for news.
     pub fn add(&mut self, words: &str) -> io::Result<()> {
         if self.waiting.len() == WAITING {

@@ -201,7 +201,8 @@ impl Hands {
     }
 
     fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
-        if self.is_displaced(role) {
+        let opens = self.histories.iter().any(|(of, history)| *of == role && history.opens(is_news));
+        if opens && self.is_displaced(role) {
             return;
         }
         for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
