@@ -130,11 +130,17 @@ impl Hands {
     }
 }
 
+/// The most of one family that is ended: who forks faster than it is counted must not be counted
+/// for ever.
+const FAMILY: usize = 4096;
+
 /// A process and all that it has started, parents first, who might replace a child that is killed.
 fn with_descendants(pid: Pid) -> Vec<Pid> {
     let mut family = vec![pid];
     let mut looked_at = 0;
-    while let Some(member) = family.get(looked_at) {
+    while let Some(member) = family.get(looked_at)
+        && family.len() < FAMILY
+    {
         family.extend(proc::children(*member));
         looked_at += 1;
     }
