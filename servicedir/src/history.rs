@@ -108,9 +108,10 @@ impl History {
     }
 }
 
-/// Opens a file for additions. Whatever stands in its place is not waited for.
+/// Opens a file for additions. Whatever stands in its place is not waited for, and a link leads to
+/// what is somebody else's.
 fn open(path: &Path, flags: OFlag) -> io::Result<File> {
-    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW;
     OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits()).open(path)
 }
 
