@@ -83,7 +83,8 @@ impl Hands {
             Action::Remember(role, note) => self.remember(role, note),
             Action::Start(role, script) => {
                 self.publish();
-                if self.is_displaced(role) {
+                // For ./finish this was asked when there was a death, and it is not to be due for ever.
+                if script == Script::Run && self.is_displaced(role) {
                     return Some(Event::NotStarted(role, script));
                 }
                 let began = unix::clock::ticks();
