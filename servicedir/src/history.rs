@@ -44,6 +44,14 @@ impl History {
         self.file = None;
     }
 
+    /// Whether another file would be opened or made if a line were added now.
+    pub fn opens(&self, is_news: bool) -> bool {
+        match &self.file {
+            Some((_, size)) => *size >= LIMIT,
+            None => is_news || self.has_news,
+        }
+    }
+
     /// Adds a line, if there is a file; else it waits for news.
     pub fn add(&mut self, words: &str) -> io::Result<()> {
         if self.waiting.len() == WAITING {
@@ -100,9 +108,10 @@ impl History {
     }
 }
 
-/// Opens a file for additions. Whatever stands in its place is not waited for.
+/// Opens a file for additions. Whatever stands in its place is not waited for, and a link leads to
+/// what is somebody else's.
 fn open(path: &Path, flags: OFlag) -> io::Result<File> {
-    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW;
     OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits()).open(path)
 }
 

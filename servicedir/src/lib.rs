@@ -10,6 +10,7 @@ pub mod layout;
 pub mod owner;
 pub mod status;
 pub mod visitor;
+pub mod word;
 
 pub use command::Command;
 pub use layout::ServiceDir;

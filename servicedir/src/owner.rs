@@ -319,12 +319,16 @@ impl Publisher {
         put(&fresh, &place).map_err(Failure::of(unable(&format!("rename {fresh_name} to "), &place)))
     }
 
-    /// Writes over a file that is in its place.
+    /// Writes over a file that is in its place, unless it is in another place as well: who may put a
+    /// link into `supervise/` must not choose what is overwritten.
     fn overwrite(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(self.dir.supervise().join(name))?;
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+        let path = self.dir.supervise().join(name);
+        let mut file = OpenOptions::new().write(true).custom_flags(flags.bits()).open(path)?;
+        let about = file.metadata()?;
+        if !about.is_file() || about.nlink() != 1 {
+            return Err(Errno::EEXIST.into());
+        }
         file.write_all(content)?;
         file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
         // Whoever watches the directory is told of no other change.
@@ -389,6 +393,24 @@ mod tests {
             publisher.start_anew(Some(locked(service)));
             publisher.retry().expect("its own place");
             assert!(!publisher.is_behind() && service.status().exists());
+        });
+    }
+
+    #[test]
+    fn only_a_file_in_no_other_place_is_overwritten() {
+        with_a_lock("overwrite", |service, lock| {
+            let publisher = Publisher::new(service.clone(), lock);
+            let [elsewhere, place] = ["elsewhere", "supervise/status"].map(|name| service.file(name));
+            fs_err::write(&elsewhere, "precious").expect("a file");
+            std::os::unix::fs::symlink(&elsewhere, &place).expect("a link");
+            publisher.overwrite("status", b"new").expect_err("a link");
+            fs_err::remove_file(&place).expect("removed");
+            fs_err::hard_link(&elsewhere, &place).expect("another name");
+            publisher.overwrite("status", b"new").expect_err("a second name");
+            assert_eq!(fs_err::read(&elsewhere).expect("a file"), b"precious");
+            fs_err::remove_file(&elsewhere).expect("removed");
+            publisher.overwrite("status", b"new").expect("its own file");
+            assert_eq!(fs_err::read(&place).expect("a file"), b"new");
         });
     }
 }

@@ -79,7 +79,8 @@ impl Hands {
             Action::Remember(role, note) => self.remember(role, note),
             Action::Start(role, script) => {
                 self.publish();
-                if self.is_displaced(role) {
+                // For ./finish this was asked when there was a death, and it is not to be due for ever.
+                if script == Script::Run && self.is_displaced(role) {
                     return Some(Event::NotStarted(role, script));
                 }
                 let began = unix::clock::ticks();
@@ -198,7 +199,8 @@ impl Hands {
     }
 
     fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
-        if self.is_displaced(role) {
+        let opens = self.histories.iter().any(|(of, history)| *of == role && history.opens(is_news));
+        if opens && self.is_displaced(role) {
             return;
         }
         for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {

@@ -11,9 +11,6 @@ use unix::{Errno, Failure, Signal};
 use super::Hands;
 use crate::machine::{Event, Orders, Role};
 
-/// What has so many bytes is not one short line.
-const TOO_MUCH: usize = 64;
-
 impl Hands {
     pub(super) fn read_orders(&mut self, role: Role) -> Event {
         let signal = self.read_word(role, "down-signal", "the name or number of a signal", Signal::parse);
@@ -44,8 +41,8 @@ impl Hands {
             Role::Log => ServiceDir::at("log"),
         };
         let path = dir.file(name);
-        let text = match unix::read_start(&path, TOO_MUCH) {
-            Ok(text) => text,
+        let word = match servicedir::word::read(&path) {
+            Ok(word) => word,
             Err(error) if errno_of(&error) == Errno::ENOENT => return None,
             Err(error) => {
                 let text = words(["unable to read ".as_ref(), path.as_os_str()]);
@@ -53,8 +50,7 @@ impl Hands {
                 return None;
             }
         };
-        let line = str::from_utf8(&text).ok().filter(|text| text.len() < TOO_MUCH);
-        let value = line.map(str::trim).and_then(parse);
+        let value = word.as_deref().and_then(parse);
         if value.is_none() {
             let text = words([
                 "bad content of ".as_ref(),

@@ -10,9 +10,9 @@ use super::{Hands, Part};
 #[derive(Debug, Default)]
 pub struct Strays {
     named: Vec<Pid>,
-    /// Before `./run` was started nothing was its own.
-    run: Option<Birth>,
-    /// The lives of the control scripts since, the last of which may go on.
+    /// Before `./run` was first started nothing was the service's own.
+    first_run: Option<Birth>,
+    /// The lives of the control scripts, the last of which may go on.
     hooks: VecDeque<HookLife>,
 }
 
@@ -26,10 +26,11 @@ pub struct Birth {
 #[derive(Debug)]
 struct HookLife {
     birth: Birth,
-    ended: Option<u64>,
+    /// Until when what is forked may be its own.
+    until: Option<Birth>,
 }
 
-/// How many control scripts are remembered.
+/// How many lives of control scripts are told apart.
 const REMEMBERED: usize = 64;
 
 /// For how long, in ticks, what a script has left may go on to fork: a daemon does so twice.
@@ -38,32 +39,40 @@ const AFTERMATH: u64 = 100;
 impl Strays {
     /// `tick` was a moment before `./run` was forked.
     pub(super) fn run_started(&mut self, tick: u64, pid: Pid) {
-        self.run = Some(Birth { tick, pid });
-        self.hooks.retain(|hook| hook.ended.is_none());
+        let run = Birth { tick, pid };
+        self.first_run.get_or_insert(run);
+        // What control/u has left had its time, or ./run would have none to itself.
+        for until in self.hooks.iter_mut().filter_map(|hook| hook.until.as_mut()) {
+            *until = run.min(*until);
+        }
     }
 
     /// `tick` was a moment before the control script was forked.
     pub(super) fn hook_started(&mut self, tick: u64, pid: Pid) {
-        if self.hooks.len() == REMEMBERED {
-            self.hooks.pop_front();
+        if self.hooks.len() == REMEMBERED
+            && let Some(oldest) = self.hooks.pop_front()
+            && let Some(next) = self.hooks.front_mut()
+        {
+            next.birth = oldest.birth;
         }
-        self.hooks.push_back(HookLife { birth: Birth { tick, pid }, ended: None });
+        self.hooks.push_back(HookLife { birth: Birth { tick, pid }, until: None });
     }
 
     pub(super) fn child_ended(&mut self, pid: Pid) {
         self.named.retain(|stray| *stray != pid);
-        for hook in self.hooks.iter_mut().filter(|hook| hook.birth.pid == pid && hook.ended.is_none()) {
-            hook.ended = Some(clock::ticks());
+        if let Some(last) = self.hooks.back_mut().filter(|last| last.birth.pid == pid && last.until.is_none())
+        {
+            last.until = Some(Birth { tick: clock::ticks().saturating_add(AFTERMATH), pid });
         }
     }
 
     /// Whether a process may be what a control script, or somebody before `./run`, has left.
     fn may_be_anothers(&self, stray: Birth) -> bool {
-        self.run.is_some_and(|run| stray < run)
-            || self.hooks.iter().any(|hook| {
-                let is_over = hook.ended.is_some_and(|end| end.saturating_add(AFTERMATH) < stray.tick);
-                hook.birth < stray && !is_over
-            })
+        self.first_run.is_some_and(|run| stray < run)
+            || self
+                .hooks
+                .iter()
+                .any(|hook| hook.birth < stray && hook.until.is_none_or(|until| stray < until))
     }
 }
 
@@ -121,11 +130,17 @@ impl Hands {
     }
 }
 
+/// The most of one family that is ended: who forks faster than it is counted must not be counted
+/// for ever.
+const FAMILY: usize = 4096;
+
 /// A process and all that it has started, parents first, who might replace a child that is killed.
 fn with_descendants(pid: Pid) -> Vec<Pid> {
     let mut family = vec![pid];
     let mut looked_at = 0;
-    while let Some(member) = family.get(looked_at) {
+    while let Some(member) = family.get(looked_at)
+        && family.len() < FAMILY
+    {
         family.extend(proc::children(*member));
         looked_at += 1;
     }
@@ -140,21 +155,45 @@ mod tests {
         Birth { tick, pid: Pid::from_raw(pid) }
     }
 
+    /// A service whose `./run` was started at 1000, and that was told something at 2000.
+    fn told() -> Strays {
+        let mut strays = Strays::default();
+        strays.run_started(1000, Pid::from_raw(5));
+        strays.hook_started(2000, Pid::from_raw(7));
+        strays
+    }
+
     #[test]
     fn what_was_forked_in_the_life_of_a_control_script_is_not_the_services() {
-        let hook = |birth, ended| HookLife { birth, ended };
-        let strays = Strays {
-            named: Vec::new(),
-            run: Some(birth(1000, 5)),
-            hooks: [hook(birth(2000, 7), Some(2010)), hook(birth(3000, 9), None)].into(),
-        };
-        for spared in
-            [birth(999, 9), birth(1000, 4), birth(2000, 8), birth(2010 + AFTERMATH, 8), birth(3000, 10)]
-        {
+        let mut strays = told();
+        for spared in [birth(999, 9), birth(1000, 4), birth(2000, 8), birth(9000, 1)] {
             assert!(strays.may_be_anothers(spared), "{spared:?}");
         }
-        for ended in [birth(1000, 6), birth(2000, 6), birth(2011 + AFTERMATH, 8), birth(3000, 8)] {
+        strays.hooks[0].until = Some(birth(2100, 7));
+        assert!(strays.may_be_anothers(birth(2099, 9)));
+        for ended in [birth(1000, 6), birth(1999, 9), birth(2000, 6), birth(2100, 8), birth(9000, 9)] {
             assert!(!strays.may_be_anothers(ended), "{ended:?}");
         }
+    }
+
+    #[test]
+    fn what_run_forks_at_once_is_its_own_though_a_control_script_came_before() {
+        let mut strays = told();
+        strays.hooks[0].until = Some(birth(2100, 7));
+        strays.run_started(2010, Pid::from_raw(20));
+        assert!(strays.may_be_anothers(birth(2009, 8)));
+        assert!(!strays.may_be_anothers(birth(2010, 21)));
+    }
+
+    #[test]
+    fn of_many_control_scripts_the_oldest_are_taken_together() {
+        let mut strays = told();
+        for number in 0..1000 {
+            strays.child_ended(Pid::from_raw(7 + number));
+            strays.hook_started(3000, Pid::from_raw(8 + number));
+        }
+        assert_eq!(strays.hooks.len(), REMEMBERED);
+        assert!(strays.may_be_anothers(birth(2001, 9)));
+        assert!(!strays.may_be_anothers(birth(1999, 9)));
     }
 }

@@ -6,13 +6,11 @@ mod script;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::Metadata;
-use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::unistd::AccessFlags;
 use servicedir::ServiceDir;
 use servicedir::visitor::Visitor;
@@ -23,10 +21,7 @@ pub use names::is_close;
 use script::{Interpreter, Suspicion};
 
 /// The most that is read of a program.
-const ENOUGH: u64 = 256 * 1024;
-
-/// The most that runsv reads of a file of one word.
-const ONE_WORD: u64 = 64;
+const ENOUGH: usize = 256 * 1024;
 
 /// The longest text of a `supervise` link that runsv accepts (LAY-10).
 const LONGEST_LINK: usize = 255;
@@ -115,7 +110,7 @@ impl Look<'_> {
             self.find(file, format!("not executable; chmod +x {}", shown(&self.dir.join(file))));
         }
         // Who may not read it cannot judge it, but it may run.
-        let Ok(text) = read_start(&self.dir.join(file), ENOUGH) else { return };
+        let Ok(text) = unix::read_start(&self.dir.join(file), ENOUGH) else { return };
         self.content(file, &text, purpose);
     }
 
@@ -216,12 +211,12 @@ impl Look<'_> {
         if self.about(file).is_none() {
             return;
         }
-        match read_start(&self.dir.join(file), ONE_WORD) {
-            Ok(text) if str::from_utf8(&text).is_ok_and(|word| is_good(word.trim())) => {}
+        match servicedir::word::read(&self.dir.join(file)) {
+            Ok(Some(word)) if is_good(&word) => {}
             Ok(_) => {
                 self.find(file, format!("bad content, so it counts as missing; write {expected} into it"));
             }
-            Err(why) => self.find(file, format!("{}; write {expected} into it", phrase(why))),
+            Err(error) => self.find(file, format!("{}; write {expected} into it", phrase(errno_of(&error)))),
         }
     }
 
@@ -384,16 +379,6 @@ fn can_execute(path: &Path) -> Result<(), Errno> {
         return Err(Errno::EISDIR);
     }
     nix::unistd::faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
-}
-
-fn read_start(path: &Path, limit: u64) -> Result<Vec<u8>, Errno> {
-    let mut text = Vec::new();
-    // A FIFO in this place must not hold anybody up.
-    let mut options = fs_err::OpenOptions::new();
-    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-    let file = options.open(path).map_err(|error| errno_of(&error))?;
-    file.take(limit).read_to_end(&mut text).map_err(|error| errno_of(&error))?;
-    Ok(text)
 }
 
 fn shown(path: &Path) -> String {
