@@ -399,7 +399,7 @@ mod tests {
     #[test]
     fn only_a_file_in_no_other_place_is_overwritten() {
         with_a_lock("overwrite", |service, lock| {
-            let publisher = Publisher::new(service.clone(), lock);
+            let publisher = Publisher::new(service.clone(), lock, Supervise::New);
             let [elsewhere, place] = ["elsewhere", "supervise/status"].map(|name| service.file(name));
             fs_err::write(&elsewhere, "precious").expect("a file");
             std::os::unix::fs::symlink(&elsewhere, &place).expect("a link");

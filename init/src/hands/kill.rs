@@ -16,18 +16,16 @@ use crate::machine::{Child, Kind, Late, Pressure};
 /// Nobody is spared.
 const NOBODY: BTreeSet<Pid> = BTreeSet::new();
 
-/// No name of a signal has so many bytes.
-const LONGEST_WORD: usize = 64;
-
 /// A late service with more processes than this is a fork bomb.
 const CROWD: usize = 256;
 
 /// Tells an orphaned service to end, as its runsv would have done.
 pub fn end_orphan(pid: Pid) {
     let place = proc::current_dir(pid).unwrap_or_default();
-    let signal = unix::read_start(&place.join("down-signal"), LONGEST_WORD)
+    let signal = servicedir::word::read(&place.join("down-signal"))
         .ok()
-        .and_then(|text| Signal::parse(str::from_utf8(&text).ok()?.trim()))
+        .flatten()
+        .and_then(|word| Signal::parse(&word))
         .unwrap_or(Signal::TERM);
     let is_group = place.join("process-group").exists();
     // Who is told twice may take it for impatience.
