@@ -203,7 +203,7 @@ fn a_drain_hook_that_hangs_is_ended_in_time() {
     web.eventually_has("ready");
     let end = exited(container.stopped_within(Duration::from_secs(16)), 99);
     said(&end, "drain.d/10-hung: ");
-    said(&end, "none killed; exit 99");
+    said(&end, "no service killed, but others were; exit 99");
     assert_eq!(web.read("saved"), "saved\n");
 }
 
