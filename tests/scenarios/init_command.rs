@@ -8,6 +8,7 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use tests::namespace::Namespace;
+use tests::process::send;
 use tests::wait::eventually_same;
 use tests::{Command, Output, Program, Suite, Tree, eventually};
 
@@ -267,14 +268,19 @@ struct Terminal {
 
 impl Terminal {
     fn of(tree: &Tree, command: &str) -> Self {
+        let services = tree.services();
+        Self::running(tree, &format!("exec init --grace {PATIENT} {} {command}", services.display()))
+    }
+
+    /// What a shell is told there.
+    fn running(tree: &Tree, words: &str) -> Self {
         let fifo = tree.root().join("keyboard");
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
         // Open for both, so that neither side ever waits for the other.
         let keyboard = fs::OpenOptions::new().read(true).write(true).open(&fifo).expect("a keyboard");
-        let words = format!("exec init --grace {PATIENT} {} {command}", tree.services().display());
         let script = tree
             .command("script")
-            .args(["-q", "-e", "-c", &words, "/dev/null"])
+            .args(["-q", "-e", "-c", words, "/dev/null"])
             .env("SHELL", "/bin/sh")
             .stdin(fifo)
             .dir(tree.root())
@@ -338,6 +344,26 @@ fn the_terminal_is_inits_again_when_the_command_has_ended() {
     let end = terminal.script.finished();
     assert_eq!(end.code(), Some(3), "{}", end.stdout);
     assert_eq!((saver.read("saved").as_str(), saver.read("cut").as_str()), ("saved\n", ""));
+}
+
+/// As a job in the background, init would be stopped by the terminal for a word, and COMMAND has it.
+#[test]
+fn a_terminal_that_stops_who_writes_in_the_background_does_not_stop_init() {
+    let tree = Suite::ours().tree();
+    let saver = tree.service("saver").run(&saves_for("0")).made();
+    let services = tree.services();
+    let init =
+        format!("init --grace {PATIENT} {} -- sh -c 'echo here i am; read word; exit 3'", services.display());
+    let mut terminal = Terminal::running(&tree, &format!("stty tostop; set -m; {init}; echo code $?"));
+    saver.eventually_has("ready");
+    terminal.shows("here i am");
+    let scanner = tree.processes().into_iter().find(|one| one.command_line().starts_with("runsvdir -P"));
+    send(scanner.expect("a runsvdir").pid, Signal::SIGKILL);
+    terminal.shows("init: warning: runsvdir has ended: SIGKILL; starting it again");
+    terminal.typed("go\n");
+    terminal.shows("code 3");
+    terminal.script.finished();
+    assert_eq!(saver.read("saved"), "saved\n");
 }
 
 /// A shell with job control, as in `docker run -it`.

@@ -252,3 +252,13 @@ fn the_originals_runsv_tells_less() {
     assert_eq!(end.code(), Some(1), "{}", end.stderr);
     said(&end, "init: heart: critical, has ended: stopping");
 }
+
+/// The status is down before and after: only its time is another.
+#[test]
+fn the_originals_runsv_tells_of_an_end_at_once() {
+    let tree = Suite::ours().tree();
+    tree.service("heart").run("exit 3").file("critical", "").made();
+    let end = with_the_original(&tree).output_as_process_1();
+    assert_eq!(end.code(), Some(1), "{}", end.stderr);
+    said(&end, "init: heart: critical, has ended: stopping");
+}

@@ -68,9 +68,10 @@ fn the_finish_of_a_killed_service_is_run() {
     let tree = Suite::ours().tree();
     let deaf = tree.service("deaf").run(IGNORES_TERM).finish("echo $* >told").made();
     // A machine that is busy needs a moment to start it, and there is one twelfth of the grace for that.
-    let container = begun(&tree, &(GRACE * 2).to_string());
+    let container = begun(&tree, PATIENT);
     deaf.eventually_has("ready");
-    let end = container.stopped_within(Duration::from_secs(GRACE * 2));
+    container.signal(Signal::SIGTERM);
+    let end = container.finished();
     assert_eq!(end.code(), Some(99), "{}", end.stderr);
     assert_eq!(deaf.read("told"), "-1 9\n");
 }

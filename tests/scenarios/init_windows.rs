@@ -413,7 +413,7 @@ fn others_that_were_killed_are_not_taken_for_nobody() {
     let tree = Suite::ours().tree();
     let body = "setsid sh -c \"trap '' TERM; echo >ready; exec sleep 1000\" & exec sleep 1000";
     let parent = tree.service("parent").run(body).made();
-    let container = begun(&tree, "5");
+    let container = begun(&tree, "10");
     parent.eventually_has("ready");
     container.signal(Signal::SIGTERM);
     let end = container.finished();

@@ -128,11 +128,7 @@ impl Critical {
     /// Whether what ran before has ended, by itself, under a runsv that has seen it end: who loses its
     /// runsv has not ended by that.
     fn judge_by_status(&self, before: &Run) -> bool {
-        let has_ended = before.status.state == Some(State::Run)
-            && self.before.as_ref().is_some_and(|now| {
-                let is_another = now.status.state != Some(State::Run) || now.status.pid != before.status.pid;
-                is_another && now.status.want == Want::Up
-            });
+        let has_ended = self.before.as_ref().is_some_and(|now| is_life_between(before.status, now.status));
         let has_witness = match before.runsv {
             Some(runsv) => self.is_runsv(runsv),
             None => !proc::is_ours() && before.status.since >= self.since,
@@ -145,8 +141,11 @@ impl Critical {
     fn look(&self) -> Option<Run> {
         let status = status(&self.service)?;
         let run = i32::try_from(status.pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw);
-        let parent = run.and_then(proc::stat).map(|stat| stat.parent);
-        let runsv = parent.filter(|parent| self.is_runsv(*parent));
+        let runsv = match run {
+            Some(run) => proc::stat(run).map(|stat| stat.parent).filter(|parent| self.is_runsv(*parent)),
+            // It is a child of runsvdir, then, which is one of init.
+            None => proc::own_children().into_iter().flat_map(proc::children).find(|pid| self.is_runsv(*pid)),
+        };
         Some(Run { status, runsv, is_asked: is_asked(status) })
     }
 
@@ -160,4 +159,37 @@ impl Critical {
 
 fn is_asked(status: Status) -> bool {
     status.got_term || status.want != Want::Up
+}
+
+/// Whether a service that is wanted up has ended between these two.
+fn is_life_between(before: Status, now: Status) -> bool {
+    let is_another = match (before.state, now.state) {
+        (Some(State::Run), Some(State::Run)) => before.pid != now.pid,
+        (Some(State::Run), _) => true,
+        // It was up for so short a time that nobody has seen it.
+        (Some(State::Down), Some(State::Down)) => before.since < now.since,
+        _ => false,
+    };
+    is_another && now.want == Want::Up
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(state: State, pid: u32, seconds: u64) -> Status {
+        let since = Stamp { seconds, nanoseconds: 0 };
+        Status { since, pid, is_paused: false, want: Want::Up, got_term: false, state: Some(state) }
+    }
+
+    #[test]
+    fn two_statuses_tell_whether_there_was_an_end_between_them() {
+        let (run, down) = (status(State::Run, 7, 1), status(State::Down, 0, 2));
+        assert!(!is_life_between(run, run) && !is_life_between(down, down));
+        assert!(is_life_between(run, down) && is_life_between(run, status(State::Run, 8, 2)));
+        assert!(is_life_between(run, status(State::Finish, 9, 1)));
+        assert!(!is_life_between(down, status(State::Run, 8, 3)));
+        assert!(is_life_between(down, status(State::Down, 0, 3)), "nobody has seen it run");
+        assert!(!is_life_between(run, Status { want: Want::Down, ..down }), "somebody wants it so");
+    }
 }

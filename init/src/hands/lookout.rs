@@ -127,7 +127,7 @@ impl Lookout {
         for Found { name, service, place, .. } in found.into_iter().filter(|found| found.is_critical) {
             // Another directory under the same name is another service.
             let known = before.remove(&name).filter(|guarded| guarded.critical.is_at(place));
-            // Of a service that was there before, and was not critical, or at all, only what is to come counts.
+            // At the first look, and of one that was not critical at the last, only what is to come counts.
             let is_history_over = known_places.as_ref().is_none_or(|places| places.contains(&place));
             let mut guarded = known.unwrap_or_else(|| Guarded {
                 critical: Critical::new(service, place, self.since, is_history_over),
@@ -223,11 +223,14 @@ impl Lookout {
         }
     }
 
-    /// A watch tells nothing any more; whether a critical service is without one now.
+    /// A watch tells nothing any more; whether it was to tell something.
     fn forget(&mut self, watch: WatchDescriptor) -> bool {
+        let count = self.watched.len();
         self.watched.retain(|(known, _)| *known != watch);
-        let guarded = self.criticals.values_mut().find(|guarded| guarded.watch == Some(watch));
-        guarded.is_some_and(|guarded| guarded.watch.take().is_some())
+        for guarded in self.criticals.values_mut() {
+            guarded.watch.take_if(|own| *own == watch);
+        }
+        self.watched.len() < count
     }
 }
 

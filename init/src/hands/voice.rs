@@ -13,7 +13,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 use unix::failure::without_sigpipe;
-use unix::{Errno, Failure, Reporter};
+use unix::signal::SignalSet;
+use unix::{Errno, Failure, Reporter, Signal};
 
 /// How many bytes of lines are kept.
 const LIMIT: usize = 64 * 1024;
@@ -75,6 +76,14 @@ impl Output {
     }
 
     fn write(&self, text: &[u8]) -> Result<usize, Errno> {
+        // A terminal may stop who writes to it in the background, and COMMAND has the foreground.
+        let before = SignalSet::of(&[Signal::TTOU]).block();
+        let written = self.write_some(text);
+        before.set_as_mask();
+        written
+    }
+
+    fn write_some(&self, text: &[u8]) -> Result<usize, Errno> {
         let descriptor = &self.descriptor;
         match self.manner {
             Manner::Set => without_sigpipe(|| nix::unistd::write(descriptor, text)),
