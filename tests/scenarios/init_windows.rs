@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::process::send;
+use tests::process::{Process, send};
 use tests::status::FINISH;
 use tests::{Output, Service, Suite, Tree, nothing_happens_for};
 
@@ -55,13 +55,17 @@ fn a_stop_at_any_moment_of_the_start_loses_none() {
 /// Before its handlers are there, the kernel would drop what a process 1 is sent.
 #[test]
 fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
+    const TERM: u32 = Signal::SIGTERM as u32;
     let tree = Suite::ours().tree();
     // A slow disk, so to say: the last thing before the handlers takes half a second.
     let slowly = ["-D", "-f", "-o", "/dev/null", "-e", "trace=epoll_create1"];
     let delay = ["-e", "inject=epoll_create1:delay_enter=500000:when=1", "init", "--grace", "4"];
     let container = tree.command("strace").args(slowly).args(delay).arg(tree.services()).start_as_process_1();
-    tests::eventually("process 1 is init", || {
-        container.processes().first().is_some_and(|first| first.command_line.starts_with("init "))
+    // Before its own first instruction the kernel cannot be kept from dropping it.
+    tests::eventually("process 1 is init, and holds back or hears what it is told", || {
+        let first = Process::find(container.pid()).expect("process 1");
+        first.command_line().starts_with("init ")
+            && ["SigBlk", "SigCgt"].iter().any(|set| first.signals(set).contains(&TERM))
     });
     container.signal(Signal::SIGTERM);
     container.eventually_says("init: TERM: stopping within 4.00 s");
