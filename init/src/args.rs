@@ -53,8 +53,9 @@ examples:
   docker run -it IMAGE init -- sh   a shell, with its services around it
 
 exit code: 0 after an orderly stop; COMMAND's, or 128 and its signal; 99 when something
-had to be killed; a failing start hook's; 100 usage, 111 system trouble, 126 and 127
-COMMAND cannot be run or is not there. See init(8).
+had to be killed; that of a start hook that fails, or of a critical service that ends;
+100 usage, 111 system trouble, 126 and 127 COMMAND cannot be run or is not there.
+See init(8).
 ";
 
 /// What was asked for.

@@ -52,7 +52,7 @@ impl Copier {
         // No handler may run in a copy: it would tell the original what is meant for the copy.
         let mask = SignalSet::all().block();
         for number in 0..count {
-            // SAFETY: there is no other thread (see `new`; none of our programs starts any), so the
+            // SAFETY: there is no other thread (see `new`; who makes copies never starts any), so the
             // copy is as whole as the original.
             match Errno::result(unsafe { libc::fork() }) {
                 Ok(0) => {

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::Instant;
+use std::time::SystemTime;
 
 use servicedir::history::{self, Entry};
 use servicedir::{ServiceDir, Stamp, State, Status, Want};
@@ -28,8 +28,8 @@ pub struct Critical {
     /// The last line of its history that was looked at.
     judged: Option<Entry>,
     before: Option<Run>,
-    /// When somebody has told its runsv something last.
-    told: Option<Instant>,
+    /// The time of its control FIFO when that was first seen.
+    untold: Option<SystemTime>,
 }
 
 /// Which directory it is, by device and number.
@@ -75,7 +75,7 @@ impl Critical {
     /// before this boot, may be over, whatever the clock says that has written it.
     pub fn new(service: ServiceDir, place: Place, since: Stamp, is_history_over: bool) -> Self {
         let judged = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
-        let mut critical = Self { service, place, since, judged, before: None, told: None };
+        let mut critical = Self { service, place, since, judged, before: None, untold: None };
         critical.note();
         critical
     }
@@ -90,13 +90,9 @@ impl Critical {
         &self.service
     }
 
-    /// Somebody tells its runsv something.
-    pub fn note_told(&mut self) {
-        self.told = Some(Instant::now());
-    }
-
     /// Takes in what its status says now; that it was asked to end is to be seen only for a moment.
     pub fn note(&mut self) {
+        self.untold = self.untold.or_else(|| self.written());
         let Some(before) = &mut self.before else {
             self.before = self.look();
             return;
@@ -116,6 +112,7 @@ impl Critical {
             || entries.iter().position(|entry| entry.when >= self.since).unwrap_or(entries.len()),
             |last| last + 1,
         );
+        self.untold = self.untold.or_else(|| self.written());
         let now = self.look();
         let before = std::mem::replace(&mut self.before, now);
         let deeds = deeds(&entries);
@@ -133,9 +130,19 @@ impl Critical {
             Some(runsv) => self.is_runsv(runsv),
             None => !proc::is_ours() && before.status.since >= self.since,
         };
-        // A status does not say what it was that somebody has told.
-        let is_told = self.told.is_some_and(|told| told.elapsed() <= ENDS_WITHIN);
-        has_ended && has_witness && !is_told && !before.is_asked
+        has_ended && has_witness && !before.is_asked && !self.is_told()
+    }
+
+    /// Whether somebody has told its runsv something lately: a status does not say what it was.
+    fn is_told(&self) -> bool {
+        let told = self.written().filter(|written| Some(*written) != self.untold);
+        // What lies in the future has just been.
+        told.is_some_and(|told| told.elapsed().map_or(true, |ago| ago <= ENDS_WITHIN))
+    }
+
+    /// When its control FIFO was written to, or made. Not every kernel lets inotify tell of it.
+    fn written(&self) -> Option<SystemTime> {
+        fs_err::metadata(self.service.control()).and_then(|about| about.modified()).ok()
     }
 
     fn look(&self) -> Option<Run> {

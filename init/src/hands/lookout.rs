@@ -170,7 +170,6 @@ impl Lookout {
                 }
                 let is_status = event.name.as_deref() == Some("status".as_ref())
                     && event.mask.contains(AddWatchFlags::IN_MOVED_TO);
-                let is_told = event.name.as_deref() == Some("control".as_ref());
                 for (_, purpose) in self.watched.iter().filter(|(watch, _)| *watch == event.wd) {
                     changes.extend(match purpose {
                         Purpose::Directory => Some(Event::DirectoryChanged),
@@ -185,12 +184,6 @@ impl Lookout {
                             let is_new = self.supervisors.insert(*pid, seen) != Some(seen);
                             is_new.then(|| Event::Statuses(vec![(*pid, seen)]))
                         }
-                        Purpose::Critical(name) if is_told => {
-                            if let Some(guarded) = self.criticals.get_mut(name) {
-                                guarded.critical.note_told();
-                            }
-                            None
-                        }
                         Purpose::Critical(_) | Purpose::Supervisor(..) => None,
                     });
                 }
@@ -204,9 +197,7 @@ impl Lookout {
         let flags = AddWatchFlags::IN_MOVED_TO
             | match &purpose {
                 Purpose::Directory => AddWatchFlags::IN_CREATE,
-                // What is written to its control FIFO.
-                Purpose::Critical(_) => AddWatchFlags::IN_MODIFY,
-                Purpose::Supervisor(..) => AddWatchFlags::empty(),
+                Purpose::Critical(_) | Purpose::Supervisor(..) => AddWatchFlags::empty(),
             };
         let watch = self.inotify.as_ref()?.add_watch(path, flags).ok()?;
         if !self.watched.contains(&(watch, purpose.clone())) {
