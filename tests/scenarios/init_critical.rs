@@ -237,9 +237,7 @@ fn with_the_original(tree: &Tree) -> Command {
 #[test]
 fn the_originals_runsv_tells_less() {
     let tree = Suite::ours().tree();
-    // That it was sent TERM is told only until it has ended: it takes its time, so that init sees it.
-    let slowly = beats().replace("trap 'exit 0' TERM", "trap 'sleep 1; exit 0' TERM");
-    let heart = tree.service("heart").run(&slowly).file("critical", "").made();
+    let heart = heart(&tree);
     let container = with_the_original(&tree).start_as_process_1();
     heart.eventually_has("ready");
     heart.eventually_runs();
