@@ -96,6 +96,21 @@ mod ours {
         web.eventually_exactly("run, paused", pid, [1, b'u', 0, 1]);
     }
 
+    /// A death does not wait for the script that runs after the signals: it is told at once.
+    #[test]
+    fn dev_2_a_stop_is_told_while_its_control_script_still_runs() {
+        let web = super::with_a_slow_farewell(Suite::ours());
+        web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
+        web.eventually_has("asked");
+        assert!(!web.has("answered"));
+        // What comes after the script waits for it all the same.
+        web.control("u");
+        nothing_happens_for(Duration::from_millis(300), "u waits", || web.status().state == 0);
+        web.write("go", "");
+        web.eventually_runs();
+        assert!(web.has("answered"));
+    }
+
     /// RSD-13: it acts at once, also while it is starting services.
     #[test]
     fn dev_3_a_signal_is_acted_upon_at_once() {
@@ -526,6 +541,18 @@ mod theirs {
         nothing_happens_for(Duration::from_millis(500), "the log runs", || web.log().status().state == 1);
     }
 
+    /// Nobody learns of the end before the script after the signals is over.
+    #[test]
+    fn dev_2_a_stop_is_told_when_its_control_script_is_over() {
+        let web = super::with_a_slow_farewell(Suite::theirs());
+        web.control("d");
+        web.eventually_has("asked");
+        nothing_happens_for(Duration::from_millis(300), "it is no more", || web.status().state == 1);
+        web.write("go", "");
+        web.eventually_down();
+        assert!(web.has("answered"));
+    }
+
     /// RSV-55: it counts as one that succeeded.
     #[test]
     fn dev_4_a_killed_control_script_suppresses() {
@@ -714,6 +741,12 @@ fn after_hhhhd_in_the_rest(web: &Supervised) -> usize {
     web.eventually("d is handled", |web| web.status().flags() == [0, b'd', 0, 0]);
     nothing_happens_for(Duration::from_millis(1300), "it is down", || web.status().pid == 0);
     runs
+}
+
+/// A service whose script after the signals of `d` takes until there is a file `go`.
+fn with_a_slow_farewell(suite: &Suite) -> Supervised {
+    let script = "echo >asked; until test -e go; do sleep .02; done; echo >answered";
+    suite.service("web").run("exec sleep 1000").control('d', script).running()
 }
 
 /// A service with a log, and a control script that hangs until `go` is there.
