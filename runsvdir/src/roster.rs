@@ -25,6 +25,13 @@ const QUIET: Duration = Duration::from_millis(10);
 /// service may have to wait before the next file.
 const MOST_EXTRA_QUIET: Duration = Duration::from_millis(100);
 
+/// How long a service whose runsv was told to exit is left alone. Whoever has told it may look for its
+/// end only now and then: runit's own sv does so every 0.42 seconds.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What runsv exits with when it was told to (RSV-3).
+const TOLD_TO: Ending = Ending::Exited(0);
+
 /// What runsv exits with when it refuses a service, or cannot be executed (RSV-3, GEN-9).
 const REFUSED: Ending = Ending::Exited(111);
 
@@ -161,7 +168,7 @@ enum State {
     /// Being filled, to be started when it is complete and quiet, or late.
     BeingMade { since: Instant, quiet: Option<Instant> },
     /// To be started as soon as it may.
-    Ready,
+    Ready { not_before: Option<Instant> },
     /// The start has been asked for.
     Starting,
     /// Its runsv is ours and runs.
@@ -170,6 +177,10 @@ enum State {
     Leaving { runsv: Pid, since: Instant },
     /// A runsv that is not ours has it.
     Occupied { ask_again: Option<Instant> },
+}
+
+impl State {
+    const READY: Self = Self::Ready { not_before: None };
 }
 
 impl Roster {
@@ -215,7 +226,7 @@ impl Roster {
         let Some(service) = self.services.get_mut(&identity) else { return };
         let is_complete = found.has_run && found.has_all;
         service.state = match service.state {
-            State::Inspecting { is_fresh: false } if found.has_run => State::Ready,
+            State::Inspecting { is_fresh: false } if found.has_run => State::READY,
             State::Inspecting { .. } => {
                 self.actions.push_back(Action::Attend(identity, service.name.clone()));
                 State::BeingMade { since: now, quiet: is_complete.then(|| now + QUIET) }
@@ -239,7 +250,7 @@ impl Roster {
             }
             Attempt::NoProcess => {
                 self.no_process_before = Some(now + THROTTLE);
-                State::Ready
+                State::READY
             }
             Attempt::Occupied { is_watched } => {
                 State::Occupied { ask_again: (!is_watched).then(|| now + THROTTLE) }
@@ -255,7 +266,7 @@ impl Roster {
         if let Some(service) = self.services.get_mut(&identity)
             && matches!(service.state, State::Occupied { .. })
         {
-            service.state = State::Ready;
+            service.state = State::READY;
             self.actions.push_back(Action::Forget(identity));
         }
     }
@@ -274,7 +285,7 @@ impl Roster {
             State::Running { since, .. } => {
                 let refused = ending == REFUSED && now.saturating_duration_since(since) < THROTTLE;
                 service.refusals = if refused { service.refusals.saturating_add(1) } else { 0 };
-                State::Ready
+                State::Ready { not_before: (ending == TOLD_TO).then(|| now + FAREWELL) }
             }
             other => other,
         };
@@ -413,7 +424,7 @@ impl Roster {
                     actions.push_back(Action::Forget(*identity));
                     false
                 }
-                State::New { .. } | State::Ready | State::Starting => false,
+                State::New { .. } | State::Ready { .. } | State::Starting => false,
             }
         });
     }
@@ -423,7 +434,7 @@ impl Roster {
         self.actions.retain(|action| !matches!(action, Action::Start(..)));
         for service in self.services.values_mut() {
             if service.state == State::Starting {
-                service.state = State::Ready;
+                service.state = State::READY;
             }
         }
     }
@@ -445,6 +456,9 @@ impl Roster {
         self.no_process_before = None;
         for service in self.services.values_mut() {
             service.refusals = 0;
+            if let State::Ready { not_before } = &mut service.state {
+                *not_before = None;
+            }
         }
     }
 
@@ -481,7 +495,7 @@ impl Service {
                 let late = since + TIME_TO_BE_MADE;
                 quiet.map_or(late, |quiet| quiet.min(late))
             }
-            State::Ready => self.first_seen,
+            State::Ready { not_before } => not_before.unwrap_or(self.first_seen),
             State::Occupied { ask_again } => ask_again?,
             State::Inspecting { .. } | State::Starting | State::Running { .. } | State::Leaving { .. } => {
                 return None;
@@ -577,6 +591,11 @@ mod tests {
 
         fn attempted(&mut self, identity: Identity, how: Attempt) {
             self.roster.attempted(identity, how, self.now);
+        }
+
+        fn is_killed(&mut self, pid: i32) {
+            let ending = Ending::Killed { signal: unix::Signal::KILL, core: false };
+            self.roster.exited(Pid::from_raw(pid), ending, self.now);
         }
 
         fn dies(&mut self, pid: i32, code: u8) {
@@ -685,12 +704,27 @@ mod tests {
     #[test]
     fn a_dead_runsv_is_replaced_at_once_but_not_within_a_second_of_its_start() {
         let mut scene = Scene::with_web();
-        scene.dies(7, 0);
+        scene.is_killed(7);
         assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
         scene.started(WEB, 8);
         scene.passes(MOMENT * 300);
-        scene.dies(8, 0);
+        scene.is_killed(8);
         scene.is_quiet_for(MOMENT * 700);
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_runsv_that_was_told_to_exit_is_replaced_a_second_later() {
+        let mut scene = Scene::with_web();
+        scene.dies(7, 0);
+        scene.is_quiet_for(Duration::from_secs(1));
+        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        scene.started(WEB, 8);
+        scene.passes(Duration::from_secs(60));
+        scene.dies(8, 0);
+        assert_eq!(scene.asks_as_complete(), []);
+        let entries = vec![directory("web", WEB)];
+        scene.look(Listing { home: HOME, entries, is_forced: true, is_thorough: true });
         assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
     }
 
@@ -761,7 +795,7 @@ mod tests {
         let mut scene = Scene::with_web();
         scene.sees([hidden("web")]);
         scene.asks_as_complete();
-        scene.dies(7, 0);
+        scene.is_killed(7);
         assert_eq!(scene.asks_as_complete(), []);
         assert_eq!(scene.roster.next_deadline(), None);
         scene.sees([directory("web", WEB)]);
@@ -785,7 +819,7 @@ mod tests {
         let mut scene = Scene::with_web();
         scene.sees([directory("www", WEB)]);
         assert_eq!(scene.asks_as_complete(), []);
-        scene.dies(7, 0);
+        scene.is_killed(7);
         assert_eq!(scene.asks_as_complete(), [start("www", WEB)]);
     }
 

@@ -312,6 +312,20 @@ mod ours {
         assert_eq!(runsvdir.stderr(), "");
     }
 
+    /// The original's sv looks whether it has gone every 0.42 seconds; ours is told.
+    #[test]
+    fn dev_17_a_runsv_that_was_told_to_exit_is_seen_to_go() {
+        for suite in [Suite::ours(), Suite::their_sv_on_our_runsv(), Suite::our_runsvdir_on_their_runsv()] {
+            let tree = suite.tree();
+            let web = tree.service("web").run("exec sleep 1000").made();
+            let _runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+            web.eventually("it is supervised", tests::Service::is_supervised);
+            let old = web.eventually_runs().pid;
+            web.sv("shutdown").says("ok: web: runsv not running\n", 0);
+            web.eventually_runs_anew(old);
+        }
+    }
+
     /// RSV-63: once the log's input has ended nothing is started any more.
     #[test]
     fn dev_20_a_closed_log_pipe_starts_nobody() {
