@@ -187,7 +187,12 @@ fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
 /// only our own group holds others.
 fn kill_all_below(tree: &Tree, own: Pid) {
     let family = tree.family(own, &NOBODY);
-    let mut groups: BTreeSet<Pid> = family.iter().filter_map(|pid| tree.group(*pid)).collect();
+    // Who forks and dies, again and again, may be gone each time when the tree has been read. Its next
+    // one is left to init, and found there at once.
+    let adopted = proc::own_children();
+    let adopted_groups = adopted.iter().filter_map(|pid| Some(proc::stat(*pid)?.group));
+    let mut groups: BTreeSet<Pid> =
+        family.iter().filter_map(|pid| tree.group(*pid)).chain(adopted_groups).collect();
     groups.remove(&nix::unistd::getpgrp());
     for group in groups {
         let _ = Signal::KILL.send_to_group(group);
