@@ -7,9 +7,13 @@ use servicedir::{Stamp, State, Status, Want};
 /// What a new process has to survive to count, and then be at rest: who works may yet give up.
 const FIRST_STEPS: Duration = Duration::from_millis(1);
 
-/// What it has to survive if it does not come to rest, or if the one before did not survive: as long
-/// as with the original, which looks so much later.
+/// What it has to survive if it does not come to rest, or if the one before did not survive: so much
+/// lies between two looks of the original's.
 const NEXT_STEPS: Duration = Duration::from_millis(420);
+
+/// What has survived this where the original would look, now or at its last look, counts without coming
+/// to rest: it is not to be told later than by the original.
+const GROWN: Duration = Duration::from_millis(50);
 
 /// Something that shows that a command has been carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +65,8 @@ pub struct Goal {
 pub struct Life {
     /// How long ago the time is that stands in the status.
     pub age: Duration,
+    /// How long something has been waited for.
+    pub waited: Duration,
     /// Whether the process is seen to sleep, and not until a child of its own is done.
     pub is_at_rest: bool,
 }
@@ -68,6 +74,17 @@ pub struct Life {
 impl Life {
     /// The age up to which it makes a difference whether the process is at rest.
     pub const CHILDHOOD: Duration = NEXT_STEPS;
+
+    /// When the original would see it grown; it looks again and again after the same time.
+    fn until_seen_grown(&self) -> Duration {
+        let looks = self.waited.as_nanos() / NEXT_STEPS.as_nanos();
+        let since_look = self.waited.saturating_sub(NEXT_STEPS * u32::try_from(looks).unwrap_or(u32::MAX));
+        if looks > 0 && self.age.saturating_sub(since_look) >= GROWN {
+            return Duration::ZERO;
+        }
+        let next = NEXT_STEPS.saturating_sub(since_look);
+        if self.age + next >= GROWN { next } else { next + NEXT_STEPS }
+    }
 }
 
 /// One life of a service.
@@ -132,8 +149,14 @@ impl Goal {
         if !fact {
             return Verdict::NotYet;
         }
-        let steps = if life.is_at_rest { self.steps } else { NEXT_STEPS };
-        match steps.saturating_sub(life.age) {
+        let rest = if life.is_at_rest {
+            self.steps.saturating_sub(life.age)
+        } else if self.steps == FIRST_STEPS {
+            NEXT_STEPS.saturating_sub(life.age).min(life.until_seen_grown())
+        } else {
+            NEXT_STEPS.saturating_sub(life.age)
+        };
+        match rest {
             Duration::ZERO => Verdict::IfCheckAgrees,
             // The older it is, the less it matters to see at once that it has come to rest.
             rest => Verdict::Soon(rest.min(self.steps.saturating_sub(life.age).max(life.age / 8))),
@@ -171,7 +194,7 @@ mod tests {
     }
 
     fn aged(age: Duration) -> Life {
-        Life { age, is_at_rest: true }
+        Life { age, waited: age, is_at_rest: true }
     }
 
     fn verdict(sign: &'static [Sign], before: Status, now: Status) -> Verdict {
@@ -211,7 +234,8 @@ mod tests {
     #[test]
     fn a_process_that_does_not_come_to_rest_has_to_live_as_long_as_with_the_original() {
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        let mut busy = |age| goal.verdict(&running(2, Want::Up), Life { is_at_rest: false, age });
+        let waited = Duration::ZERO;
+        let mut busy = |age| goal.verdict(&running(2, Want::Up), Life { is_at_rest: false, waited, age });
         // It is looked at again and again, soon at first.
         assert_eq!(busy(Duration::ZERO), Verdict::Soon(FIRST_STEPS));
         assert_eq!(busy(FIRST_STEPS), Verdict::Soon(FIRST_STEPS / 8));
@@ -221,11 +245,27 @@ mod tests {
     }
 
     #[test]
+    fn a_process_that_does_not_come_to_rest_is_told_no_later_than_by_the_original() {
+        let [look, moment] = [NEXT_STEPS * 2, Duration::from_millis(2)];
+        let busy = |age, waited| {
+            let mut goal = Goal::new(&[Sign::Renewed], running(1, Want::Up));
+            goal.verdict(&running(2, Want::Up), Life { age, waited, is_at_rest: false })
+        };
+        assert_eq!(busy(GROWN * 2, look), IfCheckAgrees);
+        assert_eq!(busy(GROWN * 2 + moment, look + moment), IfCheckAgrees);
+        // Then it is too late for this look; at the next it is older than it needs to be.
+        assert_eq!(busy(GROWN + moment, look + moment * 2), Verdict::Soon((GROWN + moment) / 8));
+        assert_eq!(busy(GROWN, look.saturating_sub(moment)), Verdict::Soon(moment));
+        // The first look is before there was anything new.
+        assert_eq!(busy(GROWN * 2, GROWN), Verdict::Soon(GROWN / 4));
+    }
+
+    #[test]
     fn a_process_counts_as_soon_as_it_is_at_rest() {
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
         let first = running(2, Want::Up);
         assert_eq!(
-            goal.verdict(&first, Life { is_at_rest: false, age: FIRST_STEPS * 9 }),
+            goal.verdict(&first, Life { is_at_rest: false, ..aged(FIRST_STEPS * 9) }),
             Verdict::Soon(FIRST_STEPS * 9 / 8)
         );
         assert_eq!(goal.verdict(&first, aged(FIRST_STEPS * 10)), IfCheckAgrees);

@@ -61,6 +61,8 @@ pub struct Patience<'a> {
 /// A service that was told something.
 struct Waiting<'a> {
     service: &'a Service,
+    /// When it began to be attended to.
+    since: Instant,
     /// What is waited for; nothing yet, or no more.
     goal: Option<Goal>,
     /// `supervise/ok`, as long as runsv has it open, too.
@@ -295,6 +297,7 @@ impl<'a> Waiting<'a> {
     fn new(service: &'a Service) -> Self {
         Self {
             service,
+            since: Instant::now(),
             goal: None,
             held: None,
             feels_the_end: false,
@@ -336,7 +339,7 @@ impl<'a> Waiting<'a> {
                 return false;
             }
         };
-        match goal.verdict(&status, life(&status)) {
+        match goal.verdict(&status, life(&status, self.since.elapsed())) {
             Verdict::NotYet => return false,
             Verdict::Soon(rest) => {
                 self.look_at = Some(Instant::now() + rest);
@@ -437,10 +440,10 @@ impl<'a> Waiting<'a> {
 }
 
 /// What the kernel knows of the process in a status.
-fn life(status: &Status) -> Life {
+fn life(status: &Status, waited: Duration) -> Life {
     // The label of a moment to come is the work of a clock that was set: that is no young process.
     let age = SystemTime::now().duration_since(status.since.time()).unwrap_or(Duration::MAX);
     // Whoever is older counts anyhow. Who cannot be seen (no /proc, or somebody else's) is not at rest.
     let is_at_rest = || i32::try_from(status.pid).is_ok_and(|pid| proc::is_at_rest(Pid::from_raw(pid)));
-    Life { age, is_at_rest: age < Life::CHILDHOOD && is_at_rest() }
+    Life { age, waited, is_at_rest: age < Life::CHILDHOOD && is_at_rest() }
 }
