@@ -125,7 +125,7 @@ fn told(service: &Service) -> Option<String> {
         return None;
     }
     assert_eq!((output.stderr.as_str(), output.code()), ("", Some(0)));
-    let possible = before - status.unix_seconds()..=now().as_secs() - status.unix_seconds();
+    let possible = before.saturating_sub(status.unix_seconds())..=now().as_secs() - status.unix_seconds();
 
     let line = output.stdout.strip_prefix(&format!("{}: ", path(service)))?.strip_suffix('\n')?;
     let (head, tail) = line.split_once(" seconds")?;

@@ -1,7 +1,7 @@
 //! Hands: making processes end, from asking a single one to killing whatever there is.
 
 use fs_err::os::unix::fs::OpenOptionsExt;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -88,10 +88,12 @@ fn press_one(tree: &Tree, late: Late) -> Vec<String> {
     }
 }
 
-/// Tells leftovers to end, each of them once: who is told twice may take it for impatience.
+/// Tells leftovers to end, each of them once: who is told twice may take it for impatience. Who was just
+/// born then, and is another program now, had its parent's ears, and is told again.
 #[derive(Debug, Default)]
 pub struct Leftovers {
-    told: BTreeSet<Pid>,
+    /// Under which names those that were just born.
+    told: BTreeMap<Pid, Option<String>>,
     told_groups: BTreeSet<Pid>,
     named: BTreeSet<Pid>,
 }
@@ -158,8 +160,12 @@ impl Leftovers {
 
     fn end(&mut self, tree: &Tree, family: impl IntoIterator<Item = Pid>) {
         for pid in family {
-            let is_told = tree.group(pid).is_some_and(|group| self.told_groups.contains(&group));
-            if !is_told && self.told.insert(pid) {
+            let is_told = match self.told.get(&pid) {
+                None => tree.group(pid).is_some_and(|group| self.told_groups.contains(&group)),
+                Some(as_newborn) => as_newborn.as_deref().is_none_or(|name| tree.name(pid) == Some(name)),
+            };
+            if !is_told {
+                self.told.insert(pid, tree.name(pid).filter(|_| tree.is_newborn(pid)).map(str::to_owned));
                 let _ = Signal::TERM.send(pid);
                 let _ = Signal::CONT.send(pid);
             }

@@ -3,12 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use unix::{Pid, proc};
+use unix::{Pid, clock, proc};
 
 /// A look is not to take longer than this: where thousands of processes fight for the processor,
 /// an answer that is not complete now is better than one that comes when the grace is over. The
 /// oldest processes, the runsv among them, are looked at first.
 const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Who is younger, in hundredths of a second, may not have come to its program yet.
+const NEWBORN: u64 = 100;
 
 /// Every process that could be seen.
 pub struct Tree {
@@ -64,6 +67,17 @@ impl Tree {
             }
         }
         family
+    }
+
+    /// The name of its program.
+    pub fn name(&self, pid: Pid) -> Option<&str> {
+        self.processes.get(&pid).map(|stat| stat.name.as_str())
+    }
+
+    /// Whether it was started a moment ago, and may still be on its way to its program.
+    pub fn is_newborn(&self, pid: Pid) -> bool {
+        let age = |stat: &proc::Stat| clock::ticks().saturating_sub(stat.started);
+        self.processes.get(&pid).is_some_and(|stat| age(stat) < NEWBORN)
     }
 
     /// The group of a process.

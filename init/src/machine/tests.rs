@@ -554,6 +554,10 @@ fn what_a_finish_hook_leaves_behind_is_asked_before_it_is_killed() {
     world.done.clear();
     world.dies(SECOND, 50, Ending::Exited(0));
     assert!(world.is_done(&Action::Sweep(Signal::TERM)));
+    // Who was just born may have become another program: each second it is seen whether.
+    world.done.clear();
+    world.pass(SECOND * 3);
+    assert!(world.is_done(&Action::Sweep(Signal::TERM)));
     world.pass(SECOND * 8);
     assert!(!world.is_done(&Action::Sweep(Signal::KILL)), "it has the rest of the time");
     world.dies(SECOND * 8, 60, Ending::Exited(0));

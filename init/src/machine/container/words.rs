@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
-use super::{Census, Container, Phase, REPORT, Step};
+use unix::Signal;
+
+use super::{Census, Container, Phase, REPORT, Step, Sweep};
 use crate::machine::plan::Plan;
 use crate::machine::verdict::Reason;
-use crate::machine::vocabulary::Weight;
+use crate::machine::vocabulary::{Action, Weight};
 use crate::machine::words::{listed, seconds};
 
 impl Container {
@@ -56,6 +58,10 @@ impl Container {
             stop.census = Census::Old { look: Some(now) };
         }
         let began = stop.began;
+        if let Phase::Sweep(Sweep { kill_at: None, .. }) = self.phase {
+            // Who had just been born may not have heard.
+            self.ask(Action::Sweep(Signal::TERM));
+        }
         self.wake_supervisors();
         let elapsed = seconds(now.saturating_duration_since(began));
         let mut names: Vec<String> = Vec::new();
