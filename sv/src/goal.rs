@@ -83,7 +83,7 @@ impl Life {
             return Duration::ZERO;
         }
         let next = NEXT_STEPS.saturating_sub(since_look);
-        if self.age + next >= GROWN { next } else { next + NEXT_STEPS }
+        if self.age.saturating_add(next) >= GROWN { next } else { next + NEXT_STEPS }
     }
 }
 
@@ -258,6 +258,8 @@ mod tests {
         assert_eq!(busy(GROWN, look.saturating_sub(moment)), Verdict::Soon(moment));
         // The first look is before there was anything new.
         assert_eq!(busy(GROWN * 2, GROWN), Verdict::Soon(GROWN / 4));
+        // A clock that was set back makes a record of a time to come: as old as can be.
+        assert_eq!(busy(Duration::MAX, Duration::ZERO), IfCheckAgrees);
     }
 
     #[test]
