@@ -335,40 +335,40 @@ fn open_inotify(poller: &Poller, token: usize) -> Option<Inotify> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-    use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// A place of its own with a watch, removed when the test ends.
+    /// A place of its own with a watch.
     struct Scene {
-        base: PathBuf,
+        place: tempfile::TempDir,
         watch: Watch,
         poller: Poller,
     }
 
     impl Scene {
         fn new() -> Self {
-            static COUNT: AtomicU32 = AtomicU32::new(0);
-            let number = COUNT.fetch_add(1, Ordering::Relaxed);
-            let base = std::env::temp_dir().join(format!("watch-{}-{number}", std::process::id()));
-            fs_err::create_dir(&base).expect("a place for the test");
-            Self { base, watch: Watch::default(), poller: Poller::new(&[]).expect("a poller") }
+            let place = tempfile::tempdir().expect("a place for the test");
+            Self { place, watch: Watch::default(), poller: Poller::new(&[]).expect("a poller") }
+        }
+
+        fn path(&self, path: &str) -> PathBuf {
+            self.place.path().join(path)
         }
 
         fn make(&self, path: &str) {
-            fs_err::create_dir_all(self.base.join(path)).expect("a directory");
+            fs_err::create_dir_all(self.path(path)).expect("a directory");
         }
 
         fn point(&self, link: &str, target: &str) {
-            symlink(target, self.base.join("new link")).expect("a link");
+            symlink(target, self.path("new link")).expect("a link");
             self.rename("new link", link);
         }
 
         fn rename(&self, from: &str, to: &str) {
-            fs_err::rename(self.base.join(from), self.base.join(to)).expect("another name");
+            fs_err::rename(self.path(from), self.path(to)).expect("another name");
         }
 
         fn looks_at(&mut self, path: &str) {
             self.watch.begin(&self.poller, 0);
-            self.watch.directory(&self.base.join(path));
+            self.watch.directory(&self.path(path));
             assert!(self.watch.end());
             self.watch.take_told();
             self.watch.take_fresh();
@@ -376,12 +376,6 @@ mod tests {
 
         fn is_told(&mut self) -> bool {
             !self.watch.take_told().changes.is_empty()
-        }
-    }
-
-    impl Drop for Scene {
-        fn drop(&mut self) {
-            let _ = fs_err::remove_dir_all(&self.base);
         }
     }
 
@@ -394,7 +388,7 @@ mod tests {
         assert!(!scene.is_told());
         scene.make("service/web");
         assert!(scene.is_told());
-        fs_err::remove_dir(scene.base.join("service/web")).expect("no directory");
+        fs_err::remove_dir(scene.path("service/web")).expect("no directory");
         assert_eq!(scene.watch.take_told().changes, [Change::DirectoryRemoved]);
     }
 
@@ -443,11 +437,11 @@ mod tests {
         let mut scene = Scene::new();
         scene.make("service");
         scene.make("sv/web");
-        let link = scene.base.join("service/web");
+        let link = scene.path("service/web");
         symlink("../sv/web", &link).expect("a link");
         scene.watch.begin(&scene.poller, 0);
         // A relative target is taken from the working directory, which here is another one.
-        scene.watch.trace(&scene.base.join("sv/web"), Last::Name, 0);
+        scene.watch.trace(&scene.path("sv/web"), Last::Name, 0);
         scene.watch.end();
         scene.make("sv/db");
         assert!(!scene.is_told());
@@ -475,10 +469,10 @@ mod tests {
         scene.make("web/log");
         let web = Identity { device: 1, inode: 1 };
         scene.watch.begin(&scene.poller, 0);
-        scene.watch.making(web, scene.base.join("web").as_os_str());
+        scene.watch.making(web, scene.path("web").as_os_str());
         scene.watch.end();
         for file in ["web/run", "web/log/run"] {
-            fs_err::write(scene.base.join(file), "").expect("a file");
+            fs_err::write(scene.path(file), "").expect("a file");
             let told = scene.watch.take_told();
             assert_eq!(told, Told { changes: Vec::new(), making: HashSet::from([web]) }, "{file}");
         }

@@ -36,7 +36,7 @@ pub struct History {
 impl History {
     /// For the service at `dir`; nothing is opened before there is something to write.
     pub fn new(dir: &ServiceDir) -> Self {
-        Self { path: dir.file("supervise/.history"), file: None, waiting: VecDeque::new(), has_news: false }
+        Self { path: dir.history(), file: None, waiting: VecDeque::new(), has_news: false }
     }
 
     /// The file is in a new place: opens it again with the next line.
@@ -127,7 +127,7 @@ pub struct Entry {
 /// What is remembered of the service at `dir`, oldest first; lines nobody could have written are
 /// left out.
 pub fn read(dir: &ServiceDir) -> io::Result<Vec<Entry>> {
-    let text = unix::read_end(&dir.file("supervise/.history"), 2 * LIMIT)?;
+    let text = unix::read_end(&dir.history(), 2 * LIMIT)?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 
@@ -145,18 +145,23 @@ fn parse(line: &str) -> Option<Entry> {
 mod tests {
     use super::*;
 
+    /// A service directory with a `supervise/`, which is there as long as the first part is kept.
+    fn service() -> (tempfile::TempDir, ServiceDir) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let service = ServiceDir::at(dir.path());
+        fs_err::create_dir(service.supervise()).expect("a directory");
+        (dir, service)
+    }
+
     #[test]
     fn the_history_is_bounded_and_keeps_the_newest() {
-        let dir = std::env::temp_dir().join(format!("history-{}", std::process::id()));
-        fs_err::create_dir_all(dir.join("supervise")).expect("a directory");
-        let service = ServiceDir::at(&dir);
+        let (_dir, service) = service();
         let mut history = History::new(&service);
         for number in 0..2000 {
             history.add_news(&format!("event {number}")).expect("a line");
         }
-        let size = fs_err::read(dir.join("supervise/.history")).expect("a file").len();
+        let size = fs_err::read(service.history()).expect("a file").len();
         let entries = read(&service).expect("a history");
-        fs_err::remove_dir_all(&dir).expect("cleaned up");
         assert!(size <= LIMIT + 100, "{size} bytes");
         assert!(entries.len() > 50);
         assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("event 1999"));
@@ -165,9 +170,7 @@ mod tests {
 
     #[test]
     fn there_is_no_file_before_there_is_news() {
-        let dir = std::env::temp_dir().join(format!("history-quiet-{}", std::process::id()));
-        fs_err::create_dir_all(dir.join("supervise")).expect("a directory");
-        let service = ServiceDir::at(&dir);
+        let (_dir, service) = service();
         let mut history = History::new(&service);
         for number in 0..20 {
             history.add(&format!("event {number}")).expect("a line");
@@ -175,7 +178,6 @@ mod tests {
         assert!(read(&service).is_err());
         history.add_news("news").expect("a line");
         let entries = read(&service).expect("a history");
-        fs_err::remove_dir_all(&dir).expect("cleaned up");
         let words: Vec<&str> = entries.iter().map(|entry| entry.what.as_str()).collect();
         assert_eq!(words.len(), WAITING);
         assert_eq!((words[0], words[WAITING - 1]), ("event 13", "news"));
@@ -183,24 +185,22 @@ mod tests {
 
     #[test]
     fn what_cannot_be_written_waits() {
-        let dir = std::env::temp_dir().join(format!("history-late-{}", std::process::id()));
-        fs_err::create_dir_all(dir.join("supervise/.history")).expect("a directory in its place");
-        let service = ServiceDir::at(&dir);
+        let (_dir, service) = service();
+        let place = service.history();
+        fs_err::create_dir(&place).expect("a directory in its place");
         let mut history = History::new(&service);
         history.add_news("news").expect_err("no file");
-        fs_err::remove_dir(dir.join("supervise/.history")).expect("room");
+        fs_err::remove_dir(&place).expect("room");
         history.add("more").expect("a line");
         let entries = read(&service).expect("a history");
-        fs_err::remove_dir_all(&dir).expect("cleaned up");
         let words: Vec<&str> = entries.iter().map(|entry| entry.what.as_str()).collect();
         assert_eq!(words, ["news", "more"]);
     }
 
     #[test]
     fn nobody_is_waited_for_and_a_huge_file_is_not_read() {
-        let dir = std::env::temp_dir().join(format!("history-huge-{}", std::process::id()));
-        fs_err::create_dir_all(dir.join("supervise")).expect("a directory");
-        let (service, file) = (ServiceDir::at(&dir), dir.join("supervise/.history"));
+        let (_dir, service) = service();
+        let file = service.history();
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("a fifo");
         History::new(&service).add_news("news").expect_err("nobody reads");
         assert_eq!(read(&service).expect("no writer"), []);
@@ -213,7 +213,6 @@ mod tests {
         history.add_news("two").expect("a line");
         let entries = read(&service).expect("a history");
         let size = fs_err::read(&file).expect("a file").len();
-        fs_err::remove_dir_all(&dir).expect("cleaned up");
         assert!(size <= LIMIT, "{size} bytes");
         assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("two"));
     }

@@ -83,6 +83,11 @@ impl ServiceDir {
     pub fn status(&self) -> PathBuf {
         self.file("supervise/status")
     }
+
+    /// `supervise/.history`: what happened lately, for `sv why`; runit has no such file.
+    pub fn history(&self) -> PathBuf {
+        self.file("supervise/.history")
+    }
 }
 
 #[cfg(test)]

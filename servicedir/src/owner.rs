@@ -346,12 +346,10 @@ mod tests {
     use super::*;
     use crate::status::{Stamp, State, Want};
 
-    fn with_a_lock(name: &str, test: impl FnOnce(&ServiceDir, Lock)) {
-        let dir = std::env::temp_dir().join(format!("owner-{name}-{}", std::process::id()));
-        fs_err::create_dir_all(&dir).expect("a directory");
-        let service = ServiceDir::at(&dir);
+    fn with_a_lock(test: impl FnOnce(&ServiceDir, Lock)) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let service = ServiceDir::at(dir.path());
         test(&service, locked(&service));
-        fs_err::remove_dir_all(&dir).expect("cleaned up");
     }
 
     fn locked(service: &ServiceDir) -> Lock {
@@ -364,7 +362,7 @@ mod tests {
 
     #[test]
     fn a_lock_stands_for_its_place_until_another_file_is_there() {
-        with_a_lock("place", |service, lock| {
+        with_a_lock(|service, lock| {
             assert_eq!(lock.place(), Place::Held);
             fs_err::remove_dir_all(service.supervise()).expect("removed");
             assert_eq!(lock.place(), Place::Gone);
@@ -383,7 +381,7 @@ mod tests {
             got_term: false,
             state: Some(State::Down),
         };
-        with_a_lock("publisher", |service, lock| {
+        with_a_lock(|service, lock| {
             let mut publisher = Publisher::new(service.clone(), lock, Supervise::New);
             fs_err::remove_dir_all(service.supervise()).expect("removed");
             let other = locked(service);
@@ -398,7 +396,7 @@ mod tests {
 
     #[test]
     fn only_a_file_in_no_other_place_is_overwritten() {
-        with_a_lock("overwrite", |service, lock| {
+        with_a_lock(|service, lock| {
             let publisher = Publisher::new(service.clone(), lock, Supervise::New);
             let [elsewhere, place] = ["elsewhere", "supervise/status"].map(|name| service.file(name));
             fs_err::write(&elsewhere, "precious").expect("a file");

@@ -269,39 +269,36 @@ mod tests {
     use super::*;
 
     /// A service directory for one test, with a `supervise/` as runsv leaves it.
-    struct Scene(PathBuf);
+    struct Scene(tempfile::TempDir);
 
     impl Scene {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("visitor-{}-{name}", std::process::id()));
-            fs_err::create_dir_all(path.join("supervise")).expect("a directory");
+        fn new() -> Self {
+            let scene = Self(tempfile::tempdir().expect("a directory"));
+            fs_err::create_dir(scene.supervise("")).expect("a directory");
             for fifo in ["ok", "control"] {
-                let fifo = path.join("supervise").join(fifo);
-                nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a fifo");
+                let mode = nix::sys::stat::Mode::S_IRWXU;
+                nix::unistd::mkfifo(&scene.supervise(fifo), mode).expect("a fifo");
             }
-            Self(path)
+            scene
+        }
+
+        fn supervise(&self, name: &str) -> PathBuf {
+            self.0.path().join("supervise").join(name)
         }
 
         fn visitor(&self) -> Visitor {
-            Visitor::of(ServiceDir::at(&self.0))
+            Visitor::of(ServiceDir::at(self.0.path()))
         }
 
         fn read_end(&self, fifo: &str) -> File {
             let mut options = OpenOptions::new();
             options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
-            options.open(self.0.join("supervise").join(fifo)).expect("a fifo")
+            options.open(self.supervise(fifo)).expect("a fifo")
         }
 
         fn publish(&self, record: &[u8]) {
-            let status = self.0.join("supervise/status");
-            fs_err::write(self.0.join("supervise/status.new"), record).expect("a file");
-            fs_err::rename(self.0.join("supervise/status.new"), status).expect("a rename");
-        }
-    }
-
-    impl Drop for Scene {
-        fn drop(&mut self) {
-            let _ = fs_err::remove_dir_all(&self.0);
+            fs_err::write(self.supervise("status.new"), record).expect("a file");
+            fs_err::rename(self.supervise("status.new"), self.supervise("status")).expect("a rename");
         }
     }
 
@@ -311,7 +308,7 @@ mod tests {
 
     #[test]
     fn runsv_is_there_while_ok_has_a_reader() {
-        let scene = Scene::new("there");
+        let scene = Scene::new();
         assert_eq!(scene.visitor().is_supervised(), Ok(false));
         let reader = scene.read_end("ok");
         assert_eq!(scene.visitor().is_supervised(), Ok(true));
@@ -321,7 +318,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_in_runits_words() {
-        let scene = Scene::new("wrong");
+        let scene = Scene::new();
         let _reader = scene.read_end("ok");
         assert_eq!(text(scene.visitor().status()), "unable to open supervise/status: file does not exist");
         scene.publish(&[0; 19]);
@@ -338,7 +335,7 @@ mod tests {
 
     #[test]
     fn commands_arrive_together() {
-        let scene = Scene::new("send");
+        let scene = Scene::new();
         let mut control = scene.read_end("control");
         assert_eq!(scene.visitor().send(&[Command::Term, Command::Cont, Command::Up]), Ok(()));
         let mut bytes = Vec::new();
@@ -348,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_new_status_and_a_leaving_runsv_are_seen() {
-        let scene = Scene::new("watch");
+        let scene = Scene::new();
         let reader = scene.read_end("ok");
         scene.publish(&[0; 20]);
         let mut watch = Watch::new();
@@ -363,7 +360,7 @@ mod tests {
 
     #[test]
     fn a_status_file_is_followed_through_replacements() {
-        let scene = Scene::new("follow");
+        let scene = Scene::new();
         scene.publish(&[0; 20]);
         let status = scene.visitor().dir().status();
         let mut watch = Watch::new();

@@ -20,7 +20,8 @@ mod tests {
 
     #[test]
     fn a_word_is_short_and_text() {
-        let file = std::env::temp_dir().join(format!("word-{}", std::process::id()));
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("word");
         let read_back = |content: &[u8]| {
             fs_err::write(&file, content).expect("a file");
             read(&file).expect("a file")
@@ -29,7 +30,7 @@ mod tests {
         assert_eq!(read_back(b"").as_deref(), Some(""));
         assert_eq!(read_back(b"\xff\n"), None);
         assert_eq!(read_back(&[b'1'; TOO_MUCH]), None);
-        fs_err::remove_file(&file).expect("cleaned up");
+        fs_err::remove_file(&file).expect("no file");
         assert_eq!(read(&file).expect_err("no file").kind(), io::ErrorKind::NotFound);
         assert_eq!(read(Path::new("/dev/zero")).expect("zeros"), None);
     }

@@ -129,8 +129,8 @@ mod tests {
 
     #[test]
     fn many_services_are_answered_for_in_their_order() {
-        let base = std::env::temp_dir().join(format!("sight-{}", std::process::id()));
-        let names = (0..=CROWD * 2).map(|number| base.join(number.to_string()));
+        let base = tempfile::tempdir().expect("a directory");
+        let names = (0..=CROWD * 2).map(|number| base.path().join(number.to_string()));
         let names: Vec<_> = names.map(std::path::PathBuf::into_os_string).collect();
         let has_down = |number: usize| number.is_multiple_of(3);
         for (number, name) in names.iter().enumerate() {
@@ -139,13 +139,12 @@ mod tests {
                 fs_err::write(Path::new(name).join("down"), "").expect("a file");
             }
         }
-        let services = Service::find_all(names, &base);
+        let services = Service::find_all(names, base.path());
         for sights in [Sight::of_all(&services), services.iter().map(Sight::of).collect()] {
             assert_eq!(sights.len(), services.len());
             for (number, sight) in sights.iter().enumerate() {
                 assert_eq!(sight.has_down, Ok(has_down(number)), "{number}");
             }
         }
-        fs_err::remove_dir_all(&base).expect("a directory");
     }
 }

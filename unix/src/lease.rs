@@ -35,7 +35,8 @@ mod tests {
 
     #[test]
     fn a_file_is_being_written_until_its_last_writer_closes_it() {
-        let path = std::env::temp_dir().join(format!("lease-{}", std::process::id()));
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("file");
         let writer = File::create(&path).expect("a new file");
         let reader = File::open(&path).expect("the same file");
         let before = is_being_written(&reader);
@@ -45,7 +46,6 @@ mod tests {
             std::thread::yield_now();
             !is_being_written(&reader)
         });
-        fs_err::remove_file(path).expect("no file");
         assert!(before);
         assert!(is_free);
     }

@@ -46,16 +46,14 @@ mod tests {
 
     use super::*;
 
-    fn in_a_directory(name: &str, test: impl FnOnce(&Path)) {
-        let directory = std::env::temp_dir().join(format!("read-{name}-{}", std::process::id()));
-        fs_err::create_dir(&directory).expect("a new directory");
-        test(&directory);
-        fs_err::remove_dir_all(&directory).expect("no directory");
+    fn in_a_directory(test: impl FnOnce(&Path)) {
+        let directory = tempfile::tempdir().expect("a new directory");
+        test(directory.path());
     }
 
     #[test]
     fn no_more_is_read_than_is_wanted() {
-        in_a_directory("limit", |directory| {
+        in_a_directory(|directory| {
             let file = directory.join("file");
             fs_err::write(&file, "0123456789").expect("a file");
             assert_eq!(read_start(&file, 4).expect("a start"), b"0123");
@@ -70,7 +68,7 @@ mod tests {
 
     #[test]
     fn nobody_is_waited_for() {
-        in_a_directory("fifo", |directory| {
+        in_a_directory(|directory| {
             let fifo = directory.join("fifo");
             nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).expect("a fifo");
             assert_eq!(read_start(&fifo, 4).expect("no writer"), b"");

@@ -52,12 +52,10 @@ fn exchange(one: &Path, other: &Path) -> Result<(), Errno> {
 mod tests {
     use super::*;
 
-    fn in_a_directory(name: &str, test: impl FnOnce(&Path)) {
-        let directory = std::env::temp_dir().join(format!("replace-{name}-{}", std::process::id()));
-        fs_err::create_dir(&directory).expect("a new directory");
-        fs_err::write(directory.join("fresh"), "new").expect("a file");
-        test(&directory);
-        fs_err::remove_dir_all(&directory).expect("no directory");
+    fn in_a_directory(test: impl FnOnce(&Path)) {
+        let directory = tempfile::tempdir().expect("a new directory");
+        fs_err::write(directory.path().join("fresh"), "new").expect("a file");
+        test(directory.path());
     }
 
     fn names(directory: &Path) -> Vec<String> {
@@ -71,7 +69,7 @@ mod tests {
 
     #[test]
     fn what_was_there_is_gone() {
-        in_a_directory("over", |directory| {
+        in_a_directory(|directory| {
             let place = directory.join("place");
             fs_err::write(&place, "old").expect("a file");
             replace(&directory.join("fresh"), &place).expect("room");
@@ -82,7 +80,7 @@ mod tests {
 
     #[test]
     fn an_empty_place_is_taken() {
-        in_a_directory("empty", |directory| {
+        in_a_directory(|directory| {
             replace(&directory.join("fresh"), &directory.join("place")).expect("room");
             assert_eq!(names(directory), ["place"]);
         });
@@ -90,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_not_replaced() {
-        in_a_directory("directory", |directory| {
+        in_a_directory(|directory| {
             let (fresh, place) = (directory.join("fresh"), directory.join("place"));
             fs_err::create_dir(&place).expect("a directory");
             assert_eq!(replace(&fresh, &place), Err(Errno::EISDIR));
@@ -101,7 +99,7 @@ mod tests {
 
     #[test]
     fn without_a_fresh_file_there_is_nothing_to_do() {
-        in_a_directory("missing", |directory| {
+        in_a_directory(|directory| {
             let (missing, place) = (directory.join("missing"), directory.join("fresh"));
             assert_eq!(replace(&missing, &place), Err(Errno::ENOENT));
             assert_eq!(names(directory), ["fresh"]);
