@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use servicedir::owner::{Control, Lock, LockFile, Ok as OkFifo, Place, Publisher, Supervise, make_supervise};
+use servicedir::owner::{Control, Lock, LockFile, OkFifo, Place, Publisher, Supervise, make_supervise};
 use servicedir::status::RECORD_SIZE;
 use servicedir::{ServiceDir, State, Status, Want};
 use unix::phrase::errno_of;

@@ -77,12 +77,10 @@ impl Lock {
     /// Whether the lock still stands for its place.
     pub fn place(&self) -> Place {
         match fs_err::metadata(&self.path) {
-            Result::Ok(about) if id(&about) == self.id => Place::Held,
+            Ok(about) if id(&about) == self.id => Place::Held,
             // Some file systems give a file another number while it is open.
-            Result::Ok(about) if self.held.metadata().is_ok_and(|held| id(&held) == id(&about)) => {
-                Place::Held
-            }
-            Result::Ok(_) => Place::Replaced,
+            Ok(about) if self.held.metadata().is_ok_and(|held| id(&held) == id(&about)) => Place::Held,
+            Ok(_) => Place::Replaced,
             Err(error) if matches!(errno_of(&error), Errno::ENOENT | Errno::ENOTDIR) => Place::Gone,
             // It cannot be told.
             Err(_) => Place::Held,
@@ -174,11 +172,11 @@ impl AsFd for Control {
 }
 
 /// The reading end of `supervise/ok`: who can open it for writing knows that a runsv lives.
-pub struct Ok {
+pub struct OkFifo {
     _reader: File,
 }
 
-impl Ok {
+impl OkFifo {
     /// Makes and opens `supervise/ok`.
     pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
         let path = dir.ok();
@@ -233,7 +231,7 @@ impl Publisher {
         }
         self.is_behind = place == Place::Gone;
         let pid = if self.pid == Some(status.pid) {
-            Result::Ok(())
+            Ok(())
         } else {
             self.pid = None;
             self.make_true("pid", status.pid_text().as_bytes(), |publisher| publisher.pid = Some(status.pid))
@@ -248,7 +246,7 @@ impl Publisher {
     fn make_true(&mut self, name: &str, content: &[u8], note: impl FnOnce(&mut Self)) -> Result<(), Failure> {
         let written = self.write(name, content);
         let is_true = match &written {
-            Result::Ok(()) => true,
+            Ok(()) => true,
             Err(failure) => is_full(failure) && self.overwrite(name, content).is_ok(),
         };
         if is_true {
@@ -263,7 +261,7 @@ impl Publisher {
     pub fn retry(&mut self) -> Result<(), Failure> {
         match self.last {
             Some(status) if self.is_behind => self.publish(status),
-            _ => Result::Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -333,7 +331,7 @@ impl Publisher {
         file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
         // Whoever watches the directory is told of no other change.
         let _ = futimens(&file, &TimeSpec::UTIME_NOW, &TimeSpec::UTIME_NOW);
-        Result::Ok(())
+        Ok(())
     }
 }
 
@@ -354,7 +352,7 @@ mod tests {
 
     fn locked(service: &ServiceDir) -> Lock {
         make_supervise(service).expect("a place for it");
-        let Result::Ok(lock) = LockFile::open(service).expect("a lock file").try_take() else {
+        let Ok(lock) = LockFile::open(service).expect("a lock file").try_take() else {
             panic!("it is free");
         };
         lock

@@ -6,7 +6,7 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::namespace::Namespace;
 use tests::process::{is_alive, send};
-use tests::{Output, Service, Suite, Tree, eventually, nothing_happens_for};
+use tests::{Command, Output, Service, Suite, Tree, eventually, nothing_happens_for};
 
 /// More than any orderly stop takes, even on a machine that is busy with other things.
 pub const PATIENT: &str = "28";
@@ -27,10 +27,25 @@ pub fn saves_for(seconds: &str) -> String {
     )
 }
 
+/// An init with these options on the tree, which works in the tree's root and plans for a stop that
+/// takes its time.
+pub fn patient(tree: &Tree, options: &[&str]) -> Command {
+    with_grace(tree, PATIENT, options)
+}
+
+fn with_grace(tree: &Tree, grace: &str, options: &[&str]) -> Command {
+    tree.command("init").args(["--grace", grace]).args(options).arg(tree.services()).dir(tree.root())
+}
+
+/// The same, with a COMMAND for the shell.
+pub fn with_command(tree: &Tree, options: &[&str], body: &str) -> Command {
+    patient(tree, options).args(["--", "sh", "-c", body])
+}
+
 /// An init with this grace on the tree, as process 1, that has begun.
 #[track_caller]
 pub fn begun(tree: &Tree, grace: &str) -> Namespace {
-    let container = tree.command("init").args(["--grace", grace]).arg(tree.services()).start_as_process_1();
+    let container = with_grace(tree, grace, &[]).start_as_process_1();
     container.eventually_says("init: ");
     container
 }
@@ -112,7 +127,7 @@ fn a_subreaper_stops_everything_too() {
     let tree = Suite::ours().tree();
     let (saver, logged) = three_services(&tree);
     let stray = tree.service("parent").run("setsid sleep 12345 & exec sleep 1000").made();
-    let init = tree.command("init").args(["--grace", PATIENT]).arg(tree.services()).start();
+    let init = patient(&tree, &[]).start();
     saver.eventually_has("ready");
     logged.eventually_runs();
     stray.eventually("has a stray", |_| !tree.processes_called("sleep 12345").is_empty());

@@ -2,7 +2,6 @@
 //! under which it was collected.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +13,9 @@ use tests::wait::eventually_same;
 use tests::{Service, Suite, Tree, eventually};
 
 use crate::IGNORES_TERM;
-use crate::init::{PATIENT, WAITS_ALONE, begun, ended_in_order, said, saves_for, stopped_in_order};
+use crate::init::{
+    PATIENT, WAITS_ALONE, begun, ended_in_order, patient, said, saves_for, stopped_in_order, with_command,
+};
 
 /// How often something is repeated that must never fail: a few times, or what the variable says.
 fn rounds(variable: &str, few: usize) -> usize {
@@ -22,12 +23,10 @@ fn rounds(variable: &str, few: usize) -> usize {
 }
 
 /// A script in a directory of hooks, working in the root of the tree.
-fn hook(tree: &Tree, name: &str, body: &str) -> PathBuf {
-    let hooks = tree.root().join("hooks");
-    let path = hooks.join(name);
+fn hook(tree: &Tree, name: &str, body: &str) {
+    let path = tree.root().join("hooks").join(name);
     fs::create_dir_all(path.parent().expect("a directory")).expect("a directory of hooks");
     tree.write_script(&path, &format!("cd {}\n{body}", tree.root().display()));
-    hooks
 }
 
 fn read(tree: &Tree, file: &str) -> String {
@@ -112,14 +111,13 @@ fn a2_a_thousand_orphans_leave_no_zombie() {
 #[test]
 fn a3_a_killed_command_is_137_and_a_failing_start_hook_stops_the_boot() {
     let tree = Suite::ours().tree();
-    let init = || tree.command("init").arg(tree.services());
-    let killed = init().args(["--", "sh", "-c", "kill -KILL $$"]).output_as_process_1();
+    let killed = with_command(&tree, &[], "kill -KILL $$").output_as_process_1();
     assert_eq!(killed.code(), Some(137), "{}", killed.stderr);
     let web = tree.service("web").run("echo >>started; exec sleep 1000").made();
-    let hooks = hook(&tree, "start.d/10-migrate", "exit 7");
-    let failed = init().arg("--hooks").arg(hooks).args(["--", "touch", "ran"]).output_as_process_1();
+    hook(&tree, "start.d/10-migrate", "exit 7");
+    let failed = with_command(&tree, &["--hooks", "hooks"], "touch ran").output_as_process_1();
     assert_eq!(failed.code(), Some(7), "{}", failed.stderr);
-    assert!(!web.has("started") && !tree.services().join("ran").exists());
+    assert!(!web.has("started") && !tree.root().join("ran").exists());
 }
 
 /// A3: every phase, in its order.
@@ -129,7 +127,7 @@ fn a3_all_phases_come_in_their_order() {
     let log = tree.root().join("order").display().to_string();
     hook(&tree, "start.d/hook", "echo start >>order");
     hook(&tree, "drain.d/hook", "echo drain >>order");
-    let hooks = hook(&tree, "finish.d/hook", "echo finish >>order");
+    hook(&tree, "finish.d/hook", "echo finish >>order");
     tree.service("web")
         .run(&format!(
             "trap 'kill $!; echo service ends >>{log}; exit 0' TERM; echo service >>{log}; echo >ready; \
@@ -141,13 +139,8 @@ fn a3_all_phases_come_in_their_order() {
         "trap 'kill $!; echo command ends >>{log}; exit 0' TERM
          until [ -e {ready} ]; do sleep .01; done; echo command >>{log}; while :; do sleep 1000 & wait; done"
     );
-    let container = tree
-        .command("init")
-        .args(["--grace", PATIENT, "--hooks"])
-        .arg(hooks)
-        .arg(tree.services())
-        .args(["--", "sh", "-c", &body])
-        .start_as_process_1();
+    let container =
+        patient(&tree, &["--hooks", "hooks"]).args(["--", "sh", "-c", &body]).start_as_process_1();
     eventually_same("the start", "start\nservice\ncommand\n", || read(&tree, "order"));
     container.signal(Signal::SIGTERM);
     ended_in_order(&container);
@@ -283,13 +276,7 @@ fn a8_every_worker_of_the_commands_group_is_waited_for() {
          echo >ready; while :; do read _ <&9; done"
     );
     let body = format!("sh -c '{worker}' & while :; do sleep 1; done");
-    let container = tree
-        .command("init")
-        .args(["-g", "--grace", PATIENT])
-        .arg(tree.services())
-        .args(["--", "sh", "-c", &body])
-        .dir(tree.root())
-        .start_as_process_1();
+    let container = with_command(&tree, &["-g"], &body).start_as_process_1();
     eventually("the worker is ready", || tree.root().join("ready").exists());
     container.signal(Signal::SIGTERM);
     let end = container.finished();
@@ -367,12 +354,7 @@ fn a12_term_and_int_reach_the_real_program_and_its_last_words_are_seen() {
         );
         // Like npm: in the foreground of its own script, with ears for nothing.
         let npm = format!("trap : TERM INT; {}; exit $?", node.display());
-        let container = tree
-            .command("init")
-            .args(["-g", "--grace", PATIENT])
-            .arg(tree.services())
-            .args(["--", "sh", "-c", &npm])
-            .start_as_process_1();
+        let container = with_command(&tree, &["-g"], &npm).start_as_process_1();
         eventually("it listens", || container.stdout().contains("listening\n"));
         container.signal(signal);
         let end = container.finished();
@@ -385,12 +367,7 @@ fn a12_term_and_int_reach_the_real_program_and_its_last_words_are_seen() {
 #[test]
 fn a12_a_command_without_a_handler_dies_of_the_first_term() {
     let tree = Suite::ours().tree();
-    let container = tree
-        .command("init")
-        .args(["--grace", PATIENT])
-        .arg(tree.services())
-        .args(["--", "sleep", "1000"])
-        .start_as_process_1();
+    let container = patient(&tree, &[]).args(["--", "sleep", "1000"]).start_as_process_1();
     let command = container.eventually_has("sleep 1000").outside;
     assert_eq!((command.signals("SigIgn"), command.signals("SigBlk")), (vec![], vec![]));
     stopped_in_order(&container);
@@ -457,14 +434,8 @@ fn a13_ten_thousand_last_lines_are_all_on_standard_output() {
 fn a14_no_drain_is_no_delay() {
     let tree = Suite::ours().tree();
     let web = tree.service("web").run(&saves_for("0")).made();
-    let hooks = tree.root().join("hooks");
-    fs::create_dir_all(hooks.join("drain.d")).expect("an empty drain.d");
-    let container = tree
-        .command("init")
-        .args(["--grace", PATIENT, "--hooks"])
-        .arg(hooks)
-        .arg(tree.services())
-        .start_as_process_1();
+    fs::create_dir_all(tree.root().join("hooks/drain.d")).expect("an empty drain.d");
+    let container = patient(&tree, &["--hooks", "hooks"]).start_as_process_1();
     web.eventually_has("ready");
     // A hundredth of a second on a machine that has nothing else to do; a drain has half of the grace.
     let end = container.stopped_within(Duration::from_secs(10));
@@ -488,18 +459,13 @@ fn a15_every_request_during_the_drain_is_answered() {
         "drain.d/10-mark-maintenance",
         "test -e service/server/stopping || echo $INIT_REASON >maintenance",
     );
-    let hooks = hook(
+    hook(
         &tree,
         "drain.d/20-sleep",
         "echo >draining; until [ -e enough ]; do sleep .05; done
          test -e service/server/stopping && echo too early >early; exit 0",
     );
-    let container = tree
-        .command("init")
-        .args(["--grace", PATIENT, "--hooks"])
-        .arg(hooks)
-        .arg(tree.services())
-        .start_as_process_1();
+    let container = patient(&tree, &["--hooks", "hooks"]).start_as_process_1();
     // It may have died of the missing FIFO once.
     server.eventually_has("ready");
     container.signal(Signal::SIGTERM);

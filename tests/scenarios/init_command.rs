@@ -10,18 +10,9 @@ use nix::sys::stat::Mode;
 use tests::namespace::Namespace;
 use tests::process::send;
 use tests::wait::eventually_same;
-use tests::{Command, Output, Program, Suite, Tree, eventually};
+use tests::{Output, Program, Suite, Tree, eventually};
 
-use crate::init::{PATIENT, WAITS_ALONE, said, saves_for};
-
-/// A COMMAND for the shell, on the tree.
-fn with_command(tree: &Tree, body: &str) -> Command {
-    tree.command("init")
-        .args(["--grace", PATIENT])
-        .arg(tree.services())
-        .args(["--", "sh", "-c", body])
-        .dir(tree.root())
-}
+use crate::init::{PATIENT, WAITS_ALONE, patient, said, saves_for, with_command};
 
 fn read(tree: &Tree, file: &str) -> String {
     fs::read_to_string(tree.root().join(file)).unwrap_or_default()
@@ -50,7 +41,7 @@ fn the_commands_end_stops_the_services_and_its_code_is_inits() {
     let saver = tree.service("saver").run(&saves_for("1")).made();
     let ready = saver.path("ready").display().to_string();
     let body = format!("until [ -e {ready} ]; do sleep .01; done; exit 7");
-    let end = exited(with_command(&tree, &body).output_as_process_1(), 7);
+    let end = exited(with_command(&tree, &[], &body).output_as_process_1(), 7);
     said(&end, "COMMAND: ended with exit 7: stopping");
     said(&end, "init: 1 service stopped in ");
     assert_eq!(saver.read("saved"), "saved\n");
@@ -59,7 +50,7 @@ fn the_commands_end_stops_the_services_and_its_code_is_inits() {
 #[test]
 fn a_command_that_succeeds_is_a_success() {
     let tree = Suite::ours().tree();
-    exited(with_command(&tree, "sleep .2").output_as_process_1(), 0);
+    exited(with_command(&tree, &[], "sleep .2").output_as_process_1(), 0);
 }
 
 #[test]
@@ -67,7 +58,7 @@ fn a_command_that_dies_of_a_signal_is_128_and_its_number() {
     let tree = Suite::ours().tree();
     for (signal, code) in [("KILL", 137), ("TERM", 143), ("SEGV", 139)] {
         let body = format!("sleep .1; kill -{signal} $$");
-        exited(with_command(&tree, &body).output_as_process_1(), code);
+        exited(with_command(&tree, &[], &body).output_as_process_1(), code);
     }
 }
 
@@ -109,7 +100,7 @@ fn term_reaches_the_command_before_the_services() {
         "trap 'kill $!; sleep 1; test -e {stopping} && echo too early >early; echo >done; exit 5' TERM
          echo >ready; sleep 1000 & wait"
     );
-    let container = with_command(&tree, &body).start_as_process_1();
+    let container = with_command(&tree, &[], &body).start_as_process_1();
     saver.eventually_has("ready");
     eventually_reads(&tree, "ready", "\n");
     container.signal(Signal::SIGTERM);
@@ -123,12 +114,7 @@ fn term_reaches_the_command_before_the_services() {
 fn a_command_that_dies_of_the_requested_signal_is_orderly() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let tree = Suite::ours().tree();
-        let container = tree
-            .command("init")
-            .args(["--grace", PATIENT])
-            .arg(tree.services())
-            .args(["--", "sleep", "1000"])
-            .start_as_process_1();
+        let container = patient(&tree, &[]).args(["--", "sleep", "1000"]).start_as_process_1();
         container.eventually_has("sleep 1000");
         container.signal(signal);
         ends_with(&container, 0);
@@ -149,7 +135,7 @@ fn other_signals_are_passed_on_to_the_command() {
     let traps: Vec<String> =
         signals.iter().map(|(_, name)| format!("trap 'echo {name} >>got' {name}")).collect();
     let body = format!("{}\necho >ready\nwhile :; do sleep 1000 & wait; done", traps.join("\n"));
-    let container = with_command(&tree, &body).start_as_process_1();
+    let container = with_command(&tree, &[], &body).start_as_process_1();
     eventually_reads(&tree, "ready", "\n");
     let mut expected = String::new();
     for (signal, name) in signals {
@@ -191,7 +177,7 @@ fn the_input_is_the_commands() {
     let greedy = tree.at("greedy");
     let done = greedy.path("done").display().to_string();
     let body = format!("until [ -e {done} ]; do sleep .01; done; cat >got");
-    exited(with_command(&tree, &body).stdin(&input).output_as_process_1(), 0);
+    exited(with_command(&tree, &[], &body).stdin(&input).output_as_process_1(), 0);
     assert_eq!((read(&tree, "got").as_str(), greedy.read("got").as_str()), ("typed\n", ""));
 }
 
@@ -213,7 +199,7 @@ fn a_commands_strays_are_ended() {
         "trap \"echo told >told; exit\" TERM; {WAITS_ALONE}; echo >ready; while :; do read _ <&9; done"
     );
     let body = format!("setsid sh -c '{stray}' & until [ -e ready ]; do sleep .01; done; exit 4");
-    exited(with_command(&tree, &body).output_as_process_1(), 4);
+    exited(with_command(&tree, &[], &body).output_as_process_1(), 4);
     assert_eq!(read(&tree, "told"), "told\n");
 }
 
@@ -226,13 +212,7 @@ fn with_group_signals_reach_everybody_in_the_group() {
          echo >worker.ready; while :; do read _ <&9; done"
     );
     let body = format!("trap 'exit 6' TERM; trap : USR1; sh -c '{worker}' & while :; do wait; done");
-    let container = tree
-        .command("init")
-        .args(["-g", "--grace", PATIENT])
-        .arg(tree.services())
-        .args(["--", "sh", "-c", &body])
-        .dir(tree.root())
-        .start_as_process_1();
+    let container = with_command(&tree, &["-g"], &body).start_as_process_1();
     eventually_reads(&tree, "worker.ready", "\n");
     container.signal(Signal::SIGUSR1);
     eventually_reads(&tree, "worker", "usr1\n");
@@ -249,7 +229,7 @@ fn without_group_signals_are_for_the_command_alone() {
     let body = format!(
         "trap 'echo usr1 >>main' USR1; sh -c '{worker}' & echo >ready; while :; do wait; sleep 1000 & done"
     );
-    let container = with_command(&tree, &body).start_as_process_1();
+    let container = with_command(&tree, &[], &body).start_as_process_1();
     eventually_reads(&tree, "worker.ready", "\n");
     container.signal(Signal::SIGUSR1);
     eventually_reads(&tree, "main", "usr1\n");
@@ -398,13 +378,7 @@ fn services_wait_for_the_rest_of_the_commands_group() {
          {WAITS_ALONE}; echo >ready; while :; do read _ <&9; done"
     );
     let body = format!("sh -c '{worker}' & while ! test -e ready; do sleep .05; done; exec sleep 1000");
-    let container = tree
-        .command("init")
-        .args(["-g", "--grace", PATIENT])
-        .arg(tree.services())
-        .args(["--", "sh", "-c", &body])
-        .dir(tree.root())
-        .start_as_process_1();
+    let container = with_command(&tree, &["-g"], &body).start_as_process_1();
     db.eventually_has("ready");
     tests::eventually("the worker is ready", || tree.root().join("ready").exists());
     container.signal(Signal::SIGTERM);

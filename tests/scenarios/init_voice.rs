@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tests::{Suite, Tree, eventually};
 
-use crate::init::{PATIENT, saves_for};
+use crate::init::{patient, saves_for};
 
 /// A pipe that is full, and that nobody reads yet.
 struct FullPipe {
@@ -61,7 +61,7 @@ fn a_standard_error_that_nobody_reads_holds_nothing_up() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let pipe = FullPipe::new(&tree);
-    let init = tree.command("init").args(["-v", "--grace", PATIENT]).arg(tree.services());
+    let init = patient(&tree, &["-v"]);
     let container = init.redirected(&pipe.redirection()).start_as_process_1();
     saver.eventually_has("ready");
     let end = container.stopped_within(Duration::from_secs(20));
@@ -75,7 +75,7 @@ fn what_could_not_be_said_is_said_when_somebody_reads() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let mut pipe = FullPipe::new(&tree);
-    let init = tree.command("init").args(["--grace", PATIENT]).arg(tree.services());
+    let init = patient(&tree, &[]);
     let container = init.redirected(&pipe.redirection()).start_as_process_1();
     saver.eventually_has("ready");
     let text = pipe.read_until(|text| text.contains('\n'));
@@ -104,7 +104,7 @@ fn services_inherit_a_standard_error_that_waits_as_before() {
     let body = "cat /proc/self/fdinfo/2 >flags; echo >ready; exec sleep 1000";
     let web = tree.service("web").run(body).made();
     let mut pipe = FullPipe::new(&tree);
-    let init = tree.command("init").args(["--grace", PATIENT]).arg(tree.services());
+    let init = patient(&tree, &[]);
     let container = init.redirected(&pipe.redirection()).start_as_process_1();
     web.eventually_has("ready");
     let flags = web.read("flags");

@@ -9,7 +9,7 @@ use tests::process::{Process, send};
 use tests::status::FINISH;
 use tests::{Output, Service, Suite, Tree, nothing_happens_for};
 
-use crate::init::{PATIENT, WAITS_ALONE, begun, ended_in_order, said, saves_for, stopped_in_order};
+use crate::init::{PATIENT, WAITS_ALONE, begun, ended_in_order, patient, said, saves_for, stopped_in_order};
 
 /// Everybody who was ready to be told has been told, and has saved.
 #[track_caller]
@@ -315,7 +315,7 @@ fn a_foreign_proc_is_not_believed() {
     let tree = Suite::ours().tree();
     let services = savers(&tree, 5);
     let logged = tree.service("logged").run("exec sleep 1000").log("exec cat >>../log.txt").made();
-    let init = tree.command("init").args(["--grace", PATIENT]).arg(tree.services());
+    let init = patient(&tree, &[]);
     let container = init.start_as_process_1_with_a_foreign_proc();
     for service in &services {
         service.eventually_has("ready");
