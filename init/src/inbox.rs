@@ -53,6 +53,7 @@ impl Inbox {
     /// Sleeps until something happens. `is_idle`: nobody waits for a death in particular.
     pub fn wait(&mut self, deadline: Option<Instant>, is_idle: bool, hands: &mut Hands) -> Vec<Event> {
         if !is_idle {
+            // A death in the shelter is told now, and wakes.
             self.leave_shelter();
         }
         self.watch_room(hands.voice());
@@ -60,6 +61,8 @@ impl Inbox {
         let mut events: Vec<Event> = Vec::new();
         let now = Instant::now();
         if self.sheltered_until.is_some_and(|until| until <= now) {
+            // What it would tell is looked at right away.
+            children_signals().take_pending();
             self.leave_shelter();
         }
         if self.sheltered_until.is_none() {
@@ -67,7 +70,7 @@ impl Inbox {
             if !events.is_empty() {
                 let is_storm = self.last_death.is_some_and(|last| now.duration_since(last) < STORM + SHELTER);
                 if is_idle && is_storm {
-                    SignalSet::of(&[Signal::CHLD]).block();
+                    children_signals().block();
                     self.sheltered_until = Some(now + SHELTER);
                 }
                 self.last_death = Some(now);
@@ -100,12 +103,13 @@ impl Inbox {
 
     fn leave_shelter(&mut self) {
         if self.sheltered_until.take().is_some() {
-            let child = SignalSet::of(&[Signal::CHLD]);
-            // What it would tell is looked at right away.
-            child.take_pending();
-            child.unblock();
+            children_signals().unblock();
         }
     }
+}
+
+fn children_signals() -> SignalSet {
+    SignalSet::of(&[Signal::CHLD])
 }
 
 /// Collects all who have died.

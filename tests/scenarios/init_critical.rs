@@ -10,7 +10,7 @@ use tests::namespace::Namespace;
 use tests::process::send;
 use tests::{Command, Output, Service, Suite, Tree, nothing_happens_for};
 
-use crate::init::{PATIENT, WAITS_ALONE, begun, said, stopped_in_order};
+use crate::init::{PATIENT, WAITS_ALONE, begun, patient, said, stopped_in_order};
 
 /// How long nothing happens that would happen in a part of this.
 const CALM: Duration = Duration::from_millis(700);
@@ -263,6 +263,27 @@ fn the_originals_runsv_tells_of_an_end_at_once() {
     let tree = Suite::ours().tree();
     tree.service("heart").run("exit 3").file("critical", "").made();
     let end = with_the_original(&tree).output_as_process_1();
+    assert_eq!(end.code(), Some(1), "{}", end.stderr);
+    said(&end, "init: heart: critical, has ended: stopping");
+}
+
+/// Where there is no room for a history, nor for a new record, the old record is overwritten.
+#[test]
+fn its_end_is_seen_on_a_full_file_system() {
+    let tree = Suite::ours().tree();
+    // A pid that is no more would leave room for one record.
+    let body = format!(
+        "{WAITS_ALONE}\ntrap 'rm supervise/pid; cat /dev/zero >supervise/filling; exit 5' USR1\n\
+         echo >ready\nwhile :; do read _ <&9; done"
+    );
+    let heart = tree.service("heart").run(&body).file("critical", "").dir("supervise").made();
+    let mount = format!("mount -t tmpfs -o size=64k none {}", heart.path("supervise").display());
+    let container = patient(&tree, &[])
+        .through(&["sh", "-c", &format!("{mount} && exec \"$@\""), "sh"])
+        .start_as_process_1();
+    heart.eventually_has("ready");
+    send(container.eventually_has("/bin/sh ./run").outside.pid, Signal::SIGUSR1);
+    let end = container.finished();
     assert_eq!(end.code(), Some(1), "{}", end.stderr);
     said(&end, "init: heart: critical, has ended: stopping");
 }

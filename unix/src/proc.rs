@@ -1,6 +1,8 @@
 //! What the kernel tells about processes in /proc. Every answer is a hint: the process may be
-//! gone by the time it is read, and without /proc there are no answers. A /proc that tells of another
-//! pid namespace, whose numbers mean other processes, is none.
+//! gone by the time it is read, and without /proc there are no answers.
+//!
+//! A /proc may tell of another pid namespace, where the numbers mean other processes. Who looks for
+//! processes finds none there; who asks about one by its number asks [`is_ours`] first, if it matters.
 
 use std::io::Read;
 use std::path::PathBuf;
@@ -26,14 +28,14 @@ pub struct Stat {
 
 /// The fields of /proc/PID/stat behind the program's name, from the third, the state, on.
 pub(crate) fn stat_fields(pid: Pid) -> Option<Vec<String>> {
-    let line = String::from_utf8_lossy(&read(pid, "stat")?).into_owned();
+    let line = read_text(pid, "stat")?;
     let (_, fields) = line.rsplit_once(')')?;
     Some(fields.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
 /// Looks one process up.
 pub fn stat(pid: Pid) -> Option<Stat> {
-    parse_stat(&String::from_utf8_lossy(&read(pid, "stat")?))
+    parse_stat(&read_text(pid, "stat")?)
 }
 
 /// The arguments a process was started with; none for a zombie.
@@ -76,8 +78,8 @@ pub fn children(pid: Pid) -> Vec<Pid> {
 pub fn is_at_rest(pid: Pid) -> bool {
     let Ok(threads) = fs_err::read_dir(path(pid, "task")) else { return false };
     threads.filter_map(Result::ok).all(|thread| {
-        let read = |file| read(pid, &format!("task/{}/{file}", thread.file_name().display()));
-        let stat = read("stat").and_then(|line| parse_stat(&String::from_utf8_lossy(&line)));
+        let read = |file| read_text(pid, &format!("task/{}/{file}", thread.file_name().display()));
+        let stat = read("stat").and_then(|line| parse_stat(&line));
         // Without the means to see children, there are none.
         stat.is_some_and(|stat| stat.state == 'S') && read("children").is_none_or(|line| line.is_empty())
     })
@@ -123,7 +125,7 @@ pub fn holders_of_pipe(inode: u64) -> Vec<Pid> {
 /// KILL that it has not come to take, yet.
 pub fn is_ending(pid: Pid) -> bool {
     const EXITING: u64 = 4;
-    let Ok(line) = fs_err::read_to_string(path(pid, "stat")) else { return true };
+    let Some(line) = read_text(pid, "stat") else { return true };
     let mut fields = line.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
     let is_zombie = fields.next().is_none_or(|state| state == "Z" || state == "X");
     let flags = fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
@@ -131,7 +133,7 @@ pub fn is_ending(pid: Pid) -> bool {
 }
 
 fn has_fatal_signal(pid: Pid) -> bool {
-    let text = fs_err::read_to_string(path(pid, "status")).unwrap_or_default();
+    let text = read_text(pid, "status").unwrap_or_default();
     let set = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
         value.and_then(|value| u64::from_str_radix(value.trim(), 16).ok()).unwrap_or(0)
@@ -163,6 +165,11 @@ fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
     Some(text)
 }
 
+/// The same as a text. A process may call itself by any bytes.
+fn read_text(pid: Pid, file: &str) -> Option<String> {
+    read(pid, file).map(|text| String::from_utf8_lossy(&text).into_owned())
+}
+
 fn pipe(inode: u64) -> PathBuf {
     PathBuf::from(format!("pipe:[{inode}]"))
 }
@@ -186,6 +193,8 @@ fn parse_stat(line: &str) -> Option<Stat> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
     use super::*;
 
     #[test]
@@ -209,6 +218,21 @@ mod tests {
         assert!(!arguments(own).is_empty());
         assert!(!is_ending(own));
         assert!(is_ending(Pid::from_raw(i32::MAX)));
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_hides_nobody() {
+        // As the fifteen bytes that the kernel keeps of a longer name may end within a character.
+        let place = tempfile::tempdir().expect("a directory");
+        let program = place.path().join(std::ffi::OsStr::from_bytes(b"caf\xc3"));
+        std::os::unix::fs::symlink("/bin/cat", &program).expect("another name");
+        let mut child =
+            std::process::Command::new(&program).stdin(std::process::Stdio::piped()).spawn().expect("cat");
+        let pid = Pid::from_raw(child.id().cast_signed());
+        assert!(!is_ending(pid));
+        assert_eq!(stat(pid).map(|stat| stat.name), Some("caf\u{fffd}".to_owned()));
+        drop(child.stdin.take());
+        child.wait().expect("an end");
     }
 
     #[test]

@@ -168,24 +168,13 @@ impl Lookout {
                     changes.extend(self.forget(event.wd).then_some(Event::DirectoryChanged));
                     continue;
                 }
-                let is_status = event.name.as_deref() == Some("status".as_ref())
-                    && event.mask.contains(AddWatchFlags::IN_MOVED_TO);
-                for (_, purpose) in self.watched.iter().filter(|(watch, _)| *watch == event.wd) {
-                    changes.extend(match purpose {
-                        Purpose::Directory => Some(Event::DirectoryChanged),
-                        Purpose::Critical(name) if is_status => {
-                            if let Some(guarded) = self.criticals.get_mut(name) {
-                                guarded.critical.note();
-                            }
-                            Some(Event::CriticalChanged(name.clone()))
-                        }
-                        Purpose::Supervisor(pid, place) if is_status => {
-                            let seen = seen(place);
-                            let is_new = self.supervisors.insert(*pid, seen) != Some(seen);
-                            is_new.then(|| Event::Statuses(vec![(*pid, seen)]))
-                        }
-                        Purpose::Critical(_) | Purpose::Supervisor(..) => None,
-                    });
+                let is_lost = event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW);
+                let is_status = event.name.as_deref() == Some("status".as_ref());
+                for (watch, purpose) in &self.watched {
+                    let is_meant = *watch == event.wd && (is_status || *purpose == Purpose::Directory);
+                    if is_lost || is_meant {
+                        changes.extend(take_in(purpose, &mut self.criticals, &mut self.supervisors));
+                    }
                 }
             }
         }
@@ -197,7 +186,8 @@ impl Lookout {
         let flags = AddWatchFlags::IN_MOVED_TO
             | match &purpose {
                 Purpose::Directory => AddWatchFlags::IN_CREATE,
-                Purpose::Critical(_) | Purpose::Supervisor(..) => AddWatchFlags::empty(),
+                // A record that was overwritten, for want of room, has new times.
+                Purpose::Critical(_) | Purpose::Supervisor(..) => AddWatchFlags::IN_ATTRIB,
             };
         let watch = self.inotify.as_ref()?.add_watch(path, flags).ok()?;
         if !self.watched.contains(&(watch, purpose.clone())) {
@@ -222,6 +212,28 @@ impl Lookout {
             guarded.watch.take_if(|own| *own == watch);
         }
         self.watched.len() < count
+    }
+}
+
+/// Something has changed where it was watched for this purpose; says what that is, if it is news.
+fn take_in(
+    purpose: &Purpose,
+    criticals: &mut BTreeMap<OsString, Guarded>,
+    supervisors: &mut BTreeMap<Pid, Seen>,
+) -> Option<Event> {
+    match purpose {
+        Purpose::Directory => Some(Event::DirectoryChanged),
+        Purpose::Critical(name) => {
+            if let Some(guarded) = criticals.get_mut(name) {
+                guarded.critical.note();
+            }
+            Some(Event::CriticalChanged(name.clone()))
+        }
+        Purpose::Supervisor(pid, place) => {
+            let seen = seen(place);
+            let is_new = supervisors.insert(*pid, seen) != Some(seen);
+            is_new.then(|| Event::Statuses(vec![(*pid, seen)]))
+        }
     }
 }
 

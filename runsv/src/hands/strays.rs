@@ -12,7 +12,7 @@ pub struct Strays {
     named: Vec<Pid>,
     /// Before `./run` was first started nothing was the service's own.
     first_run: Option<Birth>,
-    /// The lives of the control scripts, the last of which may go on.
+    /// The lives of the control scripts, in the order of their starts.
     hooks: VecDeque<HookLife>,
 }
 
@@ -26,7 +26,8 @@ pub struct Birth {
 #[derive(Debug)]
 struct HookLife {
     birth: Birth,
-    /// Until when what is forked may be its own.
+    /// Until when what is forked may be its own; `None` while it runs, as those of two lives of a
+    /// service may at the same time.
     until: Option<Birth>,
 }
 
@@ -60,9 +61,9 @@ impl Strays {
 
     pub(super) fn child_ended(&mut self, pid: Pid) {
         self.named.retain(|stray| *stray != pid);
-        if let Some(last) = self.hooks.back_mut().filter(|last| last.birth.pid == pid && last.until.is_none())
-        {
-            last.until = Some(Birth { tick: clock::ticks().saturating_add(AFTERMATH), pid });
+        let is_it = |hook: &&mut HookLife| hook.birth.pid == pid && hook.until.is_none();
+        if let Some(hook) = self.hooks.iter_mut().rev().find(is_it) {
+            hook.until = Some(Birth { tick: clock::ticks().saturating_add(AFTERMATH), pid });
         }
     }
 
@@ -183,6 +184,16 @@ mod tests {
         strays.run_started(2010, Pid::from_raw(20));
         assert!(strays.may_be_anothers(birth(2009, 8)));
         assert!(!strays.may_be_anothers(birth(2010, 21)));
+    }
+
+    #[test]
+    fn one_control_script_may_outlive_another() {
+        let mut strays = told();
+        strays.hook_started(2001, Pid::from_raw(17));
+        strays.child_ended(Pid::from_raw(7));
+        assert!(strays.hooks[0].until.is_some() && strays.hooks[1].until.is_none());
+        strays.child_ended(Pid::from_raw(17));
+        assert!(strays.hooks.iter().all(|hook| hook.until.is_some()));
     }
 
     #[test]
