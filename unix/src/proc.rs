@@ -76,13 +76,19 @@ pub fn children(pid: Pid) -> Vec<Pid> {
 
 /// Whether a process sleeps, with all its threads, and has no child that it could be waiting for.
 pub fn is_at_rest(pid: Pid) -> bool {
-    let Ok(threads) = fs_err::read_dir(path(pid, "task")) else { return false };
-    threads.filter_map(Result::ok).all(|thread| {
-        let read = |file| read_text(pid, &format!("task/{}/{file}", thread.file_name().display()));
-        let stat = read("stat").and_then(|line| parse_stat(&line));
-        // Without the means to see children, there are none.
-        stat.is_some_and(|stat| stat.state == 'S') && read("children").is_none_or(|line| line.is_empty())
-    })
+    is_ours() && fs_err::read_dir(path(pid, "task")).is_ok_and(|threads| are_at_rest(pid, threads))
+}
+
+fn are_at_rest(pid: Pid, threads: fs_err::ReadDir) -> bool {
+    // Who ends meanwhile has none any more.
+    let mut threads = threads.filter_map(Result::ok).peekable();
+    threads.peek().is_some()
+        && threads.all(|thread| {
+            let read = |file| read_text(pid, &format!("task/{}/{file}", thread.file_name().display()));
+            let stat = read("stat").and_then(|line| parse_stat(&line));
+            // Without the means to see children, there are none.
+            stat.is_some_and(|stat| stat.state == 'S') && read("children").is_none_or(|line| line.is_empty())
+        })
 }
 
 /// The children of this process.
@@ -256,10 +262,12 @@ mod tests {
         eventually(&|| !children(pid(&has_child)).is_empty());
         assert!(!is_at_rest(pid(&has_child)));
         assert!(!is_at_rest(nix::unistd::getpid()));
+        let threads = fs_err::read_dir(path(pid(&waits), "task")).expect("a process");
         for child in [&mut waits, &mut has_child] {
             drop(child.stdin.take());
             child.wait().expect("an end");
         }
         assert!(!is_at_rest(pid(&waits)));
+        assert!(!are_at_rest(pid(&waits), threads), "it ended while it was looked at");
     }
 }
