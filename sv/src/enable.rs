@@ -11,6 +11,8 @@ use unix::Failure;
 use unix::failure::words;
 use unix::phrase::errno_of;
 
+use crate::service::identity;
+
 /// Where service directories are kept, unless `SVSOURCE` says otherwise.
 const SOURCES: &str = "/etc/sv";
 
@@ -103,11 +105,6 @@ fn split(word: &OsStr, base: &Path) -> (OsString, PathBuf) {
     let path = std::path::absolute(word).unwrap_or_default();
     let name = path.file_name().map(OsStr::to_owned).unwrap_or_default();
     (name, path.parent().map(Path::to_owned).unwrap_or_default())
-}
-
-/// What makes two paths the same directory.
-fn identity(path: &Path) -> Option<(u64, u64)> {
-    nix::sys::stat::stat(path).ok().map(|about| (about.st_dev, about.st_ino))
 }
 
 fn refusal(text: impl Into<OsString>, why: Errno) -> Refusal {

@@ -47,6 +47,11 @@ impl Service {
     }
 }
 
+/// What makes two paths the same directory: its device and number.
+pub fn identity(path: &Path) -> Option<(u64, u64)> {
+    nix::sys::stat::stat(path).ok().map(|about| (about.st_dev, about.st_ino))
+}
+
 /// The names of all services below `base`, sorted, as runsvdir sees them: directories, through links
 /// or not, that do not begin with a dot. A link that leads nowhere was meant to be one.
 pub fn all(base: &Path) -> Result<Vec<OsString>, Errno> {

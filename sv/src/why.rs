@@ -11,7 +11,7 @@ use servicedir::{ServiceDir, Stamp, Want, history};
 use unix::{Pid, proc};
 
 use crate::lint;
-use crate::service::{self, Service, is_below_base};
+use crate::service::{self, Service, identity, is_below_base};
 use crate::story::{self, Event, Facts};
 use crate::table::printable;
 
@@ -159,7 +159,6 @@ fn without_runsv(refusal: &Refusal, service: &Service, dir: &ServiceDir, base: &
 
 /// Whether the services directory has this directory, under whatever name.
 fn is_entry_of(base: &Path, dir: &Path) -> bool {
-    let identity = |path: &Path| nix::sys::stat::stat(path).ok().map(|it| (it.st_dev, it.st_ino));
     let wanted = identity(dir);
     // A log service is its service's.
     let parent = if dir.ends_with("log") { dir.parent().and_then(identity) } else { None };
@@ -170,13 +169,15 @@ fn is_entry_of(base: &Path, dir: &Path) -> bool {
         .any(|it| it.is_some() && (it == wanted || it == parent))
 }
 
-/// The runsvdir that scans a directory; that is where it works.
+/// The runsvdir that scans a directory. It works there, or where the name that it was given leads there.
 fn scanner_of(base: &Path) -> Option<Pid> {
-    let base = fs_err::canonicalize(base).ok()?;
+    let base = identity(base)?;
     let is_scanner = |pid: &Pid| {
+        let place = proc::path(*pid, "cwd");
+        let is_base = |path: &Path| identity(path) == Some(base);
         proc::stat(*pid).is_some_and(|it| it.name == "runsvdir" && it.state != 'Z')
-            && (proc::current_dir(*pid).as_deref() == Some(&base)
-                || proc::arguments(*pid).iter().any(|word| word.as_slice() == base.as_os_str().as_bytes()))
+            && (is_base(&place)
+                || proc::arguments(*pid).iter().any(|word| is_base(&place.join(OsStr::from_bytes(word)))))
     };
     proc::all().into_iter().find(is_scanner)
 }

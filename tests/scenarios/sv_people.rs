@@ -33,6 +33,7 @@ on_suites! {
     why_tells_who_stopped_it,
     why_tells_what_is_waited_for,
     why_without_a_runsv_tells_what_to_do,
+    why_finds_the_runsvdir_by_whatever_name_it_has_the_directory,
     why_names_the_place_it_looked_in,
     lint_finds_nothing_in_the_example_tree,
     lint_finds_nothing_in_a_tree_that_runs,
@@ -340,6 +341,20 @@ fn why_without_a_runsv_tells_what_to_do(suite: &Suite) {
     let output = elsewhere.output();
     assert!(output.stdout.contains("is not in "), "{output:?}");
     assert!(output.stdout.contains("sv enable "), "{output:?}");
+}
+
+fn why_finds_the_runsvdir_by_whatever_name_it_has_the_directory(suite: &Suite) {
+    let tree = suite.tree();
+    let web = tree.service("web").run("exec sleep 1000").made();
+    // No runsv can work there.
+    symlink("/no/such/directory", web.path("supervise")).expect("a link");
+    symlink("service", tree.root().join("current")).expect("a link");
+    let runsvdir = tree.command("runsvdir").arg("current").dir(tree.root()).start();
+    let text = format!("hint: runsvdir (pid {}) looks after {}", runsvdir.pid(), tree.services().display());
+    let output = tests::eventually_some("a runsvdir that has its name", || {
+        Some(web.sv("why")).filter(|output| output.stdout.contains(&text))
+    });
+    assert_eq!(output.code(), Some(1));
 }
 
 fn why_names_the_place_it_looked_in(suite: &Suite) {
