@@ -299,14 +299,18 @@ impl Publisher {
         }
         let unable =
             |verb: &str, path: &Path| words(["unable to ".as_ref(), verb.as_ref(), path.as_os_str()]);
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(mode.bits())
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(&fresh)
-            .map_err(Failure::of_io(unable("open ", &fresh)))?;
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(mode.bits()).custom_flags(flags.bits());
+        let mut file = match options.open(&fresh) {
+            // Who may put a link into `supervise/` must not choose what is overwritten.
+            Err(error) if errno_of(&error) == Errno::ELOOP => {
+                let _ = nix::unistd::unlink(&fresh);
+                options.open(&fresh)
+            }
+            opened => opened,
+        }
+        .map_err(Failure::of_io(unable("open ", &fresh)))?;
         let written = file.write_all(content);
         if written.is_err() {
             // It only takes room.
@@ -317,8 +321,7 @@ impl Publisher {
         put(&fresh, &place).map_err(Failure::of(unable(&format!("rename {fresh_name} to "), &place)))
     }
 
-    /// Writes over a file that is in its place, unless it is in another place as well: who may put a
-    /// link into `supervise/` must not choose what is overwritten.
+    /// Writes over a file that is in its place, unless it is a link, or in another place as well.
     fn overwrite(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
         let path = self.dir.supervise().join(name);

@@ -422,6 +422,15 @@ mod ours {
         web.eventually_runs_anew(old);
     }
 
+    #[test]
+    fn add_9_a_link_in_supervise_does_not_lead_a_record_elsewhere() {
+        let web = super::told_down_with_links(Suite::ours());
+        assert_eq!((web.read("precious").as_str(), web.stat().as_str()), ("precious\n", "down"));
+        for name in ["supervise/pid", "supervise/stat", "supervise/status"] {
+            assert!(fs::symlink_metadata(web.path(name)).expect("a record").is_file(), "{name}");
+        }
+    }
+
     /// RSD-8: as many services as there are directories.
     #[test]
     fn b30_there_are_more_than_a_thousand_services() {
@@ -696,6 +705,12 @@ mod theirs {
         });
     }
 
+    #[test]
+    fn add_9_a_link_in_supervise_leads_a_record_elsewhere() {
+        let web = super::told_down_with_links(Suite::theirs());
+        assert_ne!(std::fs::read(web.path("precious")).expect("a file"), b"precious\n");
+    }
+
     /// RSD-8: the services beyond the first thousand have no luck.
     #[test]
     fn b30_there_are_at_most_a_thousand_services() {
@@ -739,6 +754,7 @@ mod theirs {
     }
 }
 
+use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
@@ -936,6 +952,17 @@ fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
     web.runsv.finished();
     let service = web.tree().at("web");
     (service.supervised(), old)
+}
+
+/// A service that was stopped while links stood where its next record is to be made.
+fn told_down_with_links(suite: &Suite) -> Supervised {
+    let web = suite.service("web").run("exec sleep 1000").file("precious", "precious\n").running();
+    for name in ["pid.new", "stat.new", "status.new"] {
+        symlink("../precious", web.path(&format!("supervise/{name}"))).expect("a link");
+    }
+    web.control("d");
+    web.eventually_down();
+    web
 }
 
 /// A service of which one status file cannot be written, and that was killed and started anew.
