@@ -90,8 +90,12 @@ impl Rescan {
     }
 
     /// When the next look is due though nothing happens.
-    pub fn next_deadline(&self) -> Instant {
-        if self.asked.is_some() { self.rested.min(self.routine) } else { self.routine }
+    pub fn next_deadline(&self, now: Instant) -> Instant {
+        match self.asked {
+            Some(look) if look.is_forced => now,
+            Some(_) => self.rested.min(self.routine),
+            None => self.routine,
+        }
     }
 
     fn ask(&mut self, look: Look) {
@@ -114,7 +118,7 @@ mod tests {
         assert!(rescan.due(now).is_some());
         rescan.looked(Looked::Watching, now, now);
         assert_eq!(rescan.due(now), None);
-        assert_eq!(rescan.next_deadline(), now + SAFETY_NET);
+        assert_eq!(rescan.next_deadline(now), now + SAFETY_NET);
         assert_eq!(rescan.due(now + SAFETY_NET), Some(Look { is_forced: false, is_thorough: true }));
     }
 
@@ -124,7 +128,7 @@ mod tests {
         for how in [Looked::Blind, Looked::Failed] {
             let mut rescan = Rescan::new(now);
             rescan.looked(how, now, now);
-            assert_eq!(rescan.next_deadline(), now + Duration::from_secs(5));
+            assert_eq!(rescan.next_deadline(now), now + Duration::from_secs(5));
         }
     }
 
@@ -136,7 +140,7 @@ mod tests {
         rescan.looked(Looked::Watching, begun, now);
         rescan.changed(Change::Something);
         assert_eq!(rescan.due(now), None);
-        assert_eq!(rescan.next_deadline(), now + 8 * MOMENT);
+        assert_eq!(rescan.next_deadline(now), now + 8 * MOMENT);
         let look = Look { is_forced: false, is_thorough: false };
         assert_eq!(rescan.due(now + 8 * MOMENT), Some(look));
     }
@@ -150,6 +154,7 @@ mod tests {
         rescan.changed(Change::Something);
         rescan.force();
         assert_eq!(rescan.due(now), Some(Look { is_forced: true, is_thorough: true }));
+        assert_eq!(rescan.next_deadline(now), now);
     }
 
     #[test]

@@ -68,6 +68,9 @@ impl Supervision {
             Poller::without_unblocking(&CAUGHT).map_err(Failure::of_io("unable to wait for signals"))?;
         // The others are as whoever started us wants them.
         SignalSet::of(&[Signal::CHLD]).unblock();
+        // What is fatal must be said before the log has the standard error.
+        let directory = Directory::new(wishes.directory)?;
+        let starter = Starter::new(wishes.has_sessions, OCCUPANTS);
         let log = wishes.log.and_then(|index| match RollingLog::start(index, &poller, LOG, now) {
             Ok(log) => {
                 reporter.keep();
@@ -84,9 +87,9 @@ impl Supervision {
             poller,
             roster: Roster::default(),
             rescan: Rescan::new(now),
-            directory: Directory::new(wishes.directory)?,
+            directory,
             watch: Watch::default(),
-            starter: Starter::new(wishes.has_sessions, OCCUPANTS),
+            starter,
             log,
             reporter,
             sharing: HashMap::new(),
@@ -128,11 +131,12 @@ impl Supervision {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
+        let now = Instant::now();
         if self.roster.has_actions() || self.has_unread_log {
-            return Some(Instant::now());
+            return Some(now);
         }
         let dot = self.log.as_ref().map(RollingLog::next_deadline);
-        [Some(self.rescan.next_deadline()), self.roster.next_deadline(), dot].into_iter().flatten().min()
+        [Some(self.rescan.next_deadline(now)), self.roster.next_deadline(), dot].into_iter().flatten().min()
     }
 
     fn obey(&mut self, signals: &[Signal]) -> Option<End> {
