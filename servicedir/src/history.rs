@@ -52,10 +52,12 @@ impl History {
         }
     }
 
-    /// Adds a line, if there is a file; else it waits for news.
+    /// Adds a line, if there is a file; else it waits for news. The first of those that wait, and the
+    /// newest, are kept.
     pub fn add(&mut self, words: &str) -> io::Result<()> {
         if self.waiting.len() == WAITING {
-            self.waiting.pop_front();
+            // The first tells of the writer's beginning, whatever else there is to tell.
+            self.waiting.remove(1);
         }
         self.waiting.push_back(format!("{} {words}\n", Stamp::of(SystemTime::now()).label()));
         if self.file.is_some() || self.has_news { self.flush() } else { Ok(()) }
@@ -180,7 +182,7 @@ mod tests {
         let entries = read(&service).expect("a history");
         let words: Vec<&str> = entries.iter().map(|entry| entry.what.as_str()).collect();
         assert_eq!(words.len(), WAITING);
-        assert_eq!((words[0], words[WAITING - 1]), ("event 13", "news"));
+        assert_eq!((words[0], words[1], words[WAITING - 1]), ("event 0", "event 14", "news"));
     }
 
     #[test]

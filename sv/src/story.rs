@@ -33,6 +33,8 @@ pub struct Facts {
 /// A line of the history, understood.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event<'a> {
+    /// A runsv began.
+    Began,
     /// It was told this.
     Told(&'a str),
     /// `./run` was started, as this process.
@@ -59,6 +61,9 @@ impl<'a> Event<'a> {
     /// Reads what runsv has written.
     pub fn parse(line: &'a str) -> Self {
         let known = || {
+            if line.starts_with("runsv started, ") {
+                return Some(Self::Began);
+            }
             if let Some(what) = line.strip_prefix("told ") {
                 return Some(Self::Told(what));
             }
@@ -150,6 +155,7 @@ fn running(facts: &Facts, age: &str) -> String {
 /// Who wants it down.
 fn why_down(facts: &Facts) -> String {
     let is_decision = |event: &Event| match event {
+        Event::Began => true,
         Event::Told(what) => ["up", "down", "once"].contains(what) || what.starts_with("exit"),
         _ => false,
     };

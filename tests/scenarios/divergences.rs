@@ -499,9 +499,12 @@ mod ours {
             web.read("supervise/.history").contains("./run ended: SIGKILL")
         });
         let history = web.read("supervise/.history");
-        for event in
-            [format!("started ./run, pid {pid}"), "told kill".into(), format!("sent SIGKILL to pid {pid}")]
-        {
+        for event in [
+            "runsv started, wants up".into(),
+            format!("started ./run, pid {pid}"),
+            "told kill".into(),
+            format!("sent SIGKILL to pid {pid}"),
+        ] {
             assert!(history.contains(&event), "{event:?} is missing: {history}");
         }
     }

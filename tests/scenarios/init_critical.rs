@@ -267,6 +267,22 @@ fn the_originals_runsv_tells_of_an_end_at_once() {
     said(&end, "init: heart: critical, has ended: stopping");
 }
 
+/// What a runsv was told before the last stop, or before it left, was not told the one that is there now.
+#[test]
+fn its_end_is_seen_under_a_runsv_that_was_started_anew() {
+    let tree = Suite::ours().tree();
+    let (heart, container) = beating(&tree);
+    heart.sv("restart");
+    heart.eventually_lines("ready", 2);
+    stopped_in_order(&container);
+    let container = begun(&tree, PATIENT);
+    heart.eventually_lines("ready", 3);
+    heart.sv("exit");
+    heart.eventually_lines("ready", 4);
+    the_container_goes_on(&container);
+    its_end_is_the_containers(&container, &heart);
+}
+
 /// Where there is no room for a history, nor for a new record, the old record is overwritten.
 #[test]
 fn its_end_is_seen_on_a_full_file_system() {

@@ -15,7 +15,7 @@ pub fn account(service: &ServiceDir, since: Stamp) -> Account {
             Deed::Ended(ending) => account.run = ending,
             Deed::Finished(ending) => account.finish = ending,
             Deed::Sent(signal) => account.sent.push(signal),
-            Deed::Told(_) | Deed::Started | Deed::Other => {}
+            Deed::Began { .. } | Deed::Told(_) | Deed::Started | Deed::Other => {}
         }
     }
     account
@@ -28,7 +28,9 @@ pub fn deeds(entries: &[Entry]) -> Vec<(u128, Deed)> {
 }
 
 fn deed(what: &str) -> Deed {
-    if what.starts_with("started ./run") {
+    if let Some(want) = what.strip_prefix("runsv started, wants ") {
+        Deed::Began { is_wanted_up: want == "up" }
+    } else if what.starts_with("started ./run") {
         Deed::Started
     } else if let Some(rest) = what.strip_prefix("./run ended: ") {
         Deed::Ended(rest.split_once(',').and_then(|(how, _)| ending(how)))
@@ -80,6 +82,8 @@ mod tests {
     fn a_line_is_read_as_runsv_writes_it() {
         let killed = Ending::Killed { signal: Signal::SEGV, core: true };
         for (line, wanted) in [
+            ("runsv started, wants up", Deed::Began { is_wanted_up: true }),
+            ("runsv started, wants down", Deed::Began { is_wanted_up: false }),
             ("started ./run, pid 7", Deed::Started),
             ("./run ended: exit 3, after 1.000 s", Deed::Ended(Some(Ending::Exited(3)))),
             ("./run ended: SIGSEGV (core dumped), after 1.000 s", Deed::Ended(Some(killed))),

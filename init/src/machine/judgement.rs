@@ -12,6 +12,11 @@ pub const ENDS_WITHIN: Duration = Duration::from_secs(7);
 /// What happened to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deed {
+    /// A runsv began, and wants it up or not: whatever an earlier one was told is over.
+    Began {
+        /// Whether it does.
+        is_wanted_up: bool,
+    },
     /// Somebody told its runsv something.
     Told(Told),
     /// `./run` was started.
@@ -52,6 +57,10 @@ pub fn unasked_end(deeds: &[(u128, Deed)], first_new: usize) -> Option<UnaskedEn
     let (mut is_wanted_up, mut signals) = (true, Vec::new());
     for (number, (when, deed)) in deeds.iter().enumerate() {
         match deed {
+            Deed::Began { is_wanted_up: wants } => {
+                is_wanted_up = *wants;
+                signals.clear();
+            }
             Deed::Told(Told::Up) => is_wanted_up = true,
             Deed::Told(Told::NotUp) => is_wanted_up = false,
             Deed::Told(Told::Signal(signal)) => signals.push((*when, *signal)),
@@ -145,6 +154,16 @@ mod tests {
         let up = Deed::Told(Told::Up);
         let again = [(1, Deed::Started), (2, down), (3, EXIT_3), (4, up), (5, Deed::Started), (6, EXIT_3)];
         assert_eq!(judged(&again), UNASKED);
+    }
+
+    #[test]
+    fn what_an_earlier_runsv_was_told_is_over() {
+        let before = [(1, Deed::Told(Told::NotUp)), (1, EXIT_3)];
+        let after = |is_wanted_up| {
+            let began = Deed::Began { is_wanted_up };
+            judged(&[&before[..], &[(2, began), (2, Deed::Started), (3, EXIT_3)]].concat())
+        };
+        assert_eq!((after(true), after(false)), (UNASKED, None));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Hands: how what happened to a service is written down.
 
-use servicedir::Command;
+use servicedir::{Command, Want};
 use unix::{Ending, Signal};
 
 use crate::machine::Note;
@@ -8,6 +8,9 @@ use crate::machine::Note;
 /// A note as a line of the history, in the words of the manual.
 pub fn describe(note: Note) -> String {
     match note {
+        Note::Began(want) => {
+            format!("runsv started, wants {}", if want == Want::Up { "up" } else { "down" })
+        }
         Note::Told(command) => format!("told {}", name(command)),
         Note::ToldToLeave => "told exit by TERM to runsv".to_owned(),
         Note::Started(pid) => format!("started ./run, pid {pid}"),
@@ -27,7 +30,12 @@ pub fn describe(note: Note) -> String {
 /// Whether a note is worth a file of its own: what the status files do not tell.
 pub fn is_news(note: Note) -> bool {
     match note {
-        Note::Told(_) | Note::ToldToLeave | Note::Started(_) | Note::Sent(..) | Note::InputEnds => false,
+        Note::Began(_)
+        | Note::Told(_)
+        | Note::ToldToLeave
+        | Note::Started(_)
+        | Note::Sent(..)
+        | Note::InputEnds => false,
         Note::Ended(..)
         | Note::Finishing(_)
         | Note::Finished(_)

@@ -11,7 +11,7 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 use servicedir::history::History;
 use servicedir::owner::{Lock, Place, Publisher};
-use servicedir::{Command, ServiceDir, Status};
+use servicedir::{Command, ServiceDir, Status, Want};
 use unix::failure::words;
 use unix::spawn::{Child, StartFailure, Step};
 use unix::{Errno, Failure, Pid, Program, Reporter, Signal, signal};
@@ -67,6 +67,11 @@ impl Hands {
             histories,
             is_leaving: false,
         }
+    }
+
+    /// Takes note of how a service is wanted at the beginning.
+    pub fn began(&mut self, role: Role, want: Want) {
+        self.remember(role, Note::Began(want));
     }
 
     /// Does one thing; the outcome, if the machine awaits one, is an event.

@@ -128,6 +128,8 @@ impl Hook {
 /// What is worth remembering about a service, for who asks why it is as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Note {
+    /// runsv began, and wants it like this: nothing that an earlier runsv was told counts any more.
+    Began(Want),
     /// It was told something.
     Told(Command),
     /// runsv itself was sent TERM.
