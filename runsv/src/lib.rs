@@ -1,30 +1,28 @@
 //! runsv: starts and monitors a service, and optionally its log service.
 //!
-//! Decisions are in [`machine`]; [`hands`] and [`inbox`] touch the world; [`supervise`] connects
+//! Decisions are in `machine`; `hands` and `inbox` touch the world; `supervise` connects
 //! them. What a service directory and its `supervise/` look like is crate `servicedir`'s.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
-pub mod hands;
-pub mod inbox;
-pub mod machine;
+pub mod fork_server;
+mod hands;
+mod inbox;
+mod machine;
 mod open;
-pub mod supervise;
+mod supervise;
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command, value_parser};
+use unix::Reporter;
 use unix::failure::{words, write_line};
-use unix::{Failure, Poller, Reporter};
-
-pub use inbox::CAUGHT;
 
 /// Stands in the program's file: two programs with the same mark were built from the same sources,
-/// so that who contains this crate need not execute the program.
+/// so that they understand each other.
 pub const MARK: &str = env!("RUNSV_MARK");
 
 /// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
@@ -38,23 +36,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     unix::manners::restore_inherited_dispositions();
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runsv".into());
+    if name == fork_server::NAME {
+        // The memory of a copy is shared with the others; to put it in order would make it its own.
+        return fork_server::serve(args).map_or(ExitCode::SUCCESS, |dir| keep(&dir, || {}));
+    }
     let Some(dir) = parse(args) else {
         write_line(words(["usage: ".as_ref(), &name, " dir\n".as_ref()]).as_encoded_bytes());
         return ExitCode::from(USAGE);
     };
-    keep(&dir, Poller::new(&CAUGHT), unix::manners::release_startup_memory)
+    keep(&dir, unix::manners::release_startup_memory)
 }
 
-/// The program but for its start: keeps the service directory `dir`, in a process that has been
-/// another program until now. The poller is to hear [`CAUGHT`].
-pub fn go_on(dir: &OsStr, poller: io::Result<Poller>) -> ExitCode {
-    // Most of the memory is shared with that program; to put it in order would make it our own.
-    keep(dir, poller, || {})
-}
-
-fn keep(dir: &OsStr, poller: io::Result<Poller>, put_memory_in_order: fn()) -> ExitCode {
+fn keep(dir: &OsStr, put_memory_in_order: fn()) -> ExitCode {
     let mut reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
-    match open::open(dir, poller) {
+    match open::open(dir) {
         Ok(open::Opened::Ready(mut parts)) => {
             put_memory_in_order();
             supervise::supervise(&mut parts);
@@ -79,9 +74,6 @@ fn parse(args: impl Iterator<Item = OsString>) -> Option<OsString> {
     let args = [OsString::from("--")].into_iter().chain(args);
     command.try_get_matches_from(args).ok()?.remove_one("dir")
 }
-
-/// For the few failures at the start that are no more than a text and a reason.
-type Opening<T> = Result<T, Failure>;
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,6 @@
 //! Hands: opens a service directory, in the order others rely on (LAY-7).
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -15,8 +14,8 @@ use servicedir::{ServiceDir, State, Status, Want};
 use unix::phrase::errno_of;
 use unix::{Errno, Failure, Now, Pid, Poller, Reporter, Signal};
 
-use crate::Opening;
 use crate::hands::{Hands, LogPipe, is_there};
+use crate::inbox::CAUGHT;
 use crate::inbox::Inbox;
 use crate::machine::{Role, Supervisor};
 
@@ -125,9 +124,9 @@ impl Drop for Removed {
 }
 
 /// Opens the service directory `dir`.
-pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
+pub fn open(dir: &OsStr) -> Result<Opened, Failure> {
     let mut reporter = Reporter::new(unix::failure::words(["runsv ".as_ref(), dir]));
-    let mut poller = poller.map_err(Failure::of_io("unable to create selfpipe"))?;
+    let mut poller = Poller::new(&CAUGHT).map_err(Failure::of_io("unable to create selfpipe"))?;
     nix::unistd::chdir(dir).map_err(Failure::of("unable to change to directory"))?;
     // What a service forks and abandons stays its own. Without this it is reaped elsewhere, as with
     // the original; nothing else depends on it.
@@ -178,7 +177,11 @@ pub fn open(dir: &OsStr, poller: io::Result<Poller>) -> Opening<Opened> {
     }
 
     let inbox = Inbox::new(poller, controls).map_err(Failure::of_io("unable to open supervise/control"))?;
-    let hands = Hands::new(reporter, publishers, log_pipe);
+    let mut hands = Hands::new(reporter, publishers, log_pipe);
+    hands.began(Role::Main, main_want);
+    if let Some(want) = log_want {
+        hands.began(Role::Log, want);
+    }
     let site = Site { path: nix::unistd::getcwd().ok(), has_log, oks };
     Ok(Opened::Ready(Box::new(Parts { machine, hands, inbox, site })))
 }

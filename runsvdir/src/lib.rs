@@ -1,8 +1,8 @@
 //! runsvdir: starts a runsv for each directory in the services directory, and keeps it running.
 //!
-//! Two machines decide: the [`roster`] who should run, [`rescan`] when to look. Hands look
-//! ([`scan`]), have changes told ([`watch`]), start runsvs ([`start`]) and show stderr in the
-//! title ([`rolling_log`]). The loop in [`supervise`] connects them.
+//! Two machines decide: the `roster` who should run, `rescan` when to look. Hands look
+//! (`scan`), have changes told (`watch`), start runsvs (`start`) and show stderr in the
+//! title (`rolling_log`). The loop in `supervise` connects them.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
@@ -16,15 +16,15 @@ use unix::{Reporter, manners};
 
 use crate::supervise::{End, Supervision};
 
-pub mod arguments;
-mod built_in;
-pub mod rescan;
-pub mod rolling_log;
-pub mod roster;
-pub mod scan;
-pub mod start;
-pub mod supervise;
-pub mod watch;
+mod arguments;
+mod rescan;
+mod rolling_log;
+mod roster;
+mod same_build;
+mod scan;
+mod start;
+mod supervise;
+mod watch;
 
 /// The command line was wrong.
 const USAGE: u8 = 1;
@@ -58,9 +58,5 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match supervision.run() {
         End::Leave => ExitCode::SUCCESS,
         End::Hangup => HANGUP.into(),
-        End::Become(offspring) => {
-            let poller = supervision.close();
-            offspring.go_on(poller)
-        }
     }
 }

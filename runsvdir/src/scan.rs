@@ -2,7 +2,6 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
-use std::mem::forget;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -47,13 +46,6 @@ impl Directory {
         let outside = nix::fcntl::open(".", flags, Mode::empty())
             .map_err(Failure::of("unable to open current directory"))?;
         Ok(Self { path, outside, is_inside: false })
-    }
-
-    /// Closes what it holds open, and nothing else.
-    pub fn close(self) {
-        let Self { path, outside, is_inside: _ } = self;
-        drop(outside);
-        forget(path);
     }
 
     /// Makes it the working directory, for a moment: names are looked up, and runsvs are started,
@@ -119,8 +111,8 @@ impl Directory {
         Ok(Listing { home: identity(&here), entries, is_forced, is_thorough })
     }
 
-    /// Leaves the mark of a forced look.
-    pub fn mark_forced(&self, now: SystemTime) -> Result<(), Failure> {
+    /// Leaves the mark of a forced look, in the directory that was looked at, where we still are.
+    pub fn mark_forced(now: SystemTime) -> Result<(), Failure> {
         let stamp = stamp(now);
         let mut file = fs_err::OpenOptions::new()
             .write(true)

@@ -2,22 +2,20 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
-use std::mem::forget;
 use std::path::Path;
-use std::process::ExitCode;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::resource::{Resource, getrlimit};
+use runsv::fork_server::ForkServer;
 use unix::failure::words;
-use unix::fork::{Copier, Side};
+use unix::fork::Copier;
 use unix::phrase::errno_of;
-use unix::signal::{self, SignalSet};
 use unix::spawn::{Child, Program, StartFailure, beside_or_along_path, c_string};
-use unix::{Errno, Failure, Poller, Signal};
+use unix::{Errno, Failure, Pid, Poller, Signal};
 
-use crate::built_in::BuiltIn;
 use crate::roster::{Attempt, Identity};
+use crate::same_build::SameBuild;
 
 /// All that runsvdir catches; runsv inherits none of it (RSD-19), but what is blocked stays so.
 pub const CAUGHT: [Signal; 4] = [Signal::HUP, Signal::TERM, Signal::ALRM, Signal::CHLD];
@@ -27,21 +25,16 @@ const RUNSV: &str = "runsv";
 /// Starts runsvs.
 pub struct Starter {
     candidates: Vec<CString>,
-    copier: Option<Copier>,
-    built_in: BuiltIn,
+    /// Whether the kernel would show a copy as what it is.
+    can_fork: bool,
+    same_build: SameBuild,
+    /// While there is more to start.
+    server: Option<ForkServer>,
     has_sessions: bool,
     /// Of children that were not reaped yet.
     failures: Vec<StartFailure>,
     occupants: HashMap<Identity, Occupant>,
     next_token: usize,
-}
-
-/// Where starts have led to.
-pub enum Started {
-    /// This process has made the attempts.
-    Here(Vec<Outcome>),
-    /// This process is one of those that were started.
-    There(Offspring),
 }
 
 /// What became of one start.
@@ -50,24 +43,6 @@ pub struct Outcome {
     pub identity: Identity,
     /// How it went; or what to say, as there was no process to be had.
     pub attempt: Result<Attempt, Failure>,
-}
-
-/// This process is a copy of runsvdir, about to go on as `runsv NAME`.
-pub struct Offspring {
-    name: OsString,
-    mask: SignalSet,
-}
-
-impl Offspring {
-    /// Is runsv, as if it had been executed, with what is left of runsvdir.
-    pub fn go_on(self, poller: Poller) -> ExitCode {
-        for signal in CAUGHT.iter().filter(|signal| !runsv::CAUGHT.contains(signal)) {
-            signal::set_default(*signal);
-        }
-        // What both catch stays blocked until it is heard.
-        self.mask.with(&runsv::CAUGHT).set_as_mask();
-        runsv::go_on(&self.name, poller.in_copy(&runsv::CAUGHT))
-    }
 }
 
 /// A runsv that is not ours, known by the end it keeps open of the FIFO that tells it is there.
@@ -82,8 +57,9 @@ impl Starter {
     pub fn new(has_sessions: bool, first_token: usize) -> Self {
         Self {
             candidates: beside_or_along_path(RUNSV),
-            copier: Copier::new(),
-            built_in: BuiltIn::default(),
+            can_fork: Copier::new().is_some(),
+            same_build: SameBuild::default(),
+            server: None,
             has_sessions,
             failures: Vec::new(),
             occupants: HashMap::new(),
@@ -92,11 +68,9 @@ impl Starter {
     }
 
     /// Starts `runsv NAME` for each of these services in the working directory, which is the services
-    /// directory, until there are no more processes to be had.
-    ///
-    /// Where that is the program whose code is part of this one, this process is copied; else it is
-    /// executed.
-    pub fn start(&mut self, services: Vec<(Identity, OsString)>, poller: &Poller) -> Started {
+    /// directory, until there are no more processes to be had. Of those that are missing in the answer
+    /// none was.
+    pub fn start(&mut self, services: Vec<(Identity, OsString)>, poller: &Poller) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(services.len());
         let mut free = Vec::with_capacity(services.len());
         for (identity, name) in services {
@@ -109,20 +83,41 @@ impl Starter {
                 None => free.push((identity, name)),
             }
         }
-        if self.built_in.is_first_of(&self.candidates)
-            && let Some(copier) = &self.copier
-        {
-            return copy(copier, self.has_sessions, free, outcomes);
-        }
+        let mut forked = self.fork(&free).into_iter();
+        let mut has_failed = false;
         for (identity, name) in free {
-            let attempt = self.execute(&name).map_err(|why| no_process(&name, why));
-            let is_last = attempt.is_err();
-            outcomes.push(Outcome { identity, attempt });
-            if is_last {
-                break;
+            let attempt = match forked.next() {
+                Some(forked) => forked.map(Attempt::Started),
+                None if has_failed => break,
+                None => self.execute(&name),
+            };
+            if attempt.is_ok() || !has_failed {
+                has_failed |= attempt.is_err();
+                outcomes.push(Outcome { identity, attempt: attempt.map_err(|why| no_process(&name, why)) });
             }
         }
-        Started::Here(outcomes)
+        outcomes
+    }
+
+    /// There is nothing more to start for now.
+    pub fn rest(&mut self) {
+        self.server = None;
+    }
+
+    /// Starts as many of these as can be started cheaply, from the first on.
+    fn fork(&mut self, services: &[(Identity, OsString)]) -> Vec<Result<Pid, Errno>> {
+        if self.server.is_none() && services.len() > 1 {
+            self.server = (self.can_fork && self.same_build.is_first_of(&self.candidates))
+                .then(|| ForkServer::start(&self.candidates, self.has_sessions, &CAUGHT))
+                .flatten();
+        }
+        let Some(server) = &self.server else { return Vec::new() };
+        let forked = server.fork(services.iter().map(|(_, name)| name.as_os_str()));
+        if forked.len() < services.len() {
+            // It has ended before its time; what is missing is executed.
+            self.server = None;
+        }
+        forked
     }
 
     fn execute(&mut self, name: &OsStr) -> Result<Attempt, Errno> {
@@ -134,13 +129,6 @@ impl Starter {
         let Child { pid, failure } = program.spawn()?;
         self.failures.extend(failure);
         Ok(Attempt::Started(pid))
-    }
-
-    /// Closes what it holds open, and nothing else.
-    pub fn close(self) {
-        let Self { candidates, copier, built_in, has_sessions: _, failures, occupants, next_token: _ } = self;
-        drop(occupants);
-        forget((candidates, copier, built_in, failures));
     }
 
     /// The services whose occupants, among these tokens, have gone.
@@ -176,33 +164,6 @@ impl Starter {
             self.occupants.insert(identity, Occupant { token, ok });
         }
         is_watched
-    }
-}
-
-/// Copies this process for each of these services.
-fn copy(
-    copier: &Copier,
-    has_sessions: bool,
-    services: Vec<(Identity, OsString)>,
-    mut outcomes: Vec<Outcome>,
-) -> Started {
-    match copier.copy(services.len(), has_sessions) {
-        Side::Original(pids, failure) => {
-            let attempts = pids.into_iter().map(|pid| Ok(Attempt::Started(pid))).chain(failure.map(Err));
-            outcomes.extend(services.into_iter().zip(attempts).map(|((identity, name), attempt)| Outcome {
-                identity,
-                attempt: attempt.map_err(|why| no_process(&name, why)),
-            }));
-            Started::Here(outcomes)
-        }
-        Side::Copy { number, mask } => {
-            let name = services.get(number).map(|(_, name)| name.clone()).unwrap_or_default();
-            // To give memory back would mean to write to what is shared with the original.
-            forget((services, outcomes));
-            // The kernel has been asked before whether it can do this.
-            let _ = copier.disguise(&[OsStr::new(RUNSV), &name]);
-            Started::There(Offspring { name, mask })
-        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{OsStr, OsString};
-use std::mem::forget;
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
 
@@ -15,7 +14,7 @@ use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
 use crate::roster::{Action, Attempt, Completeness, Identity, Roster};
 use crate::scan::{Directory, completeness, completeness_while_made, supervise_of};
-use crate::start::{CAUGHT, Offspring, Outcome, Started, Starter, could_not_start};
+use crate::start::{CAUGHT, Outcome, Starter, could_not_start};
 use crate::watch::Watch;
 
 const CHANGES: usize = 0;
@@ -41,8 +40,6 @@ pub enum End {
     Leave,
     /// Every runsv was asked to leave.
     Hangup,
-    /// This is a copy of the program, which goes on as a runsv.
-    Become(Offspring),
 }
 
 /// All of the program.
@@ -109,25 +106,13 @@ impl Supervision {
             self.reap();
             self.look_if_due();
             self.roster.settle(Instant::now());
-            if let Some(copy) = self.act() {
-                return End::Become(copy);
+            self.act();
+            if !self.roster.has_actions() {
+                self.starter.rest();
             }
             self.directory.leave();
             self.roll_log();
         }
-    }
-
-    /// For a copy that goes on as a runsv: closes what is open, as executing it would have done, but
-    /// for the poller. The memory stays as it is, shared with the original: to give it back would
-    /// mean to write to it.
-    pub fn close(self) -> Poller {
-        let Self { poller, roster, rescan, directory, watch, starter, log, reporter, sharing, .. } = self;
-        drop(log);
-        directory.close();
-        watch.close();
-        starter.close();
-        forget((roster, rescan, reporter, sharing));
-        poller
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -208,7 +193,7 @@ impl Supervision {
                 let has_untold = listing.has_untold();
                 self.roster.sighted(listing, Instant::now());
                 if look.is_forced
-                    && let Err(failure) = self.directory.mark_forced(SystemTime::now())
+                    && let Err(failure) = Directory::mark_forced(SystemTime::now())
                 {
                     self.reporter.warn(&failure);
                 }
@@ -221,35 +206,30 @@ impl Supervision {
         }
     }
 
-    /// Does what is asked for, a part of it at a time. Who comes back with a copy is one.
-    fn act(&mut self) -> Option<Offspring> {
+    /// Does what is asked for, a part of it at a time.
+    fn act(&mut self) {
         // Starts that follow each other are made together, which is cheaper.
         let mut starts = Vec::new();
         for _ in 0..ACTIONS_PER_TURN {
             match self.roster.next_action() {
                 Some(Action::Start(identity, name)) => starts.push((identity, name)),
                 Some(action) => {
-                    let copy = self.start(std::mem::take(&mut starts)).or_else(|| self.perform(action));
-                    if copy.is_some() {
-                        return copy;
-                    }
+                    self.start(std::mem::take(&mut starts));
+                    self.perform(action);
                 }
                 None => break,
             }
         }
-        self.start(starts)
+        self.start(starts);
     }
 
-    fn start(&mut self, services: Vec<(Identity, OsString)>) -> Option<Offspring> {
-        let (first, _) = services.first()?;
+    fn start(&mut self, services: Vec<(Identity, OsString)>) {
+        let Some((first, _)) = services.first() else { return };
         if !self.enter() {
             self.roster.attempted(*first, Attempt::NoProcess, Instant::now());
-            return None;
+            return;
         }
-        let outcomes = match self.starter.start(services, &self.poller) {
-            Started::Here(outcomes) => outcomes,
-            Started::There(copy) => return Some(copy),
-        };
+        let outcomes = self.starter.start(services, &self.poller);
         let mut occupied = Vec::new();
         for Outcome { identity, attempt } in outcomes {
             let attempt = attempt.unwrap_or_else(|failure| {
@@ -266,7 +246,6 @@ impl Supervision {
         if !occupied.is_empty() {
             self.tell_sharing(&occupied);
         }
-        None
     }
 
     /// Says once of each of these services, which somebody else's runsv has, if that is a runsv of
@@ -291,14 +270,14 @@ impl Supervision {
         }
     }
 
-    fn perform(&mut self, action: Action) -> Option<Offspring> {
+    fn perform(&mut self, action: Action) {
         match action {
             Action::Inspect(identity, name) => {
                 let found = if self.enter() { completeness(&name) } else { Completeness::default() };
                 self.roster.inspected(identity, found, Instant::now());
             }
             Action::Attend(identity, name) => self.attend(identity, &name),
-            Action::Start(identity, name) => return self.start(vec![(identity, name)]),
+            Action::Start(identity, name) => self.start(vec![(identity, name)]),
             Action::Terminate(runsv) => {
                 // It may have died a moment ago.
                 let _ = Signal::TERM.send(runsv);
@@ -311,7 +290,6 @@ impl Supervision {
                 self.reporter.warn(&Failure::new(words([OsStr::new("unable to stat "), &name]), why));
             }
         }
-        None
     }
 
     fn attend(&mut self, identity: Identity, name: &OsStr) {

@@ -5,7 +5,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::mem::forget;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -99,12 +98,6 @@ enum Last {
 }
 
 impl Watch {
-    /// Closes what it holds open, and nothing else.
-    pub fn close(mut self) {
-        self.inotify = None;
-        forget(self);
-    }
-
     /// Begins a look: what is not asked for again until its end will not be watched after it.
     pub fn begin(&mut self, poller: &Poller, token: usize) {
         self.round += 1;

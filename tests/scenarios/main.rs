@@ -1,6 +1,5 @@
 //! Every clause of the behaviour, tried on our programs and on the original's.
 
-mod built_in;
 mod command_line;
 mod control;
 mod coverage;
@@ -11,6 +10,7 @@ mod docker;
 mod ending;
 mod environment;
 mod foreign;
+mod fork_server;
 mod harness;
 mod hooks;
 mod init;

@@ -1,7 +1,4 @@
-//! A copy of this process that goes on as another program, whose code this one contains.
-//!
-//! To execute a program costs far more than to copy a small process: the C library alone asks the
-//! processor some sixty times what it can do, each of which leaves a virtual machine.
+//! A copy of this process that is shown to others as if it had been executed.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,21 +6,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use nix::errno::Errno;
 use nix::unistd::Pid;
 
-use crate::signal::SignalSet;
+use crate::signal::Signal;
 use crate::{heap, proc};
 
-/// Who goes on after copies were made.
+/// Who goes on after a copy was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The process that made them, with their numbers, in order; and why there are no more, if one
-    /// could not be made.
-    Original(Vec<Pid>, Option<Errno>),
-    /// A copy.
-    Copy {
-        /// Which of them, counted from 0.
-        number: usize,
-        /// Every signal is blocked in it; this is the mask to go back to.
-        mask: SignalSet,
-    },
+    /// The process that made it, with its number.
+    Original(Pid),
+    /// The copy.
+    Copy,
 }
 
 /// The right to make copies, which a process has while it has a single thread: what other threads
@@ -42,38 +34,29 @@ impl Copier {
         (threads == 1 && map.show().is_ok()).then_some(Self { map })
     }
 
-    /// Makes so many copies; `has_session`: each leads a session of its own.
+    /// Makes a copy that is a child of this process's parent, and none of its own. Every handler that
+    /// this process has would run in it, too.
     ///
-    /// One right after the other: what this process writes to after a fork has to be duplicated page
-    /// by page, so the less it does in between, the better.
-    pub fn copy(&self, count: usize, has_session: bool) -> Side {
-        let mut copies = Vec::with_capacity(count);
-        let mut failure = None;
-        // No handler may run in a copy: it would tell the original what is meant for the copy.
-        let mask = SignalSet::all().block();
-        for number in 0..count {
-            // SAFETY: there is no other thread (see `new`; who makes copies never starts any), so the
-            // copy is as whole as the original.
-            match Errno::result(unsafe { libc::fork() }) {
-                Ok(0) => {
-                    // SAFETY: a copy of a process with one thread has one thread.
-                    unsafe { heap::open() }
-                    if has_session {
-                        // A process that was just forked leads nothing, so this cannot fail.
-                        let _ = nix::unistd::setsid();
-                    }
-                    std::mem::forget(copies);
-                    return Side::Copy { number, mask };
-                }
-                Ok(copy) => copies.push(Pid::from_raw(copy)),
-                Err(why) => {
-                    failure = Some(why);
-                    break;
-                }
+    /// What this process writes to afterwards is duplicated page by page: the less, the better.
+    pub fn sibling(&self) -> Result<Side, Errno> {
+        let flags = libc::c_long::from(libc::CLONE_PARENT | Signal::CHLD.0);
+        // One architecture has the stack, here none, in front.
+        let [first, second] = if cfg!(target_arch = "s390x") { [0, flags] } else { [flags, 0] };
+        let nothing: libc::c_long = 0;
+        // SAFETY: without a new stack and without shared memory this is what fork does. There is no
+        // other thread (see `new`; who makes copies never starts any), so the copy is as whole as the
+        // original, but for what the C library remembers of the thread's number, which only other
+        // threads would ask for.
+        match Errno::result(unsafe {
+            libc::syscall(libc::SYS_clone, first, second, nothing, nothing, nothing)
+        })? {
+            0 => {
+                // SAFETY: a copy of a process with one thread has one thread.
+                unsafe { heap::open() }
+                Ok(Side::Copy)
             }
+            copy => Ok(Side::Original(Pid::from_raw(i32::try_from(copy).map_err(|_| Errno::EOVERFLOW)?))),
         }
-        mask.set_as_mask();
-        Side::Original(copies, failure)
     }
 
     /// Shows this process, a copy, to others (in `ps`) as a program that was executed with these

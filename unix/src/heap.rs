@@ -2,8 +2,8 @@
 //!
 //! A copy shares each page with the original until one of them writes to it. The C library hands out
 //! the pieces that were given back last, wherever they are, so that the two kilobytes that a runsv
-//! needs lie on a dozen pages of runsvdir's, each of which would have to be duplicated. Here a copy
-//! has a place for them that nobody has written to before. What does not fit goes the usual way.
+//! needs would lie on many pages, each of which would have to be duplicated. Here a copy has a place
+//! for them that nobody has written to before. What does not fit goes the usual way.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};

@@ -1,14 +1,12 @@
 //! The one way our programs wait: for descriptors and signals, until a deadline.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
-use mio::net::UnixStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use signal_hook_mio::v1_0::Signals;
 
 use crate::signal::{Signal, SignalSet};
@@ -22,10 +20,9 @@ const SIGNALS: Token = Token(usize::MAX);
 pub struct Poller {
     poll: Poll,
     events: Events,
-    signals: Signals,
-    /// Where a signal's handler writes to, and where that is read: the pair that `signals` has made
-    /// for itself.
-    pair: [RawFd; 2],
+    /// Never dropped but by [`Poller::close`]: its reading end goes before its handlers, and a signal in
+    /// between would be answered by a SIGPIPE, which a program that is about to exit would die of.
+    signals: ManuallyDrop<Signals>,
 }
 
 /// What a wait brought.
@@ -48,30 +45,14 @@ impl Poller {
     /// Starts to catch `signals`; those that are blocked are heard when they are unblocked.
     pub fn without_unblocking(signals: &[Signal]) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let pair = next_pair()?;
         let mut caught = Signals::new(signals.iter().map(|signal| signal.0))?;
         poll.registry().register(&mut caught, SIGNALS, Interest::READABLE)?;
-        Ok(Self { poll, events: Events::with_capacity(16), signals: caught, pair })
+        Ok(Self { poll, events: Events::with_capacity(16), signals: ManuallyDrop::new(caught) })
     }
 
-    /// In a copy of the process that made this (see [`crate::fork`]): waits for itself from now on,
-    /// and for none of the descriptors that the original waits for. `signals` are those, of the ones
-    /// that are caught, that are to be heard and unblocked; what the original did not hear yet is not
-    /// for the copy.
-    ///
-    /// Everything stays where it is in memory, which the copy then goes on to share.
-    pub fn in_copy(mut self, signals: &[Signal]) -> io::Result<Self> {
-        self.poll = Poll::new()?;
-        let kind = (AddressFamily::Unix, SockType::Stream, SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK);
-        let (one, other) = socketpair(kind.0, kind.1, None, kind.2)?;
-        for (fresh, place) in [one, other].into_iter().zip(self.pair) {
-            put_in_place(&fresh, place)?;
-        }
-        self.signals.pending().for_each(drop);
-        let reader = self.pair[0];
-        self.poll.registry().register(&mut SourceFd(&reader), SIGNALS, Interest::READABLE)?;
-        SignalSet::of(signals).unblock();
-        Ok(self)
+    /// Hears no signals any more, all of which must be blocked: the handlers stay, and do nothing.
+    pub fn close(self) {
+        drop(ManuallyDrop::into_inner(self.signals));
     }
 
     /// Wakes for `descriptor` from now on; whatever is ready already counts as new.
@@ -126,18 +107,4 @@ impl Poller {
         }
         wakeup
     }
-}
-
-/// Where the next pair of sockets will be, its reader first: the kernel gives the lowest free numbers.
-fn next_pair() -> io::Result<[RawFd; 2]> {
-    let (one, other) = UnixStream::pair()?;
-    Ok([one.as_raw_fd(), other.as_raw_fd()])
-}
-
-/// Closes what is open under this number, and opens the fresh one there.
-fn put_in_place(fresh: &OwnedFd, place: RawFd) -> io::Result<()> {
-    // SAFETY: dup3 has no memory arguments. Whoever owns the number goes on to own it, and finds a
-    // socket there as before.
-    Errno::result(unsafe { libc::dup3(fresh.as_raw_fd(), place, libc::O_CLOEXEC) })?;
-    Ok(())
 }

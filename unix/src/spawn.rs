@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -27,6 +27,7 @@ pub struct Program<'a> {
     stdin: Option<BorrowedFd<'a>>,
     stdout: Option<BorrowedFd<'a>>,
     stderr: Option<BorrowedFd<'a>>,
+    kept_open: Option<BorrowedFd<'a>>,
     leads: Leads,
     default_signals: &'a [Signal],
     has_own_mask: bool,
@@ -95,6 +96,7 @@ impl<'a> Program<'a> {
             stdin: None,
             stdout: None,
             stderr: None,
+            kept_open: None,
             leads: Leads::Nothing,
             default_signals: &[],
             has_own_mask: true,
@@ -155,6 +157,13 @@ impl<'a> Program<'a> {
     #[must_use]
     pub fn stderr(mut self, to: BorrowedFd<'a>) -> Self {
         self.stderr = Some(to);
+        self
+    }
+
+    /// Stays open in the program, under its number: see [`kept_open`].
+    #[must_use]
+    pub fn keep_open(mut self, descriptor: BorrowedFd<'a>) -> Self {
+        self.kept_open = Some(descriptor);
         self
     }
 
@@ -237,6 +246,9 @@ impl<'a> Program<'a> {
             if let Some(descriptor) = wanted {
                 put_descriptor(descriptor, place).map_err(|why| (Step::Descriptor, why))?;
             }
+        }
+        if let Some(descriptor) = self.kept_open {
+            put_descriptor(descriptor, descriptor.as_raw_fd()).map_err(|why| (Step::Descriptor, why))?;
         }
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory.as_c_str()).map_err(|why| (Step::Directory, why))?;
@@ -336,6 +348,21 @@ impl Errand<'_, '_> {
         errand.failure.set(Some(failure));
         // SAFETY: _exit runs no code of this process.
         unsafe { libc::_exit(i32::from(CANNOT_START)) }
+    }
+}
+
+/// The descriptor that whoever has started this program has kept open for it under this number;
+/// programs that this one starts do not get it. `None` if there is none. To be asked once for each.
+pub fn kept_open(number: i32) -> Option<OwnedFd> {
+    // The first three belong to everybody.
+    if number <= libc::STDERR_FILENO {
+        return None;
+    }
+    // SAFETY: fcntl has no memory arguments, and fails if nothing is open there. What is open there was
+    // inherited, and so far nobody knows of it.
+    unsafe {
+        Errno::result(libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC)).ok()?;
+        Some(OwnedFd::from_raw_fd(number))
     }
 }
 

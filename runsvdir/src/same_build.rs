@@ -1,4 +1,4 @@
-//! Hands: whether the runsv that would be executed is the one that is built into this program.
+//! Hands: whether the runsv that would be executed was built from the same sources as this program.
 
 use std::ffi::{CString, OsStr};
 use std::os::unix::ffi::OsStrExt;
@@ -13,7 +13,7 @@ use unix::search::is_in;
 
 /// What was found out about a file, for as long as it is the same file.
 #[derive(Default)]
-pub struct BuiltIn {
+pub struct SameBuild {
     known: Option<(Version, bool)>,
 }
 
@@ -29,7 +29,7 @@ struct Version {
     changed: (i64, i64),
 }
 
-impl BuiltIn {
+impl SameBuild {
     /// Whether the first of these files that exists may be executed, and is `runsv` built from the
     /// same sources as this program.
     pub fn is_first_of(&mut self, candidates: &[CString]) -> bool {
