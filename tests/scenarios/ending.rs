@@ -13,6 +13,7 @@ both_suites! {
     term_stops_the_service_and_ends_runsv,
     finish_is_run_before_the_end,
     repeated_terms_are_harmless,
+    terms_while_it_leaves_are_harmless,
     each_term_repeats_the_stop_procedure,
     the_log_service_is_not_signalled_but_sees_the_end_of_its_input,
     a_log_service_that_ignores_the_end_of_its_input_is_waited_for,
@@ -52,6 +53,15 @@ fn finish_is_run_before_the_end(suite: &Suite) {
     web.runsv.signal(Signal::SIGTERM);
     assert_eq!(web.runsv.finished().code(), Some(0));
     assert_eq!(web.read("told"), "-1 15\n");
+}
+
+/// RSV-62.
+fn terms_while_it_leaves_are_harmless(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").made();
+    let runsv = web.runsv().through(crate::CLOSES_SLOWLY).start();
+    web.eventually_runs();
+    crate::tell_until_it_has_left(&runsv, Signal::SIGTERM);
+    assert_eq!(runsv.finished().code(), Some(0));
 }
 
 /// RSV-62.

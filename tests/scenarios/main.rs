@@ -43,3 +43,20 @@ const IGNORES_TERM: &str = "trap '' TERM; echo >ready; exec sleep 1000";
 fn one_a_line(letters: &str) -> String {
     letters.chars().flat_map(|letter| [letter, '\n']).collect()
 }
+
+/// What closes each descriptor slowly, to be put in front of a program, and itself out of the way: who
+/// is told something meanwhile is told it between any two of them.
+const CLOSES_SLOWLY: &[&str] =
+    &["strace", "-D", "-o", "/dev/null", "-e", "trace=close", "-e", "inject=close:delay_exit=30000"];
+
+/// Sends a program this until it is gone.
+#[track_caller]
+fn tell_until_it_has_left(program: &tests::Program, signal: nix::sys::signal::Signal) {
+    tests::eventually("it has left", || {
+        let is_alive = program.is_alive();
+        if is_alive {
+            program.signal(signal);
+        }
+        !is_alive
+    });
+}

@@ -32,6 +32,7 @@ both_suites! {
     a_runsv_that_is_not_found_is_reported,
     term_leaves_everything_running,
     hup_stops_every_runsv,
+    what_it_is_told_while_it_leaves_makes_no_difference,
     a_second_runsvdir_takes_over_when_the_old_runsv_goes,
     option_p_makes_each_runsv_a_leader,
     without_option_p_everything_shares_a_group,
@@ -313,6 +314,18 @@ pub fn term_leaves_everything_running(suite: &Suite) {
     runsvdir.signal(Signal::SIGTERM);
     assert_eq!(runsvdir.finished().code(), Some(0));
     nothing_happens_for(Duration::from_millis(300), "both run", || is_alive(pid) && is_alive(runsv));
+}
+
+/// RSD-13, DEV-3.
+fn what_it_is_told_while_it_leaves_makes_no_difference(suite: &Suite) {
+    for (signal, code) in [(Signal::SIGHUP, 111), (Signal::SIGTERM, 0)] {
+        let tree = suite.tree();
+        let web = tree.service("web").run(SLEEPS).made();
+        let runsvdir = tree.command("runsvdir").through(crate::CLOSES_SLOWLY).arg(tree.services()).start();
+        eventually_up(&web);
+        crate::tell_until_it_has_left(&runsvdir, signal);
+        assert_eq!(runsvdir.finished().code(), Some(code));
+    }
 }
 
 /// RSD-13: one that is slow is not waited for.
