@@ -44,7 +44,8 @@ options:
 signals:
   TERM INT PWR RTMIN+3  stop; a second one skips the drain, a third kills at once
   HUP                 without COMMAND: look at DIR again, now
-  any other           passed on to COMMAND
+  HUP QUIT USR1 USR2 ALRM WINCH CONT
+                      with COMMAND: passed on to it
 
 examples:
   init                              the services of /etc/service

@@ -203,7 +203,10 @@ impl Look<'_> {
         let number = |word: &str| word.parse::<u64>().is_ok();
         self.word(&format!("{prefix}down-signal"), signal, "the name or number of a signal");
         for name in ["timeout-kill", "timeout-finish"] {
-            self.word(&format!("{prefix}{name}"), number, "a number of milliseconds");
+            // A logger has no finish: there it is a name that means nothing.
+            if name == "timeout-kill" || prefix.is_empty() {
+                self.word(&format!("{prefix}{name}"), number, "a number of milliseconds");
+            }
         }
     }
 
