@@ -18,10 +18,19 @@ pub const WAITS_ALONE: &str = "[ -p idle ] || mkfifo idle; exec 9<>idle";
 /// A `./run` that ends of TERM, but not of INT, after it has saved its work for so many seconds.
 /// Whoever sees the file `ready` knows that it will.
 pub fn saves_for(seconds: &str) -> String {
+    saves_after(&format!("sleep {seconds}"))
+}
+
+/// The same, but it has saved its work when there is a file `let` in its directory.
+pub fn saves_when_let() -> String {
+    saves_after("until [ -e let ]; do sleep .02; done")
+}
+
+fn saves_after(work: &str) -> String {
     format!(
         "{WAITS_ALONE}\n\
          trap 'echo cut off >>cut' INT\n\
-         trap 'echo >>stopping; sleep {seconds}; echo saved >>saved; exit 0' TERM\n\
+         trap 'echo >>stopping; {work}; echo saved >>saved; exit 0' TERM\n\
          echo >>ready\n\
          while :; do read _ <&9; done"
     )

@@ -9,7 +9,9 @@ use tests::process::{Process, send};
 use tests::status::FINISH;
 use tests::{Output, Service, Suite, Tree, nothing_happens_for};
 
-use crate::init::{PATIENT, WAITS_ALONE, begun, ended_in_order, patient, said, saves_for, stopped_in_order};
+use crate::init::{
+    PATIENT, WAITS_ALONE, begun, ended_in_order, patient, said, saves_for, saves_when_let, stopped_in_order,
+};
 
 /// Everybody who was ready to be told has been told, and has saved.
 #[track_caller]
@@ -175,13 +177,14 @@ fn a_runsv_that_is_stopped_with_stop_loses_nothing() {
 #[test]
 fn a_runsv_that_is_stopped_during_the_stop_goes_on() {
     let tree = Suite::ours().tree();
-    let saver = tree.service("saver").run(&saves_for("1")).made();
+    let saver = tree.service("saver").run(&saves_when_let()).made();
     let container = begun(&tree, "3600");
     saver.eventually_has("ready");
     let runsv = container.eventually_has("runsv saver").outside.pid;
     container.signal(Signal::SIGTERM);
     saver.eventually_has("stopping");
     send(runsv, Signal::SIGSTOP);
+    saver.write("let", "");
     ended_in_order(&container);
 }
 
@@ -222,12 +225,13 @@ fn a_service_added_around_the_stop_is_not_lost() {
 #[test]
 fn a_service_added_during_the_stop_is_not_started() {
     let tree = Suite::ours().tree();
-    let old = tree.service("old").run(&saves_for("2")).made();
+    let old = tree.service("old").run(&saves_when_let()).made();
     let container = begun(&tree, PATIENT);
     old.eventually_has("ready");
     container.signal(Signal::SIGTERM);
     old.eventually_has("stopping");
     let new = tree.service("new").run("echo >>started; exec sleep 1000").made();
+    old.write("let", "");
     ended_in_order(&container);
     assert!(!new.has("started"));
 }
@@ -236,12 +240,13 @@ fn a_service_added_during_the_stop_is_not_started() {
 #[test]
 fn a_service_that_somebody_starts_during_the_stop_stays_down() {
     let tree = Suite::ours().tree();
-    let slow = tree.service("slow").run(&saves_for("5")).made();
+    let slow = tree.service("slow").run(&saves_when_let()).made();
     let container = begun(&tree, PATIENT);
     slow.eventually_has("ready");
     container.signal(Signal::SIGTERM);
     slow.eventually_has("stopping");
     slow.control("u");
+    slow.write("let", "");
     ended_in_order(&container);
     assert_eq!(slow.lines("ready").len(), 1);
 }
@@ -298,12 +303,14 @@ fn a_service_whose_runsv_was_killed_is_stopped_in_order() {
 #[test]
 fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
     let tree = Suite::ours().tree();
-    let saver = tree.service("saver").run(&saves_for("5")).made();
+    let saver = tree.service("saver").run(&saves_when_let()).made();
     let container = begun(&tree, PATIENT);
     saver.eventually_has("ready");
     container.signal(Signal::SIGTERM);
     saver.eventually_has("stopping");
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
+    container.eventually_says("init: saver: has lost its runsv by SIGKILL after ");
+    saver.write("let", "");
     let end = container.finished();
     assert_eq!(saver.read("saved"), "saved\n", "{}", end.stderr);
     assert_ne!(end.code(), Some(99), "nothing of init's was killed: {}", end.stderr);
@@ -332,7 +339,7 @@ fn a_foreign_proc_is_not_believed() {
 #[test]
 fn a_service_that_is_renamed_and_told_up_during_the_stop_stays_down() {
     let tree = Suite::ours().tree();
-    let old = tree.service("old").run(&saves_for("3")).made();
+    let old = tree.service("old").run(&saves_when_let()).made();
     let container = begun(&tree, PATIENT);
     old.eventually_has("ready");
     container.signal(Signal::SIGTERM);
@@ -340,6 +347,7 @@ fn a_service_that_is_renamed_and_told_up_during_the_stop_stays_down() {
     let new = tree.at("new");
     fs_err::rename(old.dir(), new.dir()).expect("it can be renamed");
     new.control("u");
+    new.write("let", "");
     ended_in_order(&container);
     assert_eq!(new.lines("ready").len(), 1);
 }
@@ -395,7 +403,7 @@ fn a_service_that_its_own_runsv_has_to_kill_counts_as_killed() {
 #[test]
 fn a_service_that_loses_its_runsv_during_the_stop_is_counted_and_told_once() {
     let tree = Suite::ours().tree();
-    let saver = tree.service("saver").run(&saves_for("2")).log("exec cat >>../log.txt").made();
+    let saver = tree.service("saver").run(&saves_when_let()).log("exec cat >>../log.txt").made();
     let container = begun(&tree, PATIENT);
     saver.eventually_has("ready");
     container.signal(Signal::SIGTERM);
@@ -403,9 +411,10 @@ fn a_service_that_loses_its_runsv_during_the_stop_is_counted_and_told_once() {
     // Only then it is sure that the record says so.
     saver.eventually("has been told", |saver| saver.status().got_term != 0);
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
+    container.eventually_says("init: saver: has lost its runsv by SIGKILL after ");
+    saver.write("let", "");
     let end = container.finished();
     assert_eq!(saver.lines("stopping").len(), 1, "{}", end.stderr);
-    said(&end, "init: saver: has lost its runsv by SIGKILL after ");
     said(&end, "init: saver: stopped after ");
     said(&end, "init: 1 service stopped in ");
     assert_eq!(end.code(), Some(0), "{}", end.stderr);

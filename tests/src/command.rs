@@ -111,10 +111,18 @@ impl Command {
         self
     }
 
-    /// Runs it through a program that executes it, such as `env --block-signal=HUP`.
+    /// Runs it through a program that executes it, such as `env --block-signal=HUP`; through the one that
+    /// was named last, at last.
     #[must_use]
     pub fn through(mut self, words: &[&str]) -> Self {
         self.through.extend(words.iter().map(OsString::from));
+        self
+    }
+
+    /// Runs it, and what it runs through, in what this program makes.
+    #[must_use]
+    pub(crate) fn within(mut self, words: &[&str]) -> Self {
+        self.through.splice(0..0, words.iter().map(OsString::from));
         self
     }
 

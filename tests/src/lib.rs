@@ -22,7 +22,7 @@
 //! * [`Service`] reads the status files, writes control bytes and awaits what they lead to.
 //! * [`Tree::command`] runs anything else: sv, runsvdir, or a program as process 1 of a
 //!   [`Namespace`](namespace::Namespace).
-//! * [`eventually`] awaits a condition; [`nothing_happens_for`] is the only fixed sleep.
+//! * [`eventually`] awaits a condition; [`nothing_happens_for`] is for what must not happen.
 //!
 //! Everything a tree started is gone when the tree is dropped, on panic too, and on panic the
 //! tree first tells what it looked like.

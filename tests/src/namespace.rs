@@ -75,7 +75,7 @@ impl Command {
         if !geteuid().is_root() {
             words.splice(1..1, ["--user", "--map-root-user"]);
         }
-        self.through(&words)
+        self.within(&words)
     }
 }
 
