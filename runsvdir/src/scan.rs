@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+use servicedir::{ServiceDir, Stamp};
 use unix::failure::words;
 use unix::phrase::errno_of;
 use unix::{Errno, Failure, Pid, Poller, lease, proc};
@@ -113,7 +114,7 @@ impl Directory {
 
     /// Leaves the mark of a forced look, in the directory that was looked at, where we still are.
     pub fn mark_forced(now: SystemTime) -> Result<(), Failure> {
-        let stamp = stamp(now);
+        let stamp = Stamp::of(now).label();
         let mut file = fs_err::OpenOptions::new()
             .write(true)
             .create(true)
@@ -170,7 +171,7 @@ pub fn completeness_while_made(name: &OsStr) -> Completeness {
 
 /// Which directory holds the state of the service under `name` in the working directory.
 pub fn supervise_of(name: &OsStr) -> Option<Identity> {
-    fs_err::metadata(Path::new(name).join("supervise")).ok().map(|found| identity(&found))
+    fs_err::metadata(ServiceDir::at(name).supervise()).ok().map(|found| identity(&found))
 }
 
 fn is_being_written(path: &Path) -> bool {
@@ -201,22 +202,4 @@ fn works_in_removed_directory(runsv: Pid) -> bool {
     proc::current_dir(runsv).is_some_and(|directory| {
         directory.as_os_str().as_bytes().ends_with(REMOVED) && fs_err::symlink_metadata(&directory).is_err()
     })
-}
-
-/// The time as a TAI64N label (GEN-8).
-fn stamp(now: SystemTime) -> String {
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    format!("@{:016x}{:08x}", (1_u64 << 62) + 10 + since.as_secs(), since.subsec_nanos())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn the_mark_is_a_label_of_25_characters() {
-        let now = SystemTime::UNIX_EPOCH + Duration::new(0x6b01_223f, 0x03b3_9a74);
-        assert_eq!(stamp(now), "@400000006b01224903b39a74");
-    }
 }

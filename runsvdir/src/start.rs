@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
-use std::path::Path;
+use std::path::PathBuf;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::resource::{Resource, getrlimit};
 use runsv::fork_server::ForkServer;
+use servicedir::ServiceDir;
 use unix::failure::words;
 use unix::fork::Copier;
 use unix::phrase::errno_of;
@@ -75,7 +76,7 @@ impl Starter {
         let mut free = Vec::with_capacity(services.len());
         for (identity, name) in services {
             self.forget(identity, poller);
-            match occupied(Path::new(&name)) {
+            match occupied(&ServiceDir::at(&name)) {
                 Some(ok) => {
                     let is_watched = self.watch(identity, ok, poller);
                     outcomes.push(Outcome { identity, attempt: Ok(Attempt::Occupied { is_watched }) });
@@ -177,13 +178,13 @@ pub fn could_not_start(name: &OsStr, why: Errno) -> Failure {
 }
 
 /// The writing end of `supervise/ok`, if a runsv reads it and holds the lock.
-fn occupied(service: &Path) -> Option<std::fs::File> {
-    let open = |options: &mut fs_err::OpenOptions, file: &str| {
+fn occupied(service: &ServiceDir) -> Option<std::fs::File> {
+    let open = |options: &mut fs_err::OpenOptions, path: PathBuf| {
         let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        options.custom_flags(flags.bits()).open(service.join(file)).map(fs_err::File::into_file)
+        options.custom_flags(flags.bits()).open(path).map(fs_err::File::into_file)
     };
-    let ok = open(fs_err::OpenOptions::new().write(true), "supervise/ok").ok()?;
-    match open(fs_err::OpenOptions::new().read(true), "supervise/lock") {
+    let ok = open(fs_err::OpenOptions::new().write(true), service.ok()).ok()?;
+    match open(fs_err::OpenOptions::new().read(true), service.lock()) {
         Ok(lock) => match Flock::lock(lock, FlockArg::LockSharedNonblock) {
             Err((_, Errno::EWOULDBLOCK)) => Some(ok),
             Ok(_) | Err(_) => None,

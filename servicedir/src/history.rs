@@ -122,7 +122,7 @@ fn open(path: &Path, flags: OFlag) -> io::Result<File> {
 pub struct Entry {
     /// When.
     pub when: Stamp,
-    /// What.
+    /// What: a [`Note`](crate::Note), or a message.
     pub what: String,
 }
 

@@ -7,6 +7,7 @@
 pub mod command;
 pub mod history;
 pub mod layout;
+pub mod note;
 pub mod owner;
 pub mod status;
 pub mod visitor;
@@ -14,4 +15,5 @@ pub mod word;
 
 pub use command::Command;
 pub use layout::ServiceDir;
+pub use note::Note;
 pub use status::{Stamp, State, Status, Want};

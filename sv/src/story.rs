@@ -1,9 +1,11 @@
 //! Machine: what a service's status and history come to in plain words (`sv why`).
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use servicedir::history::Entry;
-use servicedir::{Stamp, State, Status, Want};
+use servicedir::{Command, Note, Stamp, State, Status, Want};
+use unix::{Ending, Pid, Signal};
 
 use crate::time::human;
 
@@ -23,7 +25,7 @@ pub struct Facts {
     /// What runsv remembers, oldest first.
     pub entries: Vec<Entry>,
     /// The control script that is being waited for, if it still runs.
-    pub hook: Option<(String, u32)>,
+    pub hook: Option<(String, Pid)>,
     /// Who is left of the process group that is being waited for.
     pub group: Vec<String>,
     /// The present.
@@ -31,28 +33,12 @@ pub struct Facts {
 }
 
 /// A line of the history, understood.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
-    /// A runsv began.
-    Began,
-    /// It was told this.
-    Told(&'a str),
-    /// `./run` was started, as this process.
-    Started(&'a str),
-    /// `./run` ended so, after so many seconds.
-    Ended(&'a str, f64),
+    /// What runsv remembers.
+    Note(Note),
     /// `./run` could not be executed: why.
     Unable(&'a str),
-    /// `./finish` was started.
-    Finishing,
-    /// The next start comes later.
-    Rests,
-    /// A control script is waited for, by this name and process.
-    Waits(&'a str, u32),
-    /// The process group of this leader is waited for.
-    Group(u32),
-    /// runsv sent this signal.
-    Sent(&'a str),
     /// Anything else.
     Other,
 }
@@ -60,43 +46,13 @@ pub enum Event<'a> {
 impl<'a> Event<'a> {
     /// Reads what runsv has written.
     pub fn parse(line: &'a str) -> Self {
-        let known = || {
-            if line.starts_with("runsv started, ") {
-                return Some(Self::Began);
-            }
-            if let Some(what) = line.strip_prefix("told ") {
-                return Some(Self::Told(what));
-            }
-            if let Some(pid) = line.strip_prefix("started ./run, pid ") {
-                return Some(Self::Started(pid));
-            }
-            if let Some(rest) = line.strip_prefix("./run ended: ") {
-                let (how, lived) = rest.rsplit_once(", after ")?;
-                return Some(Self::Ended(how, lived.strip_suffix(" s")?.parse().ok()?));
-            }
-            if let Some(why) = line
-                .strip_prefix("unable to start ")
-                .and_then(|rest| rest.strip_prefix("./run: ").or_else(|| rest.strip_prefix("log/./run: ")))
-            {
-                return Some(Self::Unable(why));
-            }
-            if line.starts_with("started ./finish") {
-                return Some(Self::Finishing);
-            }
-            if line.starts_with("rests ") {
-                return Some(Self::Rests);
-            }
-            if let Some(leader) = line.strip_prefix("waits for the rest of process group ") {
-                return Some(Self::Group(leader.parse().ok()?));
-            }
-            if let Some(rest) = line.strip_prefix("waits for ") {
-                let (hook, pid) = rest.split_once(", pid ")?;
-                return Some(Self::Waits(hook, pid.parse().ok()?));
-            }
-            let (signal, _) = line.strip_prefix("sent ")?.split_once(" to ")?;
-            Some(Self::Sent(signal))
-        };
-        known().unwrap_or(Self::Other)
+        if let Some(note) = Note::parse(line) {
+            return Self::Note(note);
+        }
+        let unable = line
+            .strip_prefix("unable to start ")
+            .and_then(|rest| rest.strip_prefix("./run: ").or_else(|| rest.strip_prefix("log/./run: ")));
+        unable.map_or(Self::Other, Self::Unable)
     }
 }
 
@@ -107,17 +63,17 @@ pub fn state(facts: &Facts) -> String {
     match status.state {
         Some(State::Run) => running(facts, &age),
         Some(State::Finish) => {
-            let since =
-                facts.entries.iter().rev().find(|entry| Event::parse(&entry.what) == Event::Finishing);
-            let time = since
-                .map_or_else(String::new, |entry| format!(" for {}", human(entry.when.age_at(facts.now))));
+            let is_finishing = |event: &Event| matches!(event, Event::Note(Note::Finishing(_)));
+            let time = facts.age_of_last(is_finishing).map_or_else(String::new, |age| format!(" for {age}"));
             let process = if status.pid == 0 { String::new() } else { format!(", pid {}", status.pid) };
             format!("./run has ended, ./finish runs{time}{process}")
         }
         Some(State::Down) if status.want == Want::Up => {
             let what = match (facts.last_event(), &facts.hook) {
                 (_, Some((hook, pid))) => format!("waits for {hook} (pid {pid}) before it is started"),
-                (Event::Rests, None) => "rests for the rest of a second before the next start".to_owned(),
+                (Event::Note(Note::Rests(_)), None) => {
+                    "rests for the rest of a second before the next start".to_owned()
+                }
                 _ => "is about to be started".to_owned(),
             };
             format!("down for {age} but wanted up: {what}")
@@ -138,13 +94,14 @@ fn running(facts: &Facts, age: &str) -> String {
     }
     if let Some((hook, pid)) = &facts.hook {
         let _ = write!(text, "; waits for {hook} (pid {pid}) to end");
-    } else if let Event::Group(_) = facts.last_event()
+    } else if let Event::Note(Note::GroupLives(_)) = facts.last_event()
         && !facts.group.is_empty()
     {
         let _ =
             write!(text, "; ./run has ended, waits for the rest of its group: {}", facts.group.join(", "));
     } else if status.got_term {
-        let since = facts.age_of_last(|event| matches!(event, Event::Sent(_)));
+        let age = facts.age_of_last(|event| matches!(event, Event::Note(Note::Sent(..))));
+        let since = age.map_or_else(String::new, |age| format!(" {age} ago"));
         let _ = write!(text, "; was told to end{since}, and has not yet");
     } else if matches!(status.want, Want::Down | Want::Exit) {
         text += "; will not be started again when it ends";
@@ -154,20 +111,25 @@ fn running(facts: &Facts, age: &str) -> String {
 
 /// Who wants it down.
 fn why_down(facts: &Facts) -> String {
-    let is_decision = |event: &Event| match event {
-        Event::Began => true,
-        Event::Told(what) => ["up", "down", "once"].contains(what) || what.starts_with("exit"),
-        _ => false,
-    };
-    let decision = facts.entries.iter().rev().find(|entry| is_decision(&Event::parse(&entry.what)));
-    if let Some(entry) = decision {
-        let when = human(entry.when.age_at(facts.now));
-        match Event::parse(&entry.what) {
-            Event::Told("once") => return format!("was to run once, {when} ago, and has ended"),
-            Event::Told("down") => return format!("was told to be down {when} ago"),
-            Event::Told(what) if what != "up" => return "was told to exit".to_owned(),
-            _ => {}
+    let mut notes =
+        facts.entries.iter().rev().filter_map(|entry| Some((Note::parse(&entry.what)?, entry.when)));
+    let decision = notes.find(|(note, _)| {
+        matches!(
+            note,
+            Note::Began(_)
+                | Note::ToldToLeave
+                | Note::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
+        )
+    });
+    let age = |when: Stamp| human(when.age_at(facts.now));
+    match decision {
+        Some((Note::Told(Command::Once), when)) => {
+            return format!("was to run once, {} ago, and has ended", age(when));
         }
+        Some((Note::Told(Command::Down), when)) => return format!("was told to be down {} ago", age(when)),
+        Some((Note::Told(Command::Exit) | Note::ToldToLeave, _)) => return "was told to exit".to_owned(),
+        // Whatever was told before is over.
+        _ => {}
     }
     if facts.has_down {
         "nobody has told it to be up, and there is a file down".to_owned()
@@ -181,10 +143,10 @@ impl Facts {
         self.entries.last().map_or(Event::Other, |entry| Event::parse(&entry.what))
     }
 
-    /// ` 5s ago`, or nothing.
-    fn age_of_last(&self, is_it: impl Fn(&Event) -> bool) -> String {
-        let last = self.entries.iter().rev().find(|entry| is_it(&Event::parse(&entry.what)));
-        last.map_or_else(String::new, |entry| format!(" {} ago", human(entry.when.age_at(self.now))))
+    /// How long ago the last of these was.
+    fn age_of_last(&self, is_it: impl Fn(&Event) -> bool) -> Option<String> {
+        let last = self.entries.iter().rev().find(|entry| is_it(&Event::parse(&entry.what)))?;
+        Some(human(last.when.age_at(self.now)))
     }
 }
 
@@ -199,31 +161,27 @@ pub fn events(entries: &[Entry], now: Stamp) -> Vec<(String, String)> {
 }
 
 fn plain(line: &str) -> String {
-    match Event::parse(line) {
-        Event::Told(what) => format!("was told {what}"),
-        Event::Sent(_) => format!("runsv {line}"),
-        Event::Ended(how, seconds) => format!("./run {} after {}", ended(how), lived(seconds)),
-        _ => match line.strip_prefix("./finish ended: ") {
-            Some(how) => format!("./finish {}", ended(how)),
-            None => line.to_owned(),
-        },
+    match Note::parse(line) {
+        Some(Note::Told(_) | Note::ToldToLeave) => format!("was {line}"),
+        Some(Note::Sent(..)) => format!("runsv {line}"),
+        Some(Note::Ended(how, time)) => format!("./run {} after {}", ended(how), lived(time)),
+        Some(Note::Finished(how)) => format!("./finish {}", ended(how)),
+        _ => line.to_owned(),
     }
 }
 
-fn ended(how: &str) -> String {
-    match how.strip_prefix("exit ") {
-        Some(code) => format!("ended with exit code {code}"),
-        None => format!("was killed by {how}"),
+fn ended(how: Ending) -> String {
+    match how {
+        Ending::Exited(code) => format!("ended with exit code {code}"),
+        Ending::Killed { .. } => format!("was killed by {how}"),
     }
 }
 
-fn lived(seconds: f64) -> String {
-    if seconds < 60.0 {
-        format!("{seconds:.3} s")
+fn lived(time: Duration) -> String {
+    if time < Duration::from_secs(60) {
+        format!("{:.3} s", time.as_secs_f64())
     } else {
-        // Far below the limit, and a fraction of a second does not matter here.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        human(seconds as u64)
+        human(time.as_secs())
     }
 }
 
@@ -237,7 +195,8 @@ pub fn hints(entries: &[Entry]) -> Vec<String> {
     {
         hints.push(hint);
     }
-    let short = lives.iter().rev().take_while(|life| life.seconds < 1.0 && !life.was_asked).count();
+    let is_short = |life: &&Life| life.time < Duration::from_secs(1) && !life.was_asked;
+    let short = lives.iter().rev().take_while(is_short).count();
     if short >= LOOP {
         hints.push(format!(
             "a crash loop: the last {short} times it did not live for a second; try ./run by hand"
@@ -249,11 +208,11 @@ pub fn hints(entries: &[Entry]) -> Vec<String> {
 /// One life of `./run`, from its start to its end.
 #[derive(Debug, Clone, PartialEq)]
 struct Life<'a> {
-    how: &'a str,
-    seconds: f64,
+    how: Ending,
+    time: Duration,
     unable: Option<&'a str>,
-    sent: Vec<&'a str>,
-    told: Vec<&'a str>,
+    sent: Vec<Signal>,
+    was_told_kill: bool,
     was_asked: bool,
 }
 
@@ -263,19 +222,22 @@ fn lives<'a>(events: &[Event<'a>]) -> Vec<Life<'a>> {
     for event in events {
         match event {
             Event::Unable(why) => unable = Some(*why),
-            Event::Sent(signal) => sent.push(*signal),
-            Event::Told(what) => told.push(*what),
-            Event::Started(_) => (unable, sent, told) = (None, Vec::new(), Vec::new()),
-            Event::Ended(how, seconds) => {
-                let was_asked =
-                    !sent.is_empty() || told.iter().any(|what| !["up", "once", "cont"].contains(what));
+            Event::Note(Note::Sent(signal, _)) => sent.push(*signal),
+            Event::Note(Note::Told(command)) => told.push(*command),
+            Event::Note(Note::ToldToLeave) => told.push(Command::Exit),
+            Event::Note(Note::Started(_)) => (unable, sent, told) = (None, Vec::new(), Vec::new()),
+            Event::Note(Note::Ended(how, time)) => {
+                let sent = std::mem::take(&mut sent);
+                let told = std::mem::take(&mut told);
+                let asks =
+                    |command: &Command| !matches!(command, Command::Up | Command::Once | Command::Cont);
                 lives.push(Life {
-                    how,
-                    seconds: *seconds,
+                    how: *how,
+                    time: *time,
                     unable: unable.take(),
-                    sent: std::mem::take(&mut sent),
-                    told: std::mem::take(&mut told),
-                    was_asked,
+                    was_told_kill: told.contains(&Command::Kill),
+                    was_asked: !sent.is_empty() || told.iter().any(asks),
+                    sent,
                 });
             }
             _ => {}
@@ -294,9 +256,11 @@ fn hint(life: &Life) -> Option<String> {
         };
         return Some(format!("{what} ({why})"));
     }
-    let signal = life.how.strip_suffix(" (core dumped)").unwrap_or(life.how);
-    let was_sent = life.sent.contains(&signal);
-    let hint = match signal {
+    let (end, was_sent) = match life.how {
+        Ending::Exited(_) => (life.how.to_string(), false),
+        Ending::Killed { signal, .. } => (signal.to_string(), life.sent.contains(&signal)),
+    };
+    let hint = match end.as_str() {
         "exit 0" if !life.was_asked => {
             "./run ended by itself and without complaint: does its program put itself into the background? \
              It must stay in the foreground"
@@ -313,7 +277,7 @@ fn hint(life: &Life) -> Option<String> {
             "exit code 127 is a shell's that did not find a program: the PATH of a service is that of its \
              runsv, not that of your shell"
         }
-        "SIGKILL" if was_sent && life.told.contains(&"kill") => return None,
+        "SIGKILL" if was_sent && life.was_told_kill => return None,
         "SIGKILL" if was_sent => "it did not end in the time that timeout-kill gives it, so runsv killed it",
         "SIGKILL" => {
             "runsv did not send this SIGKILL: perhaps the kernel did, for want of memory (dmesg tells), or \
@@ -366,29 +330,11 @@ mod tests {
     }
 
     #[test]
-    fn every_line_that_runsv_writes_is_understood() {
-        for (line, event) in [
-            ("told down", Event::Told("down")),
-            ("told exit by TERM to runsv", Event::Told("exit by TERM to runsv")),
-            ("started ./run, pid 7", Event::Started("7")),
-            ("./run ended: exit 1, after 0.250 s", Event::Ended("exit 1", 0.25)),
-            (
-                "./run ended: SIGSEGV (core dumped), after 61.000 s",
-                Event::Ended("SIGSEGV (core dumped)", 61.0),
-            ),
-            ("unable to start ./run: access denied", Event::Unable("access denied")),
-            ("unable to start log/./run: access denied", Event::Unable("access denied")),
-            ("started ./finish, pid 8", Event::Finishing),
-            ("rests 0.990 s before the next start", Event::Rests),
-            ("waits for control/t, pid 9", Event::Waits("control/t", 9)),
-            ("waits for the rest of process group 7", Event::Group(7)),
-            ("sent SIGTERM to pid 7", Event::Sent("SIGTERM")),
-            ("sent signal 64 to pid 7", Event::Sent("signal 64")),
-            ("closed the input, waits for its end", Event::Other),
-            ("./run ended: who knows", Event::Other),
-        ] {
-            assert_eq!(Event::parse(line), event, "{line}");
-        }
+    fn a_message_about_run_is_understood() {
+        assert_eq!(Event::parse("unable to start ./run: access denied"), Event::Unable("access denied"));
+        assert_eq!(Event::parse("unable to start log/./run: access denied"), Event::Unable("access denied"));
+        assert_eq!(Event::parse("told up"), Event::Note(Note::Told(Command::Up)));
+        assert_eq!(Event::parse("./run ended: who knows"), Event::Other);
     }
 
     #[test]
@@ -398,7 +344,7 @@ mod tests {
         let mut stopping = facts(State::Run, 7, Want::Down, &[(9, "sent SIGTERM to pid 7")]);
         stopping.status.got_term = true;
         assert_eq!(state(&stopping), "running for 5m, pid 7; was told to end 9s ago, and has not yet");
-        stopping.hook = Some(("control/d".to_owned(), 9));
+        stopping.hook = Some(("control/d".to_owned(), Pid::from_raw(9)));
         assert_eq!(state(&stopping), "running for 5m, pid 7; waits for control/d (pid 9) to end");
         let mut group = facts(State::Run, 7, Want::Down, &[(1, "waits for the rest of process group 7")]);
         group.group = vec!["sleep (pid 8)".to_owned()];
@@ -432,7 +378,7 @@ mod tests {
             "down for 5m but wanted up: rests for the rest of a second before the next start"
         );
         let hook = Facts {
-            hook: Some(("control/u".to_owned(), 9)),
+            hook: Some(("control/u".to_owned(), Pid::from_raw(9))),
             ..facts(State::Down, 0, Want::Up, &[(0, "waits for control/u, pid 9")])
         };
         assert_eq!(

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use servicedir::visitor::{Refusal, Visitor};
-use servicedir::{ServiceDir, Stamp, Want, history};
+use servicedir::{Note, ServiceDir, Stamp, Want, history};
 use unix::{Pid, proc};
 
 use crate::lint;
 use crate::service::{self, Service, identity, is_below_base};
-use crate::story::{self, Event, Facts};
+use crate::story::{self, Facts};
 use crate::table::printable;
 
 /// How many members of a process group are named.
@@ -75,18 +75,15 @@ fn nowhere(name: &OsStr, base: &Path) -> String {
 
 /// The control script and the processes that the last event says are waited for, if they are still
 /// there.
-fn waited_for(last: Option<&history::Entry>) -> (Option<(String, u32)>, Vec<String>) {
-    match last.map(|entry| Event::parse(&entry.what)) {
-        Some(Event::Waits(hook, pid)) => {
+fn waited_for(last: Option<&history::Entry>) -> (Option<(String, Pid)>, Vec<String>) {
+    match last.and_then(|entry| Note::parse(&entry.what)) {
+        Some(Note::Asks(byte, pid)) => {
             let is_hook =
                 process(pid).and_then(|it| proc::stat(it.parent)).is_some_and(|it| it.name == "runsv");
-            (is_hook.then(|| (hook.to_owned(), pid)), Vec::new())
+            (is_hook.then(|| (format!("control/{}", char::from(byte)), pid)), Vec::new())
         }
-        Some(Event::Group(leader)) => {
-            let is_member = |pid: &Pid| {
-                let member = u32::try_from(pid.as_raw()).ok().and_then(process);
-                member.is_some_and(|it| u32::try_from(it.group.as_raw()) == Ok(leader))
-            };
+        Some(Note::GroupLives(leader)) => {
+            let is_member = |pid: &Pid| process(*pid).is_some_and(|it| it.group == leader);
             (None, proc::all().into_iter().filter(is_member).take(NAMED).map(proc::describe).collect())
         }
         _ => (None, Vec::new()),
@@ -94,8 +91,8 @@ fn waited_for(last: Option<&history::Entry>) -> (Option<(String, u32)>, Vec<Stri
 }
 
 /// A process that is not just waiting to be reaped.
-fn process(pid: u32) -> Option<proc::Stat> {
-    proc::stat(Pid::from_raw(i32::try_from(pid).ok()?)).filter(|it| it.state != 'Z')
+fn process(pid: Pid) -> Option<proc::Stat> {
+    proc::stat(pid).filter(|it| it.state != 'Z')
 }
 
 fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {

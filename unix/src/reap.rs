@@ -47,6 +47,16 @@ impl Ending {
         }
     }
 
+    /// Reads what [`Display`](std::fmt::Display) writes: `exit 3`, `SIGSEGV (core dumped)`, `signal 64`.
+    pub fn parse(words: &str) -> Option<Self> {
+        if let Some(code) = words.strip_prefix("exit ") {
+            return code.parse().ok().map(Self::Exited);
+        }
+        let (name, core) = words.strip_suffix(" (core dumped)").map_or((words, false), |name| (name, true));
+        let signal = Signal::parse(name.strip_prefix("signal ").unwrap_or(name))?;
+        Some(Self::Killed { signal, core })
+    }
+
     fn of_wait_status(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
             Self::Killed { signal: Signal(libc::WTERMSIG(status)), core: libc::WCOREDUMP(status) }
@@ -121,6 +131,22 @@ mod tests {
         assert_eq!(text(Ending::Killed { signal: Signal::KILL, core: false }), "-1 9");
         assert_eq!(text(Ending::Killed { signal: Signal::SEGV, core: true }), "-1 139");
         assert_eq!(text(Ending::Killed { signal: Signal(64), core: false }), "-1 64");
+    }
+
+    #[test]
+    fn how_it_ended_can_be_read_again() {
+        let killed = |signal, core| Ending::Killed { signal, core };
+        for ending in [
+            Ending::Exited(3),
+            killed(Signal::TERM, false),
+            killed(Signal::SEGV, true),
+            killed(Signal(64), false),
+        ] {
+            assert_eq!(Ending::parse(&ending.to_string()), Some(ending));
+        }
+        for words in ["", "exit", "exit 256", "exit -1", "SIGNONE", "core dumped"] {
+            assert_eq!(Ending::parse(words), None, "{words}");
+        }
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! Hands: what the history of a service tells, in the machines' words.
 
 use servicedir::history::{self, Entry};
-use servicedir::{ServiceDir, Stamp};
-use unix::{Ending, Signal};
+use servicedir::{Command, Note, ServiceDir, Stamp, Want};
 
 use crate::machine::{Account, Deed, Told};
 
@@ -28,54 +27,36 @@ pub fn deeds(entries: &[Entry]) -> Vec<(u128, Deed)> {
 }
 
 fn deed(what: &str) -> Deed {
-    if let Some(want) = what.strip_prefix("runsv started, wants ") {
-        Deed::Began { is_wanted_up: want == "up" }
-    } else if what.starts_with("started ./run") {
-        Deed::Started
-    } else if let Some(rest) = what.strip_prefix("./run ended: ") {
-        Deed::Ended(rest.split_once(',').and_then(|(how, _)| ending(how)))
-    } else if let Some(how) = what.strip_prefix("./finish ended: ") {
-        Deed::Finished(ending(how))
-    } else if let Some(rest) = what.strip_prefix("sent ") {
-        rest.split_once(" to ").and_then(|(name, _)| signal(name)).map_or(Deed::Other, Deed::Sent)
-    } else if let Some(word) = what.strip_prefix("told ") {
-        told(word).map_or(Deed::Other, Deed::Told)
-    } else {
-        Deed::Other
+    match Note::parse(what) {
+        Some(Note::Began(want)) => Deed::Began { is_wanted_up: want == Want::Up },
+        Some(Note::Told(command)) => told(command).map_or(Deed::Other, Deed::Told),
+        Some(Note::ToldToLeave) => Deed::Told(Told::NotUp),
+        Some(Note::Started(_)) => Deed::Started,
+        Some(Note::Ended(ending, _)) => Deed::Ended(Some(ending)),
+        Some(Note::Finished(ending)) => Deed::Finished(Some(ending)),
+        Some(Note::Sent(signal, _)) => Deed::Sent(signal),
+        None if what.starts_with("./run ended: ") => Deed::Ended(None),
+        Some(
+            Note::Finishing(_) | Note::Rests(_) | Note::Asks(..) | Note::GroupLives(_) | Note::InputEnds,
+        )
+        | None => Deed::Other,
     }
 }
 
-fn told(word: &str) -> Option<Told> {
-    Some(match word.split(' ').next()? {
-        "up" => Told::Up,
-        "down" | "exit" | "once" => Told::NotUp,
-        "term" => Told::Signal(Signal::TERM),
-        "kill" => Told::Signal(Signal::KILL),
-        "hup" => Told::Signal(Signal::HUP),
-        "alarm" => Told::Signal(Signal::ALRM),
-        "interrupt" => Told::Signal(Signal::INT),
-        "quit" => Told::Signal(Signal::QUIT),
-        "1" => Told::Signal(Signal::USR1),
-        "2" => Told::Signal(Signal::USR2),
-        _ => return None,
-    })
-}
-
-/// `exit 3`, `SIGSEGV (core dumped)`, `signal 64`.
-fn ending(how: &str) -> Option<Ending> {
-    if let Some(code) = how.strip_prefix("exit ") {
-        return code.parse().ok().map(Ending::Exited);
+fn told(command: Command) -> Option<Told> {
+    match command {
+        Command::Up => Some(Told::Up),
+        Command::Down | Command::Exit | Command::Once => Some(Told::NotUp),
+        // Nobody ends of these.
+        Command::Pause | Command::Cont => None,
+        other => other.signal().map(Told::Signal),
     }
-    let (name, core) = how.strip_suffix(" (core dumped)").map_or((how, false), |name| (name, true));
-    Some(Ending::Killed { signal: signal(name)?, core })
-}
-
-fn signal(name: &str) -> Option<Signal> {
-    Signal::parse(name.strip_prefix("signal ").unwrap_or(name))
 }
 
 #[cfg(test)]
 mod tests {
+    use unix::{Ending, Signal};
+
     use super::*;
 
     #[test]

@@ -11,14 +11,14 @@ use std::path::Path;
 use nix::sys::stat::Mode;
 use servicedir::history::History;
 use servicedir::owner::{Lock, Place, Publisher};
-use servicedir::{Command, ServiceDir, Status, Want};
+use servicedir::{Command, Note, ServiceDir, Status, Want};
 use unix::failure::words;
 use unix::spawn::{Child, StartFailure, Step};
 use unix::{Errno, Failure, Pid, Program, Reporter, Signal, signal};
 
-use crate::machine::{Action, Event, Hook, Note, Role, Script, Started};
+use crate::machine::{Action, Event, Hook, Role, Script, Started};
 
-use history::{describe, is_bad_news, is_news};
+use history::{is_bad_news, is_news};
 pub use logpipe::LogPipe;
 use strays::Strays;
 
@@ -200,7 +200,7 @@ impl Hands {
         // Of a runsv that leaves nobody asks more than what went wrong, if nothing was worth remembering
         // before.
         let is_news = if self.is_leaving { is_bad_news(note) } else { is_news(note) };
-        self.add_to_history(role, &describe(note), is_news);
+        self.add_to_history(role, &note.to_string(), is_news);
     }
 
     fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {

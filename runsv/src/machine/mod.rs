@@ -11,7 +11,7 @@ mod walk;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use servicedir::{Command, Status, Want};
+use servicedir::{Command, Note, Status, Want};
 use unix::{Ending, Now, Pid, Signal};
 
 pub use service::Service;
@@ -123,35 +123,6 @@ impl Hook {
             Self::ForCommand(byte) => byte,
         }
     }
-}
-
-/// What is worth remembering about a service, for who asks why it is as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Note {
-    /// runsv began, and wants it like this: nothing that an earlier runsv was told counts any more.
-    Began(Want),
-    /// It was told something.
-    Told(Command),
-    /// runsv itself was sent TERM.
-    ToldToLeave,
-    /// `./run` was started.
-    Started(Pid),
-    /// `./run` ended, after this time.
-    Ended(Ending, Duration),
-    /// `./finish` was started.
-    Finishing(Pid),
-    /// `./finish` ended.
-    Finished(Ending),
-    /// It is to be started again, but rests first.
-    Rests(Duration),
-    /// A control script runs.
-    Asks(Hook, Pid),
-    /// A signal was sent on behalf of a command, a limit, or the end of a group.
-    Sent(Signal, Pid),
-    /// `./run` is gone, others of its group are not.
-    GroupLives(Pid),
-    /// The log service gets the end of its input, and is waited for.
-    InputEnds,
 }
 
 /// What is to be done.

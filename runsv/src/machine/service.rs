@@ -3,13 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use servicedir::{Command, Stamp, State, Status, Want};
+use servicedir::{Command, Note, Stamp, State, Status, Want};
 use unix::{Ending, Now, Pid, Signal};
 
 use super::plan::{Step, plan};
-use super::{
-    Action, Event, Hook, KILL_PATIENCE, Note, Orders, Role, STRAY_PATIENCE, Script, Started, Target,
-};
+use super::{Action, Event, Hook, KILL_PATIENCE, Orders, Role, STRAY_PATIENCE, Script, Started, Target};
 
 /// A service that lived shorter than this rests for as long before its next start (RSV-44).
 pub const REST: Duration = Duration::from_secs(1);
@@ -301,7 +299,7 @@ impl Service {
         match (self.phase, event) {
             (Phase::Preparing(None), Event::HookStarted(Hook::BeforeStart, pid)) => {
                 self.phase = Phase::Preparing(Some(pid));
-                self.remember(Note::Asks(Hook::BeforeStart, pid), actions);
+                self.remember(Note::Asks(Hook::BeforeStart.byte(), pid), actions);
             }
             (Phase::Preparing(None), Event::NoHook(Hook::BeforeStart)) => self.start_run(actions),
             (Phase::Starting, Event::Started(_, Script::Run, started)) => {
@@ -329,7 +327,7 @@ impl Service {
             }
             (_, Event::HookStarted(hook @ Hook::ForCommand(_), pid)) => {
                 self.plan.hook = HookState::Runs(pid);
-                self.remember(Note::Asks(hook, pid), actions);
+                self.remember(Note::Asks(hook.byte(), pid), actions);
             }
             (_, Event::NoHook(Hook::ForCommand(_))) => {
                 self.plan.hook = HookState::None;
