@@ -14,15 +14,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use servicedir::FORK_SERVER;
 use unix::fork::{Copier, Side};
 use unix::signal::{Signal, SignalSet};
 use unix::spawn::{Program, c_string};
 use unix::{Errno, Pid, Poller};
 
 use crate::inbox::CAUGHT;
-
-/// What the server is called, in place of `runsv`: no service directory makes a program do this.
-pub const NAME: &str = "runsv-fork-server";
 
 /// The argument that asks for a session for each runsv (RSD-7).
 const SESSIONS: &str = "-P";
@@ -45,7 +43,7 @@ impl ForkServer {
     pub fn start(candidates: &[CString], has_sessions: bool, caught: &[Signal]) -> Option<Self> {
         let (socket, other) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).ok()?;
-        let program = Program::first_of(candidates.to_vec(), c_string(NAME))
+        let program = Program::first_of(candidates.to_vec(), c_string(FORK_SERVER))
             .arg(other.as_raw_fd().to_string())
             .default_signals(caught)
             .inherited_mask()
@@ -89,7 +87,7 @@ pub(crate) fn serve(mut arguments: impl Iterator<Item = OsString>) -> Option<OsS
     let socket = unix::spawn::kept_open(number)?;
     let copier = Copier::new()?;
     // Whoever counts those called runsv does not mean this one.
-    let _ = nix::sys::prctl::set_name(&c_string(NAME));
+    let _ = nix::sys::prctl::set_name(&c_string(FORK_SERVER));
     // A runsv hears these as soon as it can, though they come before.
     SignalSet::of(&CAUGHT).block();
     // What is made for the first poller serves the later ones, too: the copies share it.

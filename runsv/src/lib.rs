@@ -36,7 +36,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     unix::manners::restore_inherited_dispositions();
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runsv".into());
-    if name == fork_server::NAME {
+    if name == servicedir::FORK_SERVER {
         // The memory of a copy is shared with the others; to put it in order would make it its own.
         return fork_server::serve(args).map_or(ExitCode::SUCCESS, |dir| keep(&dir, || {}));
     }

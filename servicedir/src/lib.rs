@@ -13,6 +13,10 @@ pub mod status;
 pub mod visitor;
 pub mod word;
 
+/// What a runsv is called that starts others, in copies of itself, and what those are called until they
+/// are called `runsv`.
+pub const FORK_SERVER: &str = "runsv-fork-server";
+
 pub use command::Command;
 pub use layout::ServiceDir;
 pub use note::Note;

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use tests::namespace::Inmate;
 use tests::process::{Process, send};
 use tests::status::FINISH;
 use tests::{Output, Service, Suite, Tree, nothing_happens_for};
@@ -72,6 +73,26 @@ fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
     container.signal(Signal::SIGTERM);
     container.eventually_says("init: TERM: stopping within 4.00 s");
     container.finished();
+}
+
+/// A copy that is to become a runsv is not called so, yet.
+#[test]
+fn a_stop_while_services_are_being_born_loses_none() {
+    let tree = Suite::ours().tree();
+    let services = savers(&tree, 6);
+    // strace is in the container, too, and ends when it is told to.
+    let slowly = ["-D", "-I1", "-f", "-o", "/dev/null", "-e", "trace=prctl"];
+    let delay = ["-e", "inject=prctl:delay_exit=200000"];
+    let init = ["init", "--grace", PATIENT];
+    let container =
+        tree.command("strace").args(slowly).args(delay).args(init).arg(tree.services()).start_as_process_1();
+    tests::eventually("some are being born", || {
+        let is_unborn = |inmate: &Inmate| inmate.command_line.starts_with("runsv-fork-server ");
+        container.processes().iter().filter(|inmate| is_unborn(inmate)).count() > 3
+    });
+    container.signal(Signal::SIGTERM);
+    let end = ended_in_order(&container);
+    nobody_is_lost(&services, &end);
 }
 
 /// The shell's own TERM ends it before it has set its trap: that is no loss, but it must not be

@@ -138,7 +138,7 @@ pub enum Kind {
         /// The service's name.
         name: String,
     },
-    /// A runsvdir's child on its way to become a runsv.
+    /// A runsvdir's child on its way to become a runsv, or many.
     Embryo,
     /// Anything else: what a service has left behind.
     Stray,
