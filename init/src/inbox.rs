@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use unix::manners::stop_requests;
+use unix::process_1::stop_requests;
 use unix::signal::SignalSet;
 use unix::{Failure, Poller, Signal, has_children, reap_next};
 

@@ -14,7 +14,7 @@ use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use unix::{Failure, failure, manners};
+use unix::{Failure, dispositions, failure};
 
 use args::{Options, Request};
 use hands::{Hands, Voice};
@@ -30,7 +30,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     // Before anything else: the kernel drops a TERM that is sent to a process 1 without a handler.
     let caught = inbox::caught_signals();
     let inbox = Inbox::new(&caught);
-    manners::restore_inherited_dispositions();
+    dispositions::restore_inherited();
     let mut voice = Voice::new();
     match prepare(arguments, inbox, &mut voice) {
         Ok(Task::Print(text)) => {

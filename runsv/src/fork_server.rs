@@ -94,7 +94,7 @@ pub(crate) fn serve(mut arguments: impl Iterator<Item = OsString>) -> Option<OsS
     if let Ok(poller) = Poller::without_unblocking(&CAUGHT) {
         poller.close();
     }
-    unix::manners::release_startup_memory();
+    unix::heap::release_startup_memory();
     let mut request = vec![0; LONGEST_REQUEST];
     let mut answer = Vec::with_capacity(LONGEST_ANSWER);
     loop {

@@ -33,7 +33,7 @@ const USAGE: u8 = 1;
 
 /// The program: its exit code.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    unix::manners::restore_inherited_dispositions();
+    unix::dispositions::restore_inherited();
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runsv".into());
     if name == servicedir::FORK_SERVER {
@@ -44,7 +44,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         write_line(words(["usage: ".as_ref(), &name, " dir\n".as_ref()]).as_encoded_bytes());
         return ExitCode::from(USAGE);
     };
-    keep(&dir, unix::manners::release_startup_memory)
+    keep(&dir, unix::heap::release_startup_memory)
 }
 
 fn keep(dir: &OsStr, put_memory_in_order: fn()) -> ExitCode {

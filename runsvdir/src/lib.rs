@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use unix::failure::{words, write_line};
-use unix::{Reporter, manners};
+use unix::{Reporter, dispositions, heap};
 
 use crate::supervise::{End, Supervision};
 
@@ -37,7 +37,7 @@ const HANGUP: u8 = 111;
 
 /// The program.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    manners::restore_inherited_dispositions();
+    dispositions::restore_inherited();
     let wishes = match arguments::read(arguments) {
         Ok(wishes) => wishes,
         Err(usage) => {
@@ -47,7 +47,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let who = words(["runsvdir ".as_ref(), wishes.directory.as_os_str()]);
     let supervision = Supervision::new(wishes, Reporter::new(&who));
-    manners::release_startup_memory();
+    heap::release_startup_memory();
     let mut supervision = match supervision {
         Ok(supervision) => supervision,
         Err(failure) => {

@@ -50,7 +50,7 @@ const MOST_FAILURES: usize = 99;
 
 /// Runs sv.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    unix::manners::restore_inherited_dispositions();
+    unix::dispositions::restore_inherited();
     let mut args = args.into_iter();
     let (name, manner) = args::program_name(args.next());
     let invocation = match args::parse(args.collect(), std::env::var_os("SVWAIT"), &name, manner) {

@@ -1,4 +1,5 @@
-//! Memory for a copy of a process (see [`crate::fork`]): small pieces, close together.
+//! Memory: of a program after its start, and for copies of a process (see [`crate::fork`]), which get
+//! their small pieces close together.
 //!
 //! A copy shares each page with the original until one of them writes to it. The C library hands out
 //! the pieces that were given back last, wherever they are, so that the two kilobytes that a runsv
@@ -166,6 +167,15 @@ unsafe impl GlobalAlloc for Heap {
             }
             fresh
         }
+    }
+}
+
+/// Gives memory that only start-up needed back to the system: every service pays for one runsv.
+pub fn release_startup_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: malloc_trim only returns free pages of the heap to the system.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -1,5 +1,5 @@
-//! Unix plumbing and Unix manners, shared by the whole tree: how a process is started, reaped
-//! and signalled, how a program waits, and how a failure is said in runit's words.
+//! Unix plumbing, shared by the whole tree: how a process is started, reaped and signalled, how a
+//! program waits, and how a failure is said in runit's words.
 //!
 //! This is the only crate with `unsafe` code; each block says why it is sound.
 #![cfg_attr(
@@ -8,15 +8,16 @@
 )]
 
 pub mod clock;
+pub mod dispositions;
 pub mod failure;
 pub mod fork;
 pub mod heap;
 pub mod lease;
-pub mod manners;
 pub mod phrase;
 pub mod poller;
 pub mod priority;
 pub mod proc;
+pub mod process_1;
 pub mod read;
 pub mod reap;
 pub mod replace;

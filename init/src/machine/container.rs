@@ -10,8 +10,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use unix::manners::stop_requests;
 use unix::phrase::phrase;
+use unix::process_1::stop_requests;
 use unix::{Ending, Errno, Pid, Signal};
 
 use super::hook_run::HookRun;
