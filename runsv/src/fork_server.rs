@@ -3,7 +3,8 @@
 //!
 //! A C program in a virtual machine takes half a millisecond to its first own instruction, and
 //! nothing of what it needs for that is shared. Its copies are children of runsvdir, not of the
-//! server, and look in every way as if they had been executed: the file they execute is runsv.
+//! server, and look as if they had been executed, as soon as they have their name: the file they execute
+//! is runsv.
 //!
 //! The two talk through a socket that keeps messages apart: some names go one way, and four bytes come
 //! back for each, the new process's number, or what the kernel said against it as a negative one. The
@@ -13,7 +14,9 @@ use std::ffi::{CString, OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, setsockopt, socketpair};
+use nix::sys::time::TimeVal;
 use servicedir::FORK_SERVER;
 use unix::fork::{Copier, Side};
 use unix::signal::{Signal, SignalSet};
@@ -24,6 +27,9 @@ use crate::inbox::CAUGHT;
 
 /// The argument that asks for a session for each runsv (RSD-7).
 const SESSIONS: &str = "-P";
+
+/// How long an answer is waited for: somebody may have stopped the server.
+const PATIENCE: TimeVal = TimeVal::new(5, 0);
 
 /// The most that is asked for at once, in bytes.
 const LONGEST_REQUEST: usize = 8 << 10;
@@ -43,6 +49,7 @@ impl ForkServer {
     pub fn start(candidates: &[CString], has_sessions: bool, caught: &[Signal]) -> Option<Self> {
         let (socket, other) =
             socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).ok()?;
+        setsockopt(&socket, ReceiveTimeout, &PATIENCE).ok()?;
         let program = Program::first_of(candidates.to_vec(), c_string(FORK_SERVER))
             .arg(other.as_raw_fd().to_string())
             .default_signals(caught)
@@ -52,25 +59,21 @@ impl ForkServer {
         program.spawn().ok()?.failure.is_none().then_some(Self { socket })
     }
 
-    /// Starts `runsv NAME` for each of these. The processes are children of this one. There are fewer
-    /// answers than names if the server has ended, or if these are too many.
-    pub fn fork<'a>(&self, names: impl Iterator<Item = &'a OsStr>) -> Vec<Result<Pid, Errno>> {
-        let mut request = Vec::new();
+    /// Starts `runsv NAME` for each of these; says for each what became of it. The processes are children
+    /// of this one. `None` if there is no answer: then some of them may have been started.
+    pub fn fork<'a>(&self, names: impl Iterator<Item = &'a OsStr>) -> Option<Vec<Result<Pid, Errno>>> {
+        let (mut request, mut count) = (Vec::new(), 0);
         for name in names {
-            if request.len() + name.len() >= LONGEST_REQUEST {
-                break;
-            }
             request.extend_from_slice(name.as_bytes());
             request.push(0);
+            count += 1;
         }
         let mut answer = vec![0; LONGEST_ANSWER];
-        let asked = retried(|| send(self.socket.as_raw_fd(), &request, MsgFlags::MSG_NOSIGNAL));
-        let length = match asked {
-            Ok(_) => retried(|| recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::empty())).unwrap_or(0),
-            Err(_) => 0,
-        };
-        let (numbers, _) = answer.get(..length).unwrap_or_default().as_chunks();
-        numbers.iter().map(|bytes| outcome(i32::from_ne_bytes(*bytes))).collect()
+        retried(|| send(self.socket.as_raw_fd(), &request, MsgFlags::MSG_NOSIGNAL)).ok()?;
+        let length = retried(|| recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::empty())).ok()?;
+        let (numbers, _) = answer.get(..length)?.as_chunks();
+        (numbers.len() == count)
+            .then(|| numbers.iter().map(|bytes| outcome(i32::from_ne_bytes(*bytes))).collect())
     }
 }
 
@@ -86,8 +89,6 @@ pub(crate) fn serve(mut arguments: impl Iterator<Item = OsString>) -> Option<OsS
     let has_sessions = arguments.next().is_some_and(|argument| argument == SESSIONS);
     let socket = unix::spawn::kept_open(number)?;
     let copier = Copier::new()?;
-    // Whoever counts those called runsv does not mean this one.
-    let _ = nix::sys::prctl::set_name(&c_string(FORK_SERVER));
     // A runsv hears these as soon as it can, though they come before.
     SignalSet::of(&CAUGHT).block();
     // What is made for the first poller serves the later ones, too: the copies share it.
@@ -99,7 +100,7 @@ pub(crate) fn serve(mut arguments: impl Iterator<Item = OsString>) -> Option<OsS
     let mut answer = Vec::with_capacity(LONGEST_ANSWER);
     loop {
         let length = retried(|| recv(socket.as_raw_fd(), &mut request, MsgFlags::empty())).ok()?;
-        // Nobody asks for nothing: this is the end.
+        // Nothing is what comes when runsvdir has closed its end.
         let names = request.get(..length)?.strip_suffix(&[0])?;
         answer.clear();
         // One right after the other: what is written to between two copies is duplicated.

@@ -37,21 +37,30 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runsv".into());
     if name == servicedir::FORK_SERVER {
-        // The memory of a copy is shared with the others; to put it in order would make it its own.
-        return fork_server::serve(args).map_or(ExitCode::SUCCESS, |dir| keep(&dir, || {}));
+        return fork_server::serve(args).map_or(ExitCode::SUCCESS, |dir| keep(&dir, Origin::Copied));
     }
     let Some(dir) = parse(args) else {
         write_line(words(["usage: ".as_ref(), &name, " dir\n".as_ref()]).as_encoded_bytes());
         return ExitCode::from(USAGE);
     };
-    keep(&dir, unix::heap::release_startup_memory)
+    keep(&dir, Origin::Executed)
 }
 
-fn keep(dir: &OsStr, put_memory_in_order: fn()) -> ExitCode {
+/// Where a process comes from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Executed,
+    /// Its memory is shared with the other copies; to put that in order would make it its own.
+    Copied,
+}
+
+fn keep(dir: &OsStr, origin: Origin) -> ExitCode {
     let mut reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
     match open::open(dir) {
         Ok(open::Opened::Ready(mut parts)) => {
-            put_memory_in_order();
+            if origin == Origin::Executed {
+                unix::heap::release_startup_memory();
+            }
             supervise::supervise(&mut parts);
             ExitCode::SUCCESS
         }

@@ -2,18 +2,19 @@
 
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::resource::{Resource, getrlimit};
 use runsv::fork_server::ForkServer;
-use servicedir::ServiceDir;
+use servicedir::{FORK_SERVER, ServiceDir};
 use unix::failure::words;
 use unix::fork::Copier;
 use unix::phrase::errno_of;
 use unix::spawn::{Child, Program, StartFailure, beside_or_along_path, c_string};
-use unix::{Errno, Failure, Pid, Poller, Signal};
+use unix::{Errno, Failure, Pid, Poller, Signal, proc};
 
 use crate::roster::{Attempt, Identity};
 use crate::same_build::SameBuild;
@@ -69,9 +70,14 @@ impl Starter {
     }
 
     /// Starts `runsv NAME` for each of these services in the working directory, which is the services
-    /// directory, until there are no more processes to be had. Of those that are missing in the answer
-    /// none was.
-    pub fn start(&mut self, services: Vec<(Identity, OsString)>, poller: &Poller) -> Vec<Outcome> {
+    /// directory, until there are no more processes to be had: nothing is said of those that were not
+    /// tried any more. `knows`: whether a child of this process is accounted for.
+    pub fn start(
+        &mut self,
+        services: Vec<(Identity, OsString)>,
+        poller: &Poller,
+        knows: impl Fn(Pid) -> bool,
+    ) -> Vec<Outcome> {
         let mut outcomes = Vec::with_capacity(services.len());
         let mut free = Vec::with_capacity(services.len());
         for (identity, name) in services {
@@ -84,14 +90,15 @@ impl Starter {
                 None => free.push((identity, name)),
             }
         }
-        let mut forked = self.fork(&free).into_iter();
+        let mut forked = self.fork(&free, knows).into_iter();
         let mut has_failed = false;
         for (identity, name) in free {
             let attempt = match forked.next() {
-                Some(forked) => forked.map(Attempt::Started),
+                Some(forked) => forked,
                 None if has_failed => break,
                 None => self.execute(&name),
             };
+            // Of those that were tried together one failure is enough to say.
             if attempt.is_ok() || !has_failed {
                 has_failed |= attempt.is_err();
                 outcomes.push(Outcome { identity, attempt: attempt.map_err(|why| no_process(&name, why)) });
@@ -105,20 +112,27 @@ impl Starter {
         self.server = None;
     }
 
-    /// Starts as many of these as can be started cheaply, from the first on.
-    fn fork(&mut self, services: &[(Identity, OsString)]) -> Vec<Result<Pid, Errno>> {
-        if self.server.is_none() && services.len() > 1 {
-            self.server = (self.can_fork && self.same_build.is_first_of(&self.candidates))
+    /// Starts all of these, if that can be done at the price of one.
+    fn fork(
+        &mut self,
+        services: &[(Identity, OsString)],
+        knows: impl Fn(Pid) -> bool,
+    ) -> Vec<Result<Attempt, Errno>> {
+        if self.server.is_none() && self.can_fork && services.len() > 1 {
+            self.server = self
+                .same_build
+                .is_first_of(&self.candidates)
                 .then(|| ForkServer::start(&self.candidates, self.has_sessions, &CAUGHT))
                 .flatten();
         }
-        let Some(server) = &self.server else { return Vec::new() };
-        let forked = server.fork(services.iter().map(|(_, name)| name.as_os_str()));
-        if forked.len() < services.len() {
-            // It has ended before its time; what is missing is executed.
-            self.server = None;
+        let Some(server) = self.server.as_ref().filter(|_| !services.is_empty()) else { return Vec::new() };
+        let names = services.iter().map(|(_, name)| name.as_os_str());
+        if let Some(answer) = server.fork(names.clone()) {
+            return answer.into_iter().map(|forked| forked.map(Attempt::Started)).collect();
         }
-        forked
+        // Somebody has ended it, or stopped it. That is not risked again.
+        (self.server, self.can_fork) = (None, false);
+        what_was_started(names, knows)
     }
 
     fn execute(&mut self, name: &OsStr) -> Result<Attempt, Errno> {
@@ -168,6 +182,34 @@ impl Starter {
     }
 }
 
+/// What a fork server that has not answered may have started.
+fn what_was_started<'a>(
+    names: impl Iterator<Item = &'a OsStr>,
+    knows: impl Fn(Pid) -> bool,
+) -> Vec<Result<Attempt, Errno>> {
+    let lost: Vec<(Pid, Vec<Vec<u8>>)> = proc::own_children()
+        .into_iter()
+        .filter(|child| !knows(*child))
+        .map(|child| (child, proc::arguments(child)))
+        .collect();
+    for (child, _) in lost.iter().filter(|(_, words)| is_first(words, FORK_SERVER)) {
+        // Nobody can tell whose runsv it would become.
+        let _ = Signal::TERM.send(*child);
+    }
+    names
+        .map(|name| {
+            let is_its = |words: &[Vec<u8>]| {
+                is_first(words, RUNSV) && words.get(1).is_some_and(|word| word == name.as_bytes())
+            };
+            // One that is not there may come, nevertheless: a look in a second will tell.
+            Ok(lost
+                .iter()
+                .find(|(_, words)| is_its(words))
+                .map_or(Attempt::Occupied { is_watched: false }, |(child, _)| Attempt::Started(*child)))
+        })
+        .collect()
+}
+
 fn no_process(name: &OsStr, why: Errno) -> Failure {
     Failure::new(words([OsStr::new("unable to fork for "), name]), why)
 }
@@ -175,6 +217,10 @@ fn no_process(name: &OsStr, why: Errno) -> Failure {
 /// What to say of a child that could not become runsv (RSD-2).
 pub fn could_not_start(name: &OsStr, why: Errno) -> Failure {
     Failure::new(words([OsStr::new("unable to start runsv "), name]), why)
+}
+
+fn is_first(words: &[Vec<u8>], name: &str) -> bool {
+    words.first().is_some_and(|word| word == name.as_bytes())
 }
 
 /// The writing end of `supervise/ok`, if a runsv reads it and holds the lock.

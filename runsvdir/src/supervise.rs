@@ -229,7 +229,7 @@ impl Supervision {
             self.roster.attempted(*first, Attempt::NoProcess, Instant::now());
             return;
         }
-        let outcomes = self.starter.start(services, &self.poller);
+        let outcomes = self.starter.start(services, &self.poller, |child| self.roster.knows(child));
         let mut occupied = Vec::new();
         for Outcome { identity, attempt } in outcomes {
             let attempt = attempt.unwrap_or_else(|failure| {

@@ -13,8 +13,8 @@ pub mod status;
 pub mod visitor;
 pub mod word;
 
-/// What a runsv is called that starts others, in copies of itself, and what those are called until they
-/// are called `runsv`.
+/// The first argument of a runsv that starts others, in copies of itself, and of those until they have
+/// their own.
 pub const FORK_SERVER: &str = "runsv-fork-server";
 
 pub use command::Command;

@@ -172,9 +172,14 @@ fn scanner_of(base: &Path) -> Option<Pid> {
     let is_scanner = |pid: &Pid| {
         let place = proc::path(*pid, "cwd");
         let is_base = |path: &Path| identity(path) == Some(base);
+        // It may see other files under the same name.
+        let leads_to_base = |word: &Path| match word.strip_prefix("/") {
+            Ok(rest) => is_base(&proc::path(*pid, "root").join(rest)),
+            Err(_) => is_base(&place.join(word)),
+        };
         proc::stat(*pid).is_some_and(|it| it.name == "runsvdir" && it.state != 'Z')
             && (is_base(&place)
-                || proc::arguments(*pid).iter().any(|word| is_base(&place.join(OsStr::from_bytes(word)))))
+                || proc::arguments(*pid).iter().any(|word| leads_to_base(Path::new(OsStr::from_bytes(word)))))
     };
     proc::all().into_iter().find(is_scanner)
 }

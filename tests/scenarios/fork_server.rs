@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
-use tests::process::{Process, send};
+use tests::process::{Process, is_alive, send};
 use tests::{Program, Service, Suite, Tree, eventually, eventually_some};
 
 use crate::runsvdir::{eventually_runsv_of, watched};
@@ -207,6 +207,32 @@ fn what_a_fork_server_did_not_start_is_executed() {
     }
     // It was asked to be one, with the number of its socket.
     runsvdir.eventually_says(": fatal: unable to change to directory: file does not exist\n");
+}
+
+/// It dies when it has done its work, and before it can say so.
+#[test]
+fn what_a_lost_fork_server_has_started_is_taken_over() {
+    let tree = Suite::ours().tree();
+    let services = two_services(&tree);
+    let slowly = ["strace", "-D", "-f", "-o", "/dev/null", "-e", "trace=sendto"];
+    let delay = ["-e", "inject=sendto:delay_enter=700000:when=1"];
+    let runsvdir = tree.command("runsvdir").through(&slowly).through(&delay).arg(tree.services()).start();
+    let server = eventually_some("it has copies, and has not said so", || {
+        let children: Vec<Process> =
+            Process::all().into_iter().filter(|process| process.parent == runsvdir.pid()).collect();
+        let called =
+            |name: &str| children.iter().filter(|child| child.command_line().starts_with(name)).count();
+        let server = children.iter().find(|child| child.command_line().starts_with("runsv-fork-server "))?;
+        (called("runsv ") == services.len() && called("runsv-fork-server ") == 1).then_some(server.pid)
+    });
+    send(server, Signal::SIGKILL);
+    let runsvs = runsvs_of(&runsvdir, &services);
+    assert!(are_copies(&runsvs));
+    let said = runsvdir.stderr();
+    assert!(!said.lines().any(|line| line.starts_with("runsv")), "{said}");
+    runsvdir.signal(Signal::SIGHUP);
+    assert_eq!(runsvdir.finished().code(), Some(111));
+    eventually("they were told", || runsvs.iter().all(|runsv| !is_alive(*runsv)));
 }
 
 /// An upgrade of runsv counts from the next start on, and so does the way back.

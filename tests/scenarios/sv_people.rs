@@ -7,7 +7,7 @@ use std::path::Path;
 use std::thread;
 
 use fs_err as fs;
-use tests::{Output, Suite, Tree, eventually, on_suites};
+use tests::{Output, Service, Suite, Tree, eventually, eventually_some, on_suites};
 
 use crate::sv_words::{Fake, RUNNING, USAGE};
 
@@ -31,6 +31,7 @@ on_suites! {
     json_waits_for_a_check_as_long_as_it_is_told,
     why_explains_a_crash_loop,
     why_tells_who_stopped_it,
+    why_tells_what_this_runsv_was_told_alone,
     why_tells_what_is_waited_for,
     why_without_a_runsv_tells_what_to_do,
     why_finds_the_runsvdir_by_whatever_name_it_has_the_directory,
@@ -294,6 +295,25 @@ fn why_tells_who_stopped_it(suite: &Suite) {
     web.eventually("its end is remembered", |web| web.read("supervise/.history").contains("ended: SIGKILL"));
     let output = web.sv("why");
     assert!(output.stdout.contains("hint: runsv did not send this SIGKILL"), "{output:?}");
+}
+
+fn why_tells_what_this_runsv_was_told_alone(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").down().supervised();
+    web.sv("start");
+    web.sv("stop");
+    web.control("x");
+    web.runsv.finished();
+    let history = web.read("supervise/.history");
+    assert!(history.contains("told down"), "{history}");
+    let runsv = web.runsv().start();
+    web.eventually("is supervised again", Service::is_supervised);
+    let output =
+        eventually_some("what it says", || Some(web.sv("why")).filter(|output| output.code() == Some(0)));
+    assert!(
+        output.stdout.contains(": nobody has told it to be up, and there is a file down\n"),
+        "{output:?}"
+    );
+    drop(runsv);
 }
 
 fn why_tells_what_is_waited_for(suite: &Suite) {

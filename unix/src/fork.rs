@@ -45,8 +45,8 @@ impl Copier {
         let nothing: libc::c_long = 0;
         // SAFETY: without a new stack and without shared memory this is what fork does. There is no
         // other thread (see `new`; who makes copies never starts any), so the copy is as whole as the
-        // original, but for what the C library remembers of the thread's number, which only other
-        // threads would ask for.
+        // original, but for the number that the C library may remember of the thread, for signals from
+        // one thread to another.
         match Errno::result(unsafe {
             libc::syscall(libc::SYS_clone, first, second, nothing, nothing, nothing)
         })? {
@@ -117,7 +117,7 @@ impl Map {
     fn read() -> Option<Self> {
         /// The libc crate has no constant that says "as it is".
         const UNCHANGED: u32 = u32::MAX;
-        let fields = proc::stat_fields(nix::unistd::getpid())?;
+        let fields = proc::own_stat_fields()?;
         let field = |place: usize| fields.get(place - place::STATE)?.parse::<u64>().ok();
         Some(Self {
             code_start: field(place::CODE_START)?,

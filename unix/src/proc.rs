@@ -26,9 +26,10 @@ pub struct Stat {
     pub started: u64,
 }
 
-/// The fields of /proc/PID/stat behind the program's name, from the third, the state, on.
-pub(crate) fn stat_fields(pid: Pid) -> Option<Vec<String>> {
-    let line = read_text(pid, "stat")?;
+/// The fields of this process's /proc/PID/stat behind the program's name, from the third, the state, on.
+pub(crate) fn own_stat_fields() -> Option<Vec<String>> {
+    // Whatever numbers /proc has, this one it finds.
+    let line = String::from_utf8_lossy(&fs_err::read("/proc/self/stat").ok()?).into_owned();
     let (_, fields) = line.rsplit_once(')')?;
     Some(fields.split_whitespace().map(ToOwned::to_owned).collect())
 }

@@ -71,7 +71,9 @@ impl Hands {
 
     /// Takes note of how a service is wanted at the beginning.
     pub fn began(&mut self, role: Role, want: Want) {
-        self.remember(role, Note::Began(want));
+        // Where there is a history already, it ends with what an earlier runsv was told.
+        let has_history = fs_err::symlink_metadata(self.dir(role).history()).is_ok();
+        self.add_to_history(role, &Note::Began(want).to_string(), has_history);
     }
 
     /// Does one thing; the outcome, if the machine awaits one, is an event.
