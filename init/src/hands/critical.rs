@@ -11,12 +11,12 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use servicedir::history::{self, Entry};
-use servicedir::{ServiceDir, Stamp, State, Status, Want};
+use servicedir::{ServiceDir, Stamp, Status};
 use unix::{Pid, proc};
 
 use super::census::{status, supervised};
 use super::past::deeds;
-use crate::machine::judgement::ENDS_WITHIN;
+use crate::machine::judgement::{ENDS_WITHIN, is_asked, is_life_between};
 use crate::machine::{Deed, UnaskedEnd, unasked_end};
 
 /// A service with a file `critical`.
@@ -161,42 +161,5 @@ impl Critical {
         let place = || fs_err::metadata(proc::path(pid, "cwd")).ok();
         supervised(&proc::arguments(pid)).is_some()
             && place().is_some_and(|about| self.is_at((about.dev(), about.ino())))
-    }
-}
-
-fn is_asked(status: Status) -> bool {
-    status.got_term || status.want != Want::Up
-}
-
-/// Whether a service that is wanted up has ended between these two.
-fn is_life_between(before: Status, now: Status) -> bool {
-    let is_another = match (before.state, now.state) {
-        (Some(State::Run), Some(State::Run)) => before.pid != now.pid,
-        (Some(State::Run), _) => true,
-        // It was up for so short a time that nobody has seen it.
-        (Some(State::Down), Some(State::Down)) => before.since < now.since,
-        _ => false,
-    };
-    is_another && now.want == Want::Up
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn status(state: State, pid: u32, seconds: u64) -> Status {
-        let since = Stamp { seconds, nanoseconds: 0 };
-        Status { since, pid, is_paused: false, want: Want::Up, got_term: false, state: Some(state) }
-    }
-
-    #[test]
-    fn two_statuses_tell_whether_there_was_an_end_between_them() {
-        let (run, down) = (status(State::Run, 7, 1), status(State::Down, 0, 2));
-        assert!(!is_life_between(run, run) && !is_life_between(down, down));
-        assert!(is_life_between(run, down) && is_life_between(run, status(State::Run, 8, 2)));
-        assert!(is_life_between(run, status(State::Finish, 9, 1)));
-        assert!(!is_life_between(down, status(State::Run, 8, 3)));
-        assert!(is_life_between(down, status(State::Down, 0, 3)), "nobody has seen it run");
-        assert!(!is_life_between(run, Status { want: Want::Down, ..down }), "somebody wants it so");
     }
 }
