@@ -63,7 +63,11 @@ pub fn unasked_end(deeds: &[(u128, Deed)], first_new: usize) -> Option<UnaskedEn
                 signals.clear();
             }
             Deed::Told(Told::Up) => is_wanted_up = true,
-            Deed::Told(Told::NotUp) => is_wanted_up = false,
+            Deed::Told(Told::NotUp) => {
+                is_wanted_up = false;
+                // Who is told to be up again before it has ended ends nevertheless.
+                signals.push((*when, Signal::TERM));
+            }
             Deed::Told(Told::Signal(signal)) => signals.push((*when, *signal)),
             Deed::Started => signals.clear(),
             Deed::Ended(ending) => {
@@ -172,6 +176,8 @@ mod tests {
         assert_eq!(judged(&[(1, Deed::Started), (2, down), (900, EXIT_3)]), None);
         assert_eq!(judged(&[(1, down), (2, Deed::Started), (3, EXIT_3)]), None, "once");
         let up = Deed::Told(Told::Up);
+        assert_eq!(judged(&[(1, Deed::Started), (2, down), (2, up), (3, EXIT_3)]), None);
+        assert_eq!(judged(&[(1, Deed::Started), (2, down), (2, up), (100, EXIT_3)]), UNASKED);
         let again = [(1, Deed::Started), (2, down), (3, EXIT_3), (4, up), (5, Deed::Started), (6, EXIT_3)];
         assert_eq!(judged(&again), UNASKED);
     }

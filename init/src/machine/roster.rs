@@ -16,6 +16,8 @@ use super::words::seconds;
 pub struct Roster {
     members: BTreeMap<Pid, Member>,
     order: Order,
+    /// What was said to be wrong with it.
+    complaints: BTreeSet<String>,
     tally: Tally,
     /// Those whose runsv has seen them to the end, and may have something to tell of it.
     recalled: BTreeMap<Pid, Gone>,
@@ -119,7 +121,8 @@ impl Pace {
 }
 
 impl Roster {
-    /// Takes in whom it does not know yet; returns what is wrong with the order they ask for.
+    /// Takes in whom it does not know yet; returns what is wrong with the order they ask for, and was
+    /// not said before.
     pub fn meet(&mut self, children: Vec<Child>) -> Vec<String> {
         let mut all_needs: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for child in children {
@@ -148,9 +151,10 @@ impl Roster {
         // Who is met later, because its runsv was only just born or was somebody else's child,
         // relates to nobody any more.
         if self.order == Order::default() && all_needs.values().any(|needs| !needs.is_empty()) {
-            let (order, complaints) =
+            let (order, mut complaints) =
                 Order::of(all_needs.iter().map(|(name, needs)| (name.as_str(), needs.as_slice())));
             self.order = order;
+            complaints.retain(|complaint| self.complaints.insert(complaint.clone()));
             return complaints;
         }
         Vec::new()

@@ -262,6 +262,16 @@ fn a_service_that_is_just_being_born_is_not_lost() {
 }
 
 #[test]
+fn what_is_wrong_with_the_order_is_said_once_while_services_are_being_born() {
+    let mut world = World::new(SECOND * 10, None);
+    world.children.push(Child { pid: Pid::from_raw(30), kind: Kind::Embryo });
+    world.runs(10, "web", &["nobody"]);
+    world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).pass(SECOND / 2);
+    let is_complaint = |action: &&Action| matches!(action, Action::Say(_, text) if text.contains("nobody"));
+    assert_eq!(world.done.iter().filter(is_complaint).count(), 1);
+}
+
+#[test]
 fn a_runsvdir_that_dies_slowly_hides_no_service() {
     let mut world = World::new(SECOND * 10, None);
     world.children.push(Child { pid: Pid::from_raw(30), kind: Kind::Stray });
