@@ -127,12 +127,17 @@ impl Starter {
         }
         let Some(server) = self.server.as_ref().filter(|_| !services.is_empty()) else { return Vec::new() };
         let names = services.iter().map(|(_, name)| name.as_os_str());
-        if let Some(answer) = server.fork(names.clone()) {
-            return answer.into_iter().map(|forked| forked.map(Attempt::Started)).collect();
+        match server.fork(names.clone()) {
+            Some(answer) if !is_refused(&answer) => {
+                answer.into_iter().map(|forked| forked.map(Attempt::Started)).collect()
+            }
+            refused => {
+                // It may not make copies here, or somebody has ended it, or stopped it. That is not risked
+                // again.
+                (self.server, self.can_fork) = (None, false);
+                if refused.is_some() { Vec::new() } else { what_was_started(names, knows) }
+            }
         }
-        // Somebody has ended it, or stopped it. That is not risked again.
-        (self.server, self.can_fork) = (None, false);
-        what_was_started(names, knows)
     }
 
     fn execute(&mut self, name: &OsStr) -> Result<Attempt, Errno> {
@@ -180,6 +185,12 @@ impl Starter {
         }
         is_watched
     }
+}
+
+/// Whether no copy was made for another reason than that there is no room for a process: a kernel, or a
+/// filter, that does not let it.
+fn is_refused(answer: &[Result<Pid, Errno>]) -> bool {
+    answer.iter().all(|forked| matches!(forked, Err(why) if !matches!(why, Errno::EAGAIN | Errno::ENOMEM)))
 }
 
 /// What a fork server that has not answered may have started.
@@ -243,4 +254,18 @@ fn occupied(service: &ServiceDir) -> Option<std::fs::File> {
 fn most_occupants() -> usize {
     // Half of what there is, so that everything else can go on.
     getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| usize::try_from(soft / 2).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_without_room_is_asked_again_but_not_one_that_may_not() {
+        let (copy, no_room, not_allowed) = (Ok(Pid::from_raw(7)), Err(Errno::EAGAIN), Err(Errno::EINVAL));
+        assert!(is_refused(&[not_allowed, Err(Errno::EPERM)]));
+        for answer in [[copy, not_allowed], [no_room, not_allowed], [no_room, no_room], [copy, no_room]] {
+            assert!(!is_refused(&answer), "{answer:?}");
+        }
+    }
 }
