@@ -25,8 +25,12 @@ fn nobody_is_lost(services: &[Service], end: &Output) {
     assert!(lost.is_empty(), "not told to stop: {lost:?}\n{}", end.stderr);
 }
 
+/// A `./run` that may be told to end at any moment. A shell that is about to read, and has looked for
+/// signals already, would not hear it before there is something to read.
+const SAVES_SOON: &str = "trap 'echo saved >>saved; exit 0' TERM; echo >>ready; while :; do sleep .1; done";
+
 fn savers(tree: &Tree, count: usize) -> Vec<Service> {
-    (0..count).map(|number| tree.service(&format!("s{number}")).run(&saves_for("0")).made()).collect()
+    (0..count).map(|number| tree.service(&format!("s{number}")).run(SAVES_SOON).made()).collect()
 }
 
 #[test]
@@ -233,7 +237,7 @@ fn a_service_added_around_the_stop_is_not_lost() {
         if round % 2 == 0 {
             container.signal(Signal::SIGTERM);
         }
-        let new = tree.service("new").run(&saves_for("0")).made();
+        let new = tree.service("new").run(SAVES_SOON).made();
         thread::sleep(Duration::from_millis(round));
         if round % 2 == 1 {
             container.signal(Signal::SIGTERM);
