@@ -11,9 +11,10 @@ use tests::{Command, Output, Service, Suite, Tree, eventually, nothing_happens_f
 /// More than any orderly stop takes, even on a machine that is busy with other things.
 pub const PATIENT: &str = "28";
 
-/// A shell that waits without a child: one that was just forked could swallow the signal that is
-/// meant to end it, and stay.
-pub const WAITS_ALONE: &str = "[ -p idle ] || mkfifo idle; exec 9<>idle";
+/// A shell that waits, and hears each signal within a moment. A `read` does not return for one that
+/// came just before it; a long `sleep` that was just forked could swallow one that was for the group,
+/// and stay behind.
+pub const WAITS: &str = "while :; do sleep .1; done";
 
 /// A `./run` that ends of TERM, but not of INT, after it has saved its work for so many seconds.
 /// Whoever sees the file `ready` knows that it will.
@@ -28,11 +29,10 @@ pub fn saves_when_let() -> String {
 
 fn saves_after(work: &str) -> String {
     format!(
-        "{WAITS_ALONE}\n\
-         trap 'echo cut off >>cut' INT\n\
+        "trap 'echo cut off >>cut' INT\n\
          trap 'echo >>stopping; {work}; echo saved >>saved; exit 0' TERM\n\
          echo >>ready\n\
-         while :; do read _ <&9; done"
+         {WAITS}"
     )
 }
 

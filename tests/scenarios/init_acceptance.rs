@@ -14,7 +14,7 @@ use tests::{Service, Suite, Tree, eventually};
 
 use crate::IGNORES_TERM;
 use crate::init::{
-    PATIENT, WAITS_ALONE, begun, ended_in_order, patient, said, saves_for, stopped_in_order, with_command,
+    PATIENT, WAITS, begun, ended_in_order, patient, said, saves_for, stopped_in_order, with_command,
 };
 
 /// How often something is repeated that must never fail: a few times, or what the variable says.
@@ -272,8 +272,8 @@ fn a7_exit_codes_reach_finish_and_the_container() {
 fn a8_every_worker_of_the_commands_group_is_waited_for() {
     let tree = Suite::ours().tree();
     let worker = format!(
-        "trap \"sleep 3; echo saved >>saved; exit 0\" TERM; {WAITS_ALONE}
-         echo >ready; while :; do read _ <&9; done"
+        "trap \"sleep 3; echo saved >>saved; exit 0\" TERM
+         echo >ready; {WAITS}"
     );
     let body = format!("sh -c '{worker}' & while :; do sleep 1; done");
     let container = with_command(&tree, &["-g"], &body).start_as_process_1();
@@ -348,8 +348,8 @@ fn a12_term_and_int_reach_the_real_program_and_its_last_words_are_seen() {
         tree.write_script(
             &node,
             &format!(
-                "trap 'echo closing down on {name}; exit 5' {name}; {WAITS_ALONE}
-                 echo listening; while :; do read _ <&9; done"
+                "trap 'echo closing down on {name}; exit 5' {name}
+                 echo listening; {WAITS}"
             ),
         );
         // Like npm: in the foreground of its own script, with ears for nothing.
@@ -381,10 +381,10 @@ fn numbered_lines() -> String {
     })
 }
 
-/// Says them when it is told to end.
-const SAYS_NUMBERED_LINES: &str = "trap 'seq -f \"line %.0f\" 10000; exit 0' TERM
-    [ -p idle ] || mkfifo idle; exec 9<>idle
-    echo >ready; while :; do read _ <&9; done";
+/// A `./run` that says them when it is told to end.
+fn says_numbered_lines() -> String {
+    format!("trap 'seq -f \"line %.0f\" 10000; exit 0' TERM; echo >ready; {WAITS}")
+}
 
 /// A13: the last lines are those that tell why. `LOG_ROUNDS` says how often this is tried.
 #[test]
@@ -392,7 +392,7 @@ fn a13_ten_thousand_last_lines_are_all_in_the_log() {
     let expected = numbered_lines();
     for round in 0..rounds("LOG_ROUNDS", 5) {
         let tree = Suite::ours().tree();
-        let talker = tree.service("talker").run(SAYS_NUMBERED_LINES).log("exec cat >>../log.txt").made();
+        let talker = tree.service("talker").run(&says_numbered_lines()).log("exec cat >>../log.txt").made();
         let container = begun(&tree, PATIENT);
         talker.eventually_has("ready");
         talker.log().eventually_runs();
@@ -408,7 +408,7 @@ fn a13_a_slow_logger_gets_all_lines() {
     let tree = Suite::ours().tree();
     let logger =
         "while read -r line; do echo \"$line\" >>../log.txt; case $line in *000) sleep .1;; esac; done";
-    let talker = tree.service("talker").run(SAYS_NUMBERED_LINES).log(logger).made();
+    let talker = tree.service("talker").run(&says_numbered_lines()).log(logger).made();
     let container = begun(&tree, PATIENT);
     talker.eventually_has("ready");
     let end = stopped_in_order(&container);
@@ -421,7 +421,7 @@ fn a13_ten_thousand_last_lines_are_all_on_standard_output() {
     let expected = numbered_lines();
     for _ in 0..rounds("LOG_ROUNDS", 5) {
         let tree = Suite::ours().tree();
-        let talker = tree.service("talker").run(SAYS_NUMBERED_LINES).made();
+        let talker = tree.service("talker").run(&says_numbered_lines()).made();
         let container = begun(&tree, PATIENT);
         talker.eventually_has("ready");
         let end = stopped_in_order(&container);

@@ -11,7 +11,7 @@ use tests::process::send;
 use tests::wait::eventually_same;
 use tests::{Output, Program, Suite, Tree, eventually};
 
-use crate::init::{PATIENT, WAITS_ALONE, patient, said, saves_for, saves_when_let, with_command};
+use crate::init::{PATIENT, WAITS, patient, said, saves_for, saves_when_let, with_command};
 
 fn read(tree: &Tree, file: &str) -> String {
     fs::read_to_string(tree.root().join(file)).unwrap_or_default()
@@ -192,9 +192,7 @@ fn a_command_needs_no_services() {
 #[test]
 fn a_commands_strays_are_ended() {
     let tree = Suite::ours().tree();
-    let stray = format!(
-        "trap \"echo told >told; exit\" TERM; {WAITS_ALONE}; echo >ready; while :; do read _ <&9; done"
-    );
+    let stray = format!("trap \"echo told >told; exit\" TERM; echo >ready; {WAITS}");
     let body = format!("setsid sh -c '{stray}' & until [ -e ready ]; do sleep .01; done; exit 4");
     exited(with_command(&tree, &[], &body).output_as_process_1(), 4);
     assert_eq!(read(&tree, "told"), "told\n");
@@ -205,8 +203,8 @@ fn a_commands_strays_are_ended() {
 fn with_group_signals_reach_everybody_in_the_group() {
     let tree = Suite::ours().tree();
     let worker = format!(
-        "trap \"echo term >>worker; exit 0\" TERM; trap \"echo usr1 >>worker\" USR1; {WAITS_ALONE}
-         echo >worker.ready; while :; do read _ <&9; done"
+        "trap \"echo term >>worker; exit 0\" TERM; trap \"echo usr1 >>worker\" USR1
+         echo >worker.ready; {WAITS}"
     );
     let body = format!("trap 'exit 6' TERM; trap : USR1; sh -c '{worker}' & while :; do wait; done");
     let container = with_command(&tree, &["-g"], &body).start_as_process_1();
@@ -373,7 +371,7 @@ fn services_wait_for_the_rest_of_the_commands_group() {
     let db = tree.service("db").run(&saves_for("0")).made();
     let worker = format!(
         "trap \"while ! test -e release; do sleep .05; done; cat service/db/stopping >seen; exit 0\" TERM
-         {WAITS_ALONE}; echo >ready; while :; do read _ <&9; done"
+         echo >ready; {WAITS}"
     );
     let body = format!("sh -c '{worker}' & while ! test -e ready; do sleep .05; done; exec sleep 1000");
     let container = with_command(&tree, &["-g"], &body).start_as_process_1();

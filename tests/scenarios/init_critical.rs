@@ -10,16 +10,14 @@ use tests::namespace::Namespace;
 use tests::process::send;
 use tests::{Command, Output, Service, Suite, Tree, nothing_happens_for};
 
-use crate::init::{PATIENT, WAITS_ALONE, begun, patient, said, stopped_in_order};
+use crate::init::{PATIENT, WAITS, begun, patient, said, stopped_in_order};
 
 /// How long nothing happens that would happen in a part of this.
 const CALM: Duration = Duration::from_millis(700);
 
 /// A `./run` that ends with code 5 of USR1, and of TERM without a word.
 fn beats() -> String {
-    format!(
-        "{WAITS_ALONE}\ntrap 'exit 5' USR1\ntrap 'exit 0' TERM\necho $$ >>ready\nwhile :; do read _ <&9; done"
-    )
+    format!("trap 'exit 5' USR1\ntrap 'exit 0' TERM\necho $$ >>ready\n{WAITS}")
 }
 
 fn heart(tree: &Tree) -> Service {
@@ -289,8 +287,8 @@ fn its_end_is_seen_on_a_full_file_system() {
     let tree = Suite::ours().tree();
     // A pid that is no more would leave room for one record.
     let body = format!(
-        "{WAITS_ALONE}\ntrap 'rm supervise/pid; cat /dev/zero >supervise/filling; exit 5' USR1\n\
-         echo >ready\nwhile :; do read _ <&9; done"
+        "trap 'rm supervise/pid; cat /dev/zero >supervise/filling; exit 5' USR1\n\
+         echo >ready\n{WAITS}"
     );
     let heart = tree.service("heart").run(&body).file("critical", "").dir("supervise").made();
     let mount = format!("mount -t tmpfs -o size=64k none {}", heart.path("supervise").display());

@@ -10,7 +10,7 @@ use tests::namespace::Namespace;
 use tests::wait::eventually_same;
 use tests::{Command, Output, Suite, Tree};
 
-use crate::init::{PATIENT, WAITS_ALONE, said, saves_for};
+use crate::init::{PATIENT, WAITS, said, saves_for};
 
 /// A tree with a directory of hooks, which all run in the root of the tree.
 struct Hooked {
@@ -133,8 +133,7 @@ fn drain_and_finish_hooks_that_are_not_executable_are_said_at_the_start() {
 #[test]
 fn a_stop_during_the_start_hooks_starts_nothing() {
     let hooked = Hooked::new();
-    let slow =
-        format!("trap 'echo >told; exit 1' TERM; {WAITS_ALONE}; echo >begun; while :; do read _ <&9; done");
+    let slow = format!("trap 'echo >told; exit 1' TERM; echo >begun; {WAITS}");
     hooked.hook("start.d/10-slow", &slow);
     hooked.hook("start.d/20-never", "echo >never");
     let web = hooked.tree.service("web").run("echo >>started; exec sleep 1000").made();

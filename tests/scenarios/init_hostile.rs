@@ -221,6 +221,7 @@ fn a_crowd_of_strays_is_killed() {
     assert_eq!(end.code(), Some(99), "{}", end.stderr);
 }
 
+/// Neither for runsvs, nor for services, nor for the workers that services wait for.
 #[test]
 fn everybody_stopped_with_stop_is_no_excuse() {
     let tree = Suite::ours().tree();

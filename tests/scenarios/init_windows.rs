@@ -11,7 +11,7 @@ use tests::status::FINISH;
 use tests::{Output, Service, Suite, Tree, nothing_happens_for};
 
 use crate::init::{
-    PATIENT, WAITS_ALONE, begun, ended_in_order, patient, said, saves_for, saves_when_let, stopped_in_order,
+    PATIENT, WAITS, begun, ended_in_order, patient, said, saves_for, saves_when_let, stopped_in_order,
 };
 
 /// Everybody who was ready to be told has been told, and has saved.
@@ -25,12 +25,13 @@ fn nobody_is_lost(services: &[Service], end: &Output) {
     assert!(lost.is_empty(), "not told to stop: {lost:?}\n{}", end.stderr);
 }
 
-/// A `./run` that may be told to end at any moment. A shell that is about to read, and has looked for
-/// signals already, would not hear it before there is something to read.
-const SAVES_SOON: &str = "trap 'echo saved >>saved; exit 0' TERM; echo >>ready; while :; do sleep .1; done";
+/// A `./run` that has saved its work at once.
+fn saves_soon() -> String {
+    format!("trap 'echo saved >>saved; exit 0' TERM; echo >>ready; {WAITS}")
+}
 
 fn savers(tree: &Tree, count: usize) -> Vec<Service> {
-    (0..count).map(|number| tree.service(&format!("s{number}")).run(SAVES_SOON).made()).collect()
+    (0..count).map(|number| tree.service(&format!("s{number}")).run(&saves_soon()).made()).collect()
 }
 
 #[test]
@@ -237,7 +238,7 @@ fn a_service_added_around_the_stop_is_not_lost() {
         if round % 2 == 0 {
             container.signal(Signal::SIGTERM);
         }
-        let new = tree.service("new").run(SAVES_SOON).made();
+        let new = tree.service("new").run(&saves_soon()).made();
         thread::sleep(Duration::from_millis(round));
         if round % 2 == 1 {
             container.signal(Signal::SIGTERM);
@@ -381,8 +382,7 @@ fn a_service_that_is_renamed_and_told_up_during_the_stop_stays_down() {
 #[test]
 fn the_line_of_a_service_says_what_was_not_in_order() {
     let tree = Suite::ours().tree();
-    let ends =
-        |how: &str| format!("{WAITS_ALONE}\ntrap '{how}' TERM\necho >ready\nwhile :; do read _ <&9; done");
+    let ends = |how: &str| format!("trap '{how}' TERM\necho >ready\n{WAITS}");
     let good = tree.service("good").run("echo >ready; exec sleep 1000").made();
     let code = tree.service("code").run(&ends("exit 3")).made();
     let crash = tree.service("crash").run(&ends("kill -SEGV $$")).made();

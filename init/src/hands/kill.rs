@@ -57,6 +57,18 @@ pub fn end_all_by_fifo(directory: &Path, told: &mut BTreeSet<(u64, u64)>) {
     }
 }
 
+/// CONT to whatever somebody has stopped of these and of their families.
+pub fn wake(heads: &[Pid]) {
+    let tree = Tree::read();
+    let families = heads.iter().flat_map(|head| tree.family(*head, &NOBODY));
+    let stopped: BTreeSet<Pid> = families.filter(|pid| tree.is_stopped(*pid)).collect();
+    // Who was not seen may be stopped as well.
+    let unseen = heads.iter().copied().filter(|_| !tree.is_complete());
+    for pid in stopped.into_iter().chain(unseen) {
+        let _ = Signal::CONT.send(pid);
+    }
+}
+
 /// Is hard on late services; says whom it hit.
 pub fn press(late: Vec<Late>) -> Vec<(Late, Vec<String>)> {
     let tree = Tree::read();

@@ -108,6 +108,7 @@ impl Hands {
             Action::WatchStatus(supervisors) => return Some(self.lookout.watch(&supervisors)),
             Action::ReadStatus(supervisors) => return Some(lookout::look(&supervisors)),
             Action::Unwatch => self.lookout.unwatch(),
+            Action::Wake(told) => kill::wake(&told),
             Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
             Action::Hurry => {
                 self.stopping_since = Stamp::of(SystemTime::now());

@@ -96,6 +96,11 @@ impl Tree {
         self.processes.get(&pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
     }
 
+    /// Whether a signal has stopped it; a debugger's hold is none.
+    pub fn is_stopped(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(|stat| stat.state == 'T')
+    }
+
     /// `sleep (pid 7)`.
     pub fn describe(&self, pid: Pid) -> String {
         match self.processes.get(&pid) {

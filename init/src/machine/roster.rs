@@ -373,10 +373,9 @@ impl Roster {
             .collect()
     }
 
-    /// The supervisors that were asked to end.
+    /// Those that were asked to end.
     pub fn asked(&self) -> impl Iterator<Item = Pid> {
-        let is_asked =
-            |member: &Member| member.role == Role::Supervisor && matches!(member.way, Way::Asked { .. });
+        let is_asked = |member: &Member| matches!(member.way, Way::Asked { .. });
         self.members.iter().filter(move |(_, member)| is_asked(member)).map(|(pid, _)| *pid)
     }
 

@@ -653,8 +653,9 @@ fn a_runsv_that_is_stopped_after_it_was_told_is_woken_each_second() {
     world.done.clear();
     world.pass(SECOND * 3 + SECOND / 2);
     let woken = |pid| {
-        let wake = Action::Signal(Pid::from_raw(pid), Signal::CONT);
-        world.done.iter().filter(|action| **action == wake).count()
+        let wakes =
+            |action: &&Action| matches!(action, Action::Wake(told) if told.contains(&Pid::from_raw(pid)));
+        world.done.iter().filter(wakes).count()
     };
     assert_eq!((woken(10), woken(11)), (3, 0), "whose turn has not come is not told anything");
 }

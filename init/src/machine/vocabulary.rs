@@ -238,6 +238,8 @@ pub enum Action {
     ReadStatus(Vec<Pid>),
     /// No change of anything is to be told any more.
     Unwatch,
+    /// CONT to whatever somebody has stopped of these and of their families.
+    Wake(Vec<Pid>),
     /// Be hard on late services: [`Event::Pressed`].
     Press(Vec<Late>),
     /// Go before all others where that is allowed: there is a grace to keep.

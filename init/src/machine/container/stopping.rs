@@ -91,10 +91,17 @@ impl Container {
         }
     }
 
-    /// A runsv that somebody has stopped in the meantime does not hear what it was told.
-    pub(super) fn wake_supervisors(&mut self) {
-        for supervisor in self.roster.asked() {
-            self.actions.push_back(Action::Signal(supervisor, Signal::CONT));
+    /// Whoever somebody has stopped does not hear what it was told, nor does the worker that its
+    /// service waits for.
+    pub(super) fn wake_the_told(&mut self) {
+        let mut told: Vec<Pid> = self.roster.asked().collect();
+        if let Command::Up { pid, .. } = self.command
+            && !matches!(self.phase, Phase::Drain(_))
+        {
+            told.push(pid);
+        }
+        if !told.is_empty() {
+            self.ask(Action::Wake(told));
         }
     }
 

@@ -62,7 +62,7 @@ impl Container {
             // Who had just been born may not have heard.
             self.ask(Action::Sweep(Signal::TERM));
         }
-        self.wake_supervisors();
+        self.wake_the_told();
         let elapsed = seconds(now.saturating_duration_since(began));
         let mut names: Vec<String> = Vec::new();
         if let Phase::Drain(run) | Phase::Finish(run) = &self.phase {
