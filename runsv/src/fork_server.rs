@@ -34,9 +34,6 @@ const PATIENCE: TimeVal = TimeVal::new(5, 0);
 /// The most that is asked for at once, in bytes.
 const LONGEST_REQUEST: usize = 8 << 10;
 
-/// The most that is answered.
-const LONGEST_ANSWER: usize = LONGEST_REQUEST / 2 * size_of::<i32>();
-
 /// runsvdir's end.
 pub struct ForkServer {
     socket: OwnedFd,
@@ -68,7 +65,7 @@ impl ForkServer {
             request.push(0);
             count += 1;
         }
-        let mut answer = vec![0; LONGEST_ANSWER];
+        let mut answer = vec![0; count * size_of::<i32>()];
         retried(|| send(self.socket.as_raw_fd(), &request, MsgFlags::MSG_NOSIGNAL)).ok()?;
         let length = retried(|| recv(self.socket.as_raw_fd(), &mut answer, MsgFlags::empty())).ok()?;
         let (numbers, _) = answer.get(..length)?.as_chunks();
@@ -97,7 +94,7 @@ pub(crate) fn serve(mut arguments: impl Iterator<Item = OsString>) -> Option<OsS
     }
     unix::heap::release_startup_memory();
     let mut request = vec![0; LONGEST_REQUEST];
-    let mut answer = Vec::with_capacity(LONGEST_ANSWER);
+    let mut answer = Vec::new();
     loop {
         let length = retried(|| recv(socket.as_raw_fd(), &mut request, MsgFlags::empty())).ok()?;
         // Nothing is what comes when runsvdir has closed its end.

@@ -135,7 +135,11 @@ impl Starter {
                 // It may not make copies here, or somebody has ended it, or stopped it. That is not risked
                 // again.
                 (self.server, self.can_fork) = (None, false);
-                if refused.is_some() { Vec::new() } else { what_was_started(names, knows) }
+                if refused.is_some() {
+                    Vec::new()
+                } else {
+                    what_was_started(names, knows).into_iter().map(Ok).collect()
+                }
             }
         }
     }
@@ -194,29 +198,25 @@ fn is_refused(answer: &[Result<Pid, Errno>]) -> bool {
 }
 
 /// What a fork server that has not answered may have started.
-fn what_was_started<'a>(
-    names: impl Iterator<Item = &'a OsStr>,
-    knows: impl Fn(Pid) -> bool,
-) -> Vec<Result<Attempt, Errno>> {
+fn what_was_started<'a>(names: impl Iterator<Item = &'a OsStr>, knows: impl Fn(Pid) -> bool) -> Vec<Attempt> {
     let lost: Vec<(Pid, Vec<Vec<u8>>)> = proc::own_children()
         .into_iter()
         .filter(|child| !knows(*child))
         .map(|child| (child, proc::arguments(child)))
         .collect();
-    for (child, _) in lost.iter().filter(|(_, words)| is_first(words, FORK_SERVER)) {
+    for (child, _) in lost.iter().filter(|(_, words)| proc::is_called(words, FORK_SERVER)) {
         // Nobody can tell whose runsv it would become.
         let _ = Signal::TERM.send(*child);
     }
     names
         .map(|name| {
             let is_its = |words: &[Vec<u8>]| {
-                is_first(words, RUNSV) && words.get(1).is_some_and(|word| word == name.as_bytes())
+                proc::is_called(words, RUNSV) && words.get(1).is_some_and(|word| word == name.as_bytes())
             };
             // One that is not there may come, nevertheless: a look in a second will tell.
-            Ok(lost
-                .iter()
+            lost.iter()
                 .find(|(_, words)| is_its(words))
-                .map_or(Attempt::Occupied { is_watched: false }, |(child, _)| Attempt::Started(*child)))
+                .map_or(Attempt::Occupied { is_watched: false }, |(child, _)| Attempt::Started(*child))
         })
         .collect()
 }
@@ -228,10 +228,6 @@ fn no_process(name: &OsStr, why: Errno) -> Failure {
 /// What to say of a child that could not become runsv (RSD-2).
 pub fn could_not_start(name: &OsStr, why: Errno) -> Failure {
     Failure::new(words([OsStr::new("unable to start runsv "), name]), why)
-}
-
-fn is_first(words: &[Vec<u8>], name: &str) -> bool {
-    words.first().is_some_and(|word| word == name.as_bytes())
 }
 
 /// The writing end of `supervise/ok`, if a runsv reads it and holds the lock.

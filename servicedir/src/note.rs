@@ -113,7 +113,7 @@ impl Note {
             pid(word).map(|pid| Self::Asks(*byte, pid))
         } else if let Some(words) = behind("sent ") {
             let (signal, word) = words.split_once(" to pid ")?;
-            let signal = Signal::parse(signal.strip_prefix("signal ").unwrap_or(signal))?;
+            let signal = Signal::parse_displayed(signal)?;
             pid(word).map(|pid| Self::Sent(signal, pid))
         } else {
             pid(behind("waits for the rest of process group ")?).map(Self::GroupLives)

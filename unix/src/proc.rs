@@ -46,6 +46,11 @@ pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
     if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
 }
 
+/// Whether a process with these arguments was started by exactly this name.
+pub fn is_called(arguments: &[Vec<u8>], name: &str) -> bool {
+    arguments.first().is_some_and(|first| first == name.as_bytes())
+}
+
 /// Whether /proc tells of the pid namespace that this process lives in.
 pub fn is_ours() -> bool {
     fs_err::read_link("/proc/self").is_ok_and(|own| own.to_str() == Some(&std::process::id().to_string()))

@@ -53,8 +53,7 @@ impl Ending {
             return code.parse().ok().map(Self::Exited);
         }
         let (name, core) = words.strip_suffix(" (core dumped)").map_or((words, false), |name| (name, true));
-        let signal = Signal::parse(name.strip_prefix("signal ").unwrap_or(name))?;
-        Some(Self::Killed { signal, core })
+        Signal::parse_displayed(name).map(|signal| Self::Killed { signal, core })
     }
 
     fn of_wait_status(status: i32) -> Self {

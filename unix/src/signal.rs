@@ -59,6 +59,11 @@ impl Signal {
         (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number).then_some(Self(number))
     }
 
+    /// Reads what [`Display`](fmt::Display) writes: `SIGTERM`, or `signal 64` for one without a name.
+    pub fn parse_displayed(words: &str) -> Option<Self> {
+        Self::parse(words.strip_prefix("signal ").unwrap_or(words))
+    }
+
     /// Sends this signal to one process.
     pub fn send(self, to: Pid) -> Result<(), Errno> {
         // SAFETY: kill has no memory arguments.
@@ -225,5 +230,10 @@ mod tests {
     fn a_signal_without_a_name_is_shown_by_number() {
         assert_eq!(Signal::QUIT.to_string(), "SIGQUIT");
         assert_eq!(Signal(64).to_string(), "signal 64");
+        for number in 1..=Signal::LAST {
+            let signal = Signal(number);
+            assert_eq!(Signal::parse_displayed(&signal.to_string()), Some(signal));
+        }
+        assert_eq!(Signal::parse("signal 64"), None, "nobody writes that into a file of settings");
     }
 }

@@ -27,7 +27,7 @@ pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
         if let Some(name) = supervised(&arguments) {
             let needs = needs_of(directory, &name);
             known.push(Child { pid, kind: Kind::Supervisor { name, needs } });
-        } else if is_scanner(&arguments, directory) || is_fork_server(&arguments) {
+        } else if is_scanner(&arguments, directory) || proc::is_called(&arguments, FORK_SERVER) {
             known.push(Child { pid, kind: Kind::Embryo });
         } else if !arguments.is_empty() {
             others.push(pid);
@@ -72,11 +72,6 @@ pub fn supervised(arguments: &[Vec<u8>]) -> Option<String> {
 fn is_scanner(arguments: &[Vec<u8>], directory: &Path) -> bool {
     matches!(arguments, [program, option, argument]
         if program == b"runsvdir" && option == b"-P" && argument == directory.as_os_str().as_bytes())
-}
-
-/// Whether these are the arguments of what becomes many runsvs, or has just become one.
-fn is_fork_server(arguments: &[Vec<u8>]) -> bool {
-    arguments.first().is_some_and(|name| name == FORK_SERVER.as_bytes())
 }
 
 fn base_name(path: &[u8]) -> &[u8] {
