@@ -31,6 +31,13 @@ impl Container {
     }
 
     pub(super) fn stop_services(&mut self, now: Instant) {
+        self.count_if_due(now);
+        self.ask_and_press(now);
+        self.look_if_due(now);
+        self.kill_late_command(now);
+    }
+
+    fn count_if_due(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
         let is_due = match stop.census {
             Census::Unknown => true,
@@ -41,6 +48,10 @@ impl Container {
             stop.census = Census::Asked(now);
             self.actions.push_back(Action::TakeCensus(self.scanner.pid()));
         }
+    }
+
+    fn ask_and_press(&mut self, now: Instant) {
+        let Some(stop) = &mut self.stop else { return };
         let asked = self.roster.ask(stop.began, &stop.plan, now);
         if !asked.is_empty() {
             // Somebody waits for others to be down: that is to be noticed at once.
@@ -58,30 +69,40 @@ impl Container {
         if !late.is_empty() {
             self.actions.push_back(Action::Press(late));
         }
+    }
+
+    /// What services do is told while somebody waits for others, and read now and then otherwise.
+    fn look_if_due(&mut self, now: Instant) {
+        let Some(stop) = &mut self.stop else { return };
         let is_watch_needed = self.roster.is_any_waiting();
         if stop.is_watching && !is_watch_needed {
             stop.is_watching = false;
             stop.look_due = Some(now + LOOK_AGAIN);
             self.actions.push_back(Action::Unwatch);
         }
-        if stop.look_due.is_some_and(|due| due <= now) {
-            stop.look_due = None;
-            stop.has_looked = true;
-            let supervisors = self.roster.supervisors();
-            if is_watch_needed && !stop.is_watching {
-                stop.is_watching = true;
-                // Not every directory can be watched always.
-                stop.look_due = Some(now + LOOK_ANYWAY);
-                self.actions.push_back(Action::WatchStatus(supervisors));
-            } else {
-                stop.look_asked = Some(now);
-                self.actions.push_back(Action::ReadStatus(supervisors));
-            }
+        if stop.look_due.is_none_or(|due| due > now) {
+            return;
         }
-        let kill_command = stop.at(stop.plan.run) <= now;
+        stop.look_due = None;
+        stop.has_looked = true;
+        let supervisors = self.roster.supervisors();
+        if is_watch_needed && !stop.is_watching {
+            stop.is_watching = true;
+            // Not every directory can be watched always.
+            stop.look_due = Some(now + LOOK_ANYWAY);
+            self.actions.push_back(Action::WatchStatus(supervisors));
+        } else {
+            stop.look_asked = Some(now);
+            self.actions.push_back(Action::ReadStatus(supervisors));
+        }
+    }
+
+    fn kill_late_command(&mut self, now: Instant) {
+        let Some(stop) = &self.stop else { return };
+        let is_late = stop.at(stop.plan.run) <= now;
         if let Command::Up { pid, is_killed, .. } = &mut self.command
             && !*is_killed
-            && kill_command
+            && is_late
         {
             *is_killed = true;
             let pid = *pid;
