@@ -82,30 +82,51 @@ pub fn said(end: &Output, text: &str) {
 }
 
 /// A tree with a service that saves, one that has a logger, and one that is down.
-fn three_services(tree: &Tree) -> (Service, Service) {
-    let saver = tree.service("saver").run(&saves_for("0")).made();
-    let logged = tree.service("logged").run("exec sleep 1000").log("exec cat >>../log.txt").made();
-    tree.service("idle").run("echo >>started; exec sleep 1000").down().made();
-    (saver, logged)
+struct Three {
+    saver: Service,
+    logged: Service,
+    idle: Service,
+}
+
+impl Three {
+    fn made(tree: &Tree) -> Self {
+        Self {
+            saver: tree.service("saver").run(&saves_for("0")).made(),
+            logged: tree.service("logged").run("exec sleep 1000").log("exec cat >>../log.txt").made(),
+            idle: tree.service("idle").run("echo >>started; exec sleep 1000").down().made(),
+        }
+    }
+
+    /// Waits until each of them is what it is to be. A runsv that is told to end before it has its name
+    /// is no service that init could count.
+    #[track_caller]
+    fn eventually_there(&self, starts: usize) {
+        for service in [&self.saver, &self.logged, &self.idle] {
+            service.eventually("is supervised", Service::is_supervised);
+        }
+        self.saver.eventually_lines("ready", starts);
+        // It may be ready before its record is written.
+        self.saver.eventually_runs();
+        self.logged.eventually_runs();
+    }
 }
 
 #[track_caller]
 fn stops_everything_on(signal: impl FnOnce(&Namespace)) {
     let tree = Suite::ours().tree();
-    let (saver, logged) = three_services(&tree);
+    let services = Three::made(&tree);
     let container = begun(&tree, PATIENT);
-    saver.eventually_has("ready");
-    logged.eventually_runs();
+    services.eventually_there(1);
     signal(&container);
     let end = ended_in_order(&container);
     for name in ["saver", "logged", "idle"] {
         said(&end, &format!("init: {name}: stopped after "));
     }
     said(&end, "init: 3 services stopped in ");
-    assert_eq!(saver.read("saved"), "saved\n");
-    assert_eq!(saver.read("cut"), "", "only TERM is for services");
-    assert_eq!(logged.stat(), "down");
-    assert!(!tree.at("idle").has("started"));
+    assert_eq!(services.saver.read("saved"), "saved\n");
+    assert_eq!(services.saver.read("cut"), "", "only TERM is for services");
+    assert_eq!(services.logged.stat(), "down");
+    assert!(!services.idle.has("started"));
 }
 
 #[test]
@@ -134,17 +155,16 @@ fn the_third_real_time_signal_stops_everything() {
 #[test]
 fn a_subreaper_stops_everything_too() {
     let tree = Suite::ours().tree();
-    let (saver, logged) = three_services(&tree);
+    let services = Three::made(&tree);
     let stray = tree.service("parent").run("setsid sleep 12345 & exec sleep 1000").made();
     let init = patient(&tree, &[]).start();
-    saver.eventually_has("ready");
-    logged.eventually_runs();
+    services.eventually_there(1);
     stray.eventually("has a stray", |_| !tree.processes_called("sleep 12345").is_empty());
     init.signal(Signal::SIGTERM);
     let end = init.finished();
     assert_eq!(end.code(), Some(0), "{}", end.stderr);
     said(&end, "init: 4 services stopped in ");
-    assert_eq!(saver.read("saved"), "saved\n");
+    assert_eq!(services.saver.read("saved"), "saved\n");
     let left: Vec<String> = tree.processes().iter().map(tests::process::Process::command_line).collect();
     assert_eq!(left, Vec::<String>::new());
 }
@@ -284,7 +304,7 @@ fn a_blocked_term_stops_everything_too() {
 #[test]
 fn the_same_tree_can_be_started_again_and_again() {
     let tree = Suite::ours().tree();
-    let (saver, _) = three_services(&tree);
+    let Three { saver, .. } = Three::made(&tree);
     for round in 1..=5 {
         let container = begun(&tree, PATIENT);
         saver.eventually_lines("ready", round);
@@ -430,17 +450,14 @@ fn the_loss_of_its_directory_does_not_end_init() {
 #[test]
 fn stale_state_of_a_killed_container_does_not_matter() {
     let tree = Suite::ours().tree();
-    let (saver, logged) = three_services(&tree);
+    let services = Three::made(&tree);
     let container = begun(&tree, PATIENT);
-    saver.eventually_has("ready");
-    // It may be ready before its record is written.
-    saver.eventually_runs();
-    logged.eventually_runs();
+    services.eventually_there(1);
     send(container.pid(), Signal::SIGKILL);
     container.finished();
-    assert_eq!(saver.stat(), "run", "stale");
+    assert_eq!(services.saver.stat(), "run", "stale");
     let container = begun(&tree, PATIENT);
-    saver.eventually_lines("ready", 2);
+    services.eventually_there(2);
     let end = stopped_in_order(&container);
     said(&end, "init: 3 services stopped in ");
     for word in ["warning", "fatal", "unable"] {
