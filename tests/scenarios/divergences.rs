@@ -390,17 +390,21 @@ mod ours {
     fn b18_a_runsv_does_nothing_in_a_place_that_is_anothers() {
         for lose in [super::make_anew as fn(&Supervised), super::lose_supervise] {
             let (web, first, other) = super::with_two_runsv(Suite::ours(), lose);
+            let has_begun =
+                |pid: u32| web.lines("did").last().is_some_and(|line| *line == format!("run {pid}"));
             let second = web.eventually_runs_anew(first).pid;
+            // Its record comes first.
+            web.eventually("the second has begun", |_| has_begun(second));
             send(first, Signal::SIGKILL);
             web.eventually_gone(first);
             nothing_happens_for(Duration::from_millis(1500), "nothing but the other one's", || {
-                web.lines("did").last().is_some_and(|line| line == &format!("run {second}"))
-                    && web.status().pid == second
+                has_begun(second) && web.status().pid == second
             });
             other.signal(Signal::SIGTERM);
             assert_eq!(other.finished().code(), Some(0));
             // Only now it is its own again.
             let third = web.eventually_runs_anew(second).pid;
+            web.eventually("the third has begun", |_| has_begun(third));
             web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
             let runsv = web.runsv.pid();
             let end = [format!("finish {}", other.pid()), format!("run {third}"), format!("finish {runsv}")];
@@ -1000,6 +1004,7 @@ fn lose_supervise(web: &Supervised) {
 fn with_two_runsv(suite: &Suite, lose: fn(&Supervised)) -> (Supervised, u32, Program) {
     let web = telling(&suite.tree()).running();
     let first = web.status().pid;
+    web.eventually_lines("did", 1);
     web.eventually("everything is written", |web| !web.has("supervise/status.new"));
     lose(&web);
     let other = web.runsv().start();

@@ -4,6 +4,7 @@
 //! A /proc may tell of another pid namespace, where the numbers mean other processes. Who looks for
 //! processes finds none there; who asks about one by its number asks [`is_ours`] first, if it matters.
 
+use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -82,19 +83,32 @@ pub fn children(pid: Pid) -> Vec<Pid> {
 
 /// Whether a process sleeps, with all its threads, and has no child that it could be waiting for.
 pub fn is_at_rest(pid: Pid) -> bool {
-    is_ours() && fs_err::read_dir(path(pid, "task")).is_ok_and(|threads| are_at_rest(pid, threads))
+    // One look takes its time: who has slept at its beginning may have had a child at its end.
+    is_ours() && sleepers(pid).is_some_and(|sleepers| Some(sleepers) == self::sleepers(pid))
 }
 
-fn are_at_rest(pid: Pid, threads: fs_err::ReadDir) -> bool {
-    // Who ends meanwhile has none any more.
-    let mut threads = threads.filter_map(Result::ok).peekable();
-    threads.peek().is_some()
-        && threads.all(|thread| {
-            let read = |file| read_text(pid, &format!("task/{}/{file}", thread.file_name().display()));
-            let stat = read("stat").and_then(|line| parse_stat(&line));
+/// The threads of a process, each with how often it has been asleep or set aside; `None` if one does not
+/// sleep, or has a child.
+fn sleepers(pid: Pid) -> Option<Vec<(OsString, Vec<String>)>> {
+    sleepers_of(pid, fs_err::read_dir(path(pid, "task")).ok()?)
+}
+
+fn sleepers_of(pid: Pid, threads: fs_err::ReadDir) -> Option<Vec<(OsString, Vec<String>)>> {
+    let sleepers: Option<Vec<_>> = threads
+        .filter_map(Result::ok)
+        .map(|thread| {
+            let name = thread.file_name();
+            let read = |file| read_text(pid, &format!("task/{}/{file}", name.display()));
+            let status = read("status")?;
+            let is_asleep = status.lines().any(|line| line.starts_with("State:\tS"));
             // Without the means to see children, there are none.
-            stat.is_some_and(|stat| stat.state == 'S') && read("children").is_none_or(|line| line.is_empty())
+            let is_alone = read("children").is_none_or(|line| line.is_empty());
+            let counts = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned);
+            (is_asleep && is_alone).then(|| (name.clone(), counts.collect()))
         })
+        .collect();
+    // Who ends meanwhile has none any more.
+    sleepers.filter(|sleepers| !sleepers.is_empty())
 }
 
 /// The children of this process.
@@ -274,6 +288,17 @@ mod tests {
             child.wait().expect("an end");
         }
         assert!(!is_at_rest(pid(&waits)));
-        assert!(!are_at_rest(pid(&waits), threads), "it ended while it was looked at");
+        assert_eq!(sleepers_of(pid(&waits), threads), None, "it ended while it was looked at");
+    }
+
+    /// The child may end, and another begin, while it is looked at.
+    #[test]
+    fn who_waits_for_one_child_after_another_is_never_at_rest() {
+        let script = "for number in $(seq 500); do sleep .0005; done";
+        let mut busy = std::process::Command::new("sh").args(["-c", script]).spawn().expect("a shell");
+        let pid = Pid::from_raw(busy.id().cast_signed());
+        while busy.try_wait().expect("a child").is_none() {
+            assert!(!is_at_rest(pid));
+        }
     }
 }
