@@ -302,6 +302,7 @@ fn what_is_written_while_control_x_runs_takes_the_exit_back(suite: &Suite) {
     });
     for (web, byte, stat) in services {
         let first = web.status().pid;
+        web.eventually_lines("runs", 1);
         web.control("x");
         web.eventually_has("asked");
         web.control(byte);

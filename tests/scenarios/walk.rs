@@ -247,12 +247,22 @@ struct Life {
     last_up: u64,
 }
 
+impl Life {
+    fn seen(&mut self, lives: bool, at: u64) {
+        if lives {
+            self.last_up = at;
+        }
+    }
+}
+
 impl Watch {
     /// Reads the record between two looks at the clock, and compares it with those before.
     fn look(&mut self, read: impl FnOnce() -> Status) {
         let before = now();
         let status = read();
         let after = now();
+        // The record may come late: who stands in it can be dead by then.
+        let lives = Process::find(status.pid).is_some_and(|process| process.state != 'Z');
         assert!([0, 1].contains(&status.paused) && [0, 1].contains(&status.got_term), "{status:?}");
         assert!(b"ud".contains(&status.want) && status.state <= FINISH, "{status:?}");
         // The record that comes before the start of finish has no process.
@@ -265,7 +275,7 @@ impl Watch {
                 let was_short = life.started.is_some_and(|started| after < started + REST);
                 self.rests_until = was_short.then_some(life.last_up + REST);
             }
-            (RUN, Some(life)) if life.pid == status.pid => life.last_up = before,
+            (RUN, Some(life)) if life.pid == status.pid => life.seen(lives, before),
             (RUN, life) => {
                 self.lives.insert(status.time());
                 let started = Process::find(status.pid).map(|process| process.started);
@@ -273,9 +283,10 @@ impl Watch {
                     // Both are rounded down.
                     assert!(started + 1 >= until, "started at {started}, within the rest until {until}");
                 }
-                *life = Some(Life { pid: status.pid, started, last_up: before });
+                let last_up = started.filter(|_| !lives).unwrap_or(before);
+                *life = Some(Life { pid: status.pid, started, last_up });
             }
-            (_, Some(life)) => life.last_up = before,
+            (_, Some(life)) => life.seen(lives, before),
             (_, None) => {}
         }
     }
