@@ -285,9 +285,10 @@ impl Service {
     /// Waits until `supervise/stat` reads this, and returns the status that belongs to it.
     #[track_caller]
     pub fn eventually_stat(&self, text: &str) -> Status {
-        self.eventually(&format!("stat is {text:?}"), |service| service.stat() == text);
         // stat is replaced just before status.
-        self.settled()
+        eventually_some(&format!("{}: stat is {text:?}, and status agrees", self.name()), || {
+            (self.stat() == text).then(|| self.agreed())?
+        })
     }
 
     /// Waits for a process in the state with this byte, and returns the status.
@@ -368,20 +369,18 @@ impl Service {
         self.eventually(&format!("process {pid} is gone"), |_| !process::is_alive(pid));
     }
 
-    /// The status once `status` says the same as `stat` and `pid`.
-    #[track_caller]
-    fn settled(&self) -> Status {
-        eventually_some(&format!("{}: stat, pid and status agree", self.name()), || {
-            let status = self.status();
-            let stat = self.stat();
-            let word = ["down", "run", "finish"].get(usize::from(status.state))?;
-            let agrees = stat.split(',').next() == Some(word)
-                && stat.contains(", paused") == (status.paused == 1)
-                && stat.contains(", got TERM") == (status.got_term == 1)
-                && (status.state == DOWN || stat.contains(", want ") == (status.want == b'd'))
-                && self.pid().unwrap_or(0) == status.pid;
-            agrees.then_some(status)
-        })
+    /// The status, if `status` says the same as `stat` and `pid`.
+    fn agreed(&self) -> Option<Status> {
+        self.has("supervise/status").then_some(())?;
+        let status = self.status();
+        let stat = self.stat();
+        let word = ["down", "run", "finish"].get(usize::from(status.state))?;
+        let agrees = stat.split(',').next() == Some(word)
+            && stat.contains(", paused") == (status.paused == 1)
+            && stat.contains(", got TERM") == (status.got_term == 1)
+            && (status.state == DOWN || stat.contains(", want ") == (status.want == b'd'))
+            && self.pid().unwrap_or(0) == status.pid;
+        agrees.then_some(status)
     }
 }
 
