@@ -67,11 +67,14 @@ fn an_end_that_was_asked_for_through_sv_is_none() {
     for (round, word) in (2..).zip(["restart", "term", "kill", "interrupt"]) {
         heart.sv(word);
         heart.eventually_lines("ready", round);
+        // It may be ready before its record is written.
+        heart.eventually_runs();
     }
     for (round, word) in [(6, "down"), (7, "once")] {
         heart.sv(word);
         if word == "once" {
             heart.eventually_lines("ready", 6);
+            heart.eventually_runs();
             heart.sv("term");
         }
         heart.eventually_down();
