@@ -29,6 +29,9 @@ const MOST_EXTRA_QUIET: Duration = Duration::from_millis(100);
 /// end only now and then: runit's own sv does so every 0.42 seconds.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// How long a service waits in silence for the runsv that has its name: so often the original looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What runsv exits with when it was told to (RSV-3).
 const TOLD_TO: Ending = Ending::Exited(0);
 
@@ -110,6 +113,8 @@ pub enum Action {
     Forget(Identity),
     /// Say that an entry could not be seen.
     Warn(OsString, Errno),
+    /// Say that a service cannot be started, for this runsv, which was asked to leave, is still there.
+    Complain(OsString, Pid),
 }
 
 /// How much of a service there is in its directory.
@@ -173,14 +178,19 @@ enum State {
     Starting,
     /// Its runsv is ours and runs.
     Running { runsv: Pid, since: Instant },
-    /// Its runsv is ours, and was asked to leave.
-    Leaving { runsv: Pid, since: Instant },
+    /// Its runsv is ours, and was asked to leave; when to say that somebody waits for that, unless it
+    /// was said.
+    Leaving { runsv: Pid, complain_at: Option<Instant> },
     /// A runsv that is not ours has it.
     Occupied { ask_again: Option<Instant> },
 }
 
 impl State {
     const READY: Self = Self::Ready { not_before: None };
+
+    fn asked_to_leave(runsv: Pid, now: Instant) -> Self {
+        Self::Leaving { runsv, complain_at: Some(now + PATIENCE) }
+    }
 }
 
 impl Roster {
@@ -195,8 +205,8 @@ impl Roster {
             match what {
                 What::Directory { identity, is_fresh, is_remade } => {
                     let service = self.service(identity, &name, listing.home, is_fresh, now);
-                    if let (State::Running { runsv, since }, true) = (service.state, is_remade) {
-                        service.state = State::Leaving { runsv, since };
+                    if let (State::Running { runsv, .. }, true) = (service.state, is_remade) {
+                        service.state = State::asked_to_leave(runsv, now);
                         self.actions.push_back(Action::Terminate(runsv));
                     }
                 }
@@ -211,7 +221,7 @@ impl Roster {
             }
         }
         self.hidden = hidden;
-        self.dismiss_absent();
+        self.dismiss_absent(now);
         if listing.is_thorough {
             self.reconsider_occupied();
         }
@@ -293,6 +303,7 @@ impl Roster {
 
     /// Asks for whatever is due.
     pub fn settle(&mut self, now: Instant) {
+        self.complain(now);
         let taken = self.names_of_leaving();
         let mut due: Vec<(&OsStr, Identity)> = self
             .services
@@ -334,6 +345,7 @@ impl Roster {
             .values()
             .filter(|service| !service.is_blocked(&taken))
             .filter_map(|service| service.due_at(self.no_process_before))
+            .chain(self.complaints().into_iter().map(|(due, ..)| due))
             .min()
     }
 
@@ -412,15 +424,15 @@ impl Roster {
         }
     }
 
-    fn dismiss_absent(&mut self) {
+    fn dismiss_absent(&mut self, now: Instant) {
         let actions = &mut self.actions;
         self.services.retain(|identity, service| {
             if service.is_present {
                 return true;
             }
             match service.state {
-                State::Running { runsv, since } => {
-                    service.state = State::Leaving { runsv, since };
+                State::Running { runsv, .. } => {
+                    service.state = State::asked_to_leave(runsv, now);
                     actions.push_back(Action::Terminate(runsv));
                     true
                 }
@@ -467,13 +479,40 @@ impl Roster {
         }
     }
 
+    /// Says of whom somebody has waited for too long.
+    fn complain(&mut self, now: Instant) {
+        for (due, identity, runsv) in self.complaints() {
+            if due <= now
+                && let Some(service) = self.services.get_mut(&identity)
+            {
+                service.state = State::Leaving { runsv, complain_at: None };
+                self.actions.push_back(Action::Complain(service.name.clone(), runsv));
+            }
+        }
+    }
+
+    /// The runsvs that were asked to leave while there is something to be started in their place, with
+    /// when to say so: the same directory, if it has come back, or another one of its name.
+    fn complaints(&self) -> Vec<(Instant, Identity, Pid)> {
+        let is_waiting = |service: &&Service| service.is_present && !service.is_leaving();
+        let mut waiting: Option<HashSet<_>> = None;
+        let mut complaints = Vec::new();
+        for (identity, service) in &self.services {
+            let State::Leaving { runsv, complain_at: Some(due) } = service.state else { continue };
+            // Mostly nobody leaves.
+            let waiting = waiting.get_or_insert_with(|| {
+                self.services.values().filter(is_waiting).map(Service::place).collect()
+            });
+            if service.is_present || waiting.contains(&service.place()) {
+                complaints.push((due, *identity, runsv));
+            }
+        }
+        complaints
+    }
+
     /// The names that are not free yet: their runsv was asked to leave and is still there.
     fn names_of_leaving(&self) -> HashSet<(Identity, &OsStr)> {
-        self.services
-            .values()
-            .filter(|service| service.is_leaving())
-            .map(|service| (service.home, service.name.as_os_str()))
-            .collect()
+        self.services.values().filter(|service| service.is_leaving()).map(Service::place).collect()
     }
 }
 
@@ -482,13 +521,18 @@ impl Service {
         self.due_at(patience).is_some_and(|moment| moment <= now) && !self.is_blocked(taken)
     }
 
+    /// What only one runsv may have at a time: a name in a services directory.
+    fn place(&self) -> (Identity, &OsStr) {
+        (self.home, self.name.as_os_str())
+    }
+
     fn is_leaving(&self) -> bool {
         matches!(self.state, State::Leaving { .. })
     }
 
     /// Two directories that follow each other under one name never run at the same time (B34).
     fn is_blocked(&self, taken: &HashSet<(Identity, &OsStr)>) -> bool {
-        self.is_hidden || taken.contains(&(self.home, self.name.as_os_str()))
+        self.is_hidden || taken.contains(&self.place())
     }
 
     /// When the next step is due; `None` if something else has to happen first. `patience` is when
@@ -833,11 +877,27 @@ mod tests {
         let mut scene = Scene::with_web();
         scene.sees([directory("web", NEWER_WEB)]);
         assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        scene.is_quiet_for(PATIENCE);
+        assert_eq!(scene.asks_as_complete(), [Action::Complain("web".into(), Pid::from_raw(7))]);
         scene.passes(Duration::from_secs(30));
         assert_eq!(scene.asks_as_complete(), []);
         assert_eq!(scene.roster.next_deadline(), None);
         scene.dies(7, 0);
         assert_eq!(scene.asks_as_complete(), [start("web", NEWER_WEB)]);
+    }
+
+    #[test]
+    fn nothing_is_said_of_a_runsv_that_takes_its_time_to_leave_while_nobody_waits() {
+        let mut scene = Scene::with_web();
+        scene.sees([]);
+        assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.roster.next_deadline(), None);
+        scene.passes(PATIENCE * 2);
+        assert_eq!(scene.asks_as_complete(), []);
+        scene.sees([directory("web", WEB)]);
+        assert_eq!(scene.asks_as_complete(), [Action::Complain("web".into(), Pid::from_raw(7))]);
+        scene.sees([directory("web", WEB)]);
+        assert_eq!(scene.asks_as_complete(), []);
     }
 
     #[test]

@@ -289,6 +289,11 @@ impl Supervision {
             Action::Warn(name, why) => {
                 self.reporter.warn(&Failure::new(words([OsStr::new("unable to stat "), &name]), why));
             }
+            Action::Complain(name, runsv) => {
+                let text = [OsStr::new("unable to start runsv "), &name];
+                let why = format!(": its old runsv (pid {runsv}) was told to exit, but has not ended");
+                self.reporter.warn(&Failure::plain(words([&words(text), OsStr::new(&why)])));
+            }
         }
     }
 

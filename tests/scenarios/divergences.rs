@@ -426,6 +426,23 @@ mod ours {
         web.eventually_runs_anew(old);
     }
 
+    /// The old one does not end: its successor is not forgotten.
+    #[test]
+    fn b34_a_successor_that_has_to_wait_is_spoken_of() {
+        let tree = Suite::ours().tree();
+        let old = tree.service("web").run(crate::IGNORES_TERM).made();
+        let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+        old.eventually_has("ready");
+        let pid = old.eventually_runs().pid;
+        fs::rename(old.dir(), tree.root().join("away")).unwrap();
+        let new = tree.service("web").run("exec sleep 1000").made();
+        runsvdir.eventually_says(": warning: unable to start runsv web: its old runsv (pid ");
+        assert!(!new.is_supervised());
+        send(pid, Signal::SIGKILL);
+        new.eventually_runs();
+        assert_eq!(runsvdir.stderr().lines().count(), 1, "{}", runsvdir.stderr());
+    }
+
     #[test]
     fn add_9_a_link_in_supervise_does_not_lead_a_record_elsewhere() {
         let web = super::told_down_with_links(Suite::ours());
