@@ -24,6 +24,8 @@ pub const CAUGHT: [Signal; 4] = [Signal::HUP, Signal::TERM, Signal::ALRM, Signal
 
 const RUNSV: &str = "runsv";
 
+const UNABLE_TO_START: &str = "unable to start runsv ";
+
 /// Starts runsvs.
 pub struct Starter {
     candidates: Vec<CString>,
@@ -227,7 +229,12 @@ fn no_process(name: &OsStr, why: Errno) -> Failure {
 
 /// What to say of a child that could not become runsv (RSD-2).
 pub fn could_not_start(name: &OsStr, why: Errno) -> Failure {
-    Failure::new(words([OsStr::new("unable to start runsv "), name]), why)
+    Failure::new(words([OsStr::new(UNABLE_TO_START), name]), why)
+}
+
+/// What to say of a service that is not started, for a reason that the kernel has no word for.
+pub fn may_not_start(name: &OsStr, why: &OsStr) -> Failure {
+    Failure::plain(words([OsStr::new(UNABLE_TO_START), name, OsStr::new(": "), why]))
 }
 
 /// The writing end of `supervise/ok`, if a runsv reads it and holds the lock.

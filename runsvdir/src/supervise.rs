@@ -14,7 +14,7 @@ use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
 use crate::roster::{Action, Attempt, Completeness, Identity, Roster};
 use crate::scan::{Directory, completeness, completeness_while_made, supervise_of};
-use crate::start::{CAUGHT, Outcome, Starter, could_not_start};
+use crate::start::{CAUGHT, Outcome, Starter, could_not_start, may_not_start};
 use crate::watch::Watch;
 
 const CHANGES: usize = 0;
@@ -262,9 +262,8 @@ impl Supervision {
                 continue;
             };
             if self.sharing.get(identity) != Some(owner) {
-                let text = [OsStr::new("unable to start runsv "), name];
-                let text = words([&words(text), OsStr::new(": it has the supervise directory of "), owner]);
-                self.reporter.warn(&Failure::plain(text));
+                let why = words([OsStr::new("it has the supervise directory of "), owner]);
+                self.reporter.warn(&may_not_start(name, &why));
                 self.sharing.insert(*identity, owner.clone());
             }
         }
@@ -290,9 +289,8 @@ impl Supervision {
                 self.reporter.warn(&Failure::new(words([OsStr::new("unable to stat "), &name]), why));
             }
             Action::Complain(name, runsv) => {
-                let text = [OsStr::new("unable to start runsv "), &name];
-                let why = format!(": its old runsv (pid {runsv}) was told to exit, but has not ended");
-                self.reporter.warn(&Failure::plain(words([&words(text), OsStr::new(&why)])));
+                let why = format!("its old runsv (pid {runsv}) was told to exit, but has not ended");
+                self.reporter.warn(&may_not_start(&name, OsStr::new(&why)));
             }
         }
     }
