@@ -262,7 +262,8 @@ impl Watch {
         let status = read();
         let after = now();
         // The record may come late: who stands in it can be dead by then.
-        let lives = Process::find(status.pid).is_some_and(|process| process.state != 'Z');
+        let process = Process::find(status.pid);
+        let lives = process.as_ref().is_some_and(Process::is_alive);
         assert!([0, 1].contains(&status.paused) && [0, 1].contains(&status.got_term), "{status:?}");
         assert!(b"ud".contains(&status.want) && status.state <= FINISH, "{status:?}");
         // The record that comes before the start of finish has no process.
@@ -278,7 +279,7 @@ impl Watch {
             (RUN, Some(life)) if life.pid == status.pid => life.seen(lives, before),
             (RUN, life) => {
                 self.lives.insert(status.time());
-                let started = Process::find(status.pid).map(|process| process.started);
+                let started = process.map(|process| process.started);
                 if let (Some(started), Some(until)) = (started, self.rests_until.take()) {
                     // Both are rounded down.
                     assert!(started + 1 >= until, "started at {started}, within the rest until {until}");
