@@ -8,6 +8,10 @@ const SAFETY_NET: Duration = Duration::from_secs(60);
 /// How often to look where changes are not told, and after a look that failed.
 const BLIND: Duration = Duration::from_secs(5);
 
+/// For so long a directory that could be seen before may be missing: a program that
+/// exchanges it by two renames is between them.
+const GAP: Duration = Duration::from_secs(1);
+
 /// After a look, so many times its length pass until the next one: a directory that never rests
 /// does not take all of the processor.
 const REST_PER_LOOK: u32 = 4;
@@ -49,12 +53,16 @@ pub struct Rescan {
     asked: Option<Look>,
     rested: Instant,
     routine: Instant,
+    /// Since when the directory cannot be seen that could be seen before.
+    missing: Option<Instant>,
+    /// The directory could be seen at the last look, or not longer than [`GAP`] before it.
+    is_known: bool,
 }
 
 impl Rescan {
     /// Looks at once.
     pub fn new(now: Instant) -> Self {
-        Self { asked: None, rested: now, routine: now }
+        Self { asked: None, rested: now, routine: now, missing: None, is_known: false }
     }
 
     /// Takes in a change.
@@ -82,11 +90,25 @@ impl Rescan {
     pub fn looked(&mut self, how: Looked, begun: Instant, now: Instant) {
         self.asked = None;
         self.rested = now + now.saturating_duration_since(begun) * REST_PER_LOOK;
-        self.routine = now
-            + match how {
-                Looked::Watching => SAFETY_NET,
-                Looked::Blind | Looked::Failed => BLIND,
-            };
+        self.routine = match how {
+            Looked::Watching => now + SAFETY_NET,
+            Looked::Failed if self.is_known => self.missing.map_or(now, |since| since + GAP),
+            Looked::Blind | Looked::Failed => now + BLIND,
+        };
+        if how != Looked::Failed {
+            (self.is_known, self.missing) = (true, None);
+        }
+    }
+
+    /// Takes in that the directory cannot be entered or seen; whether that is to be said.
+    pub fn missed(&mut self, now: Instant) -> bool {
+        self.is_known &= *self.missing.get_or_insert(now) + GAP > now;
+        !self.is_known || self.asked.is_some_and(|look| look.is_forced)
+    }
+
+    /// Whether something has changed that was not looked at yet.
+    pub fn is_behind(&self) -> bool {
+        self.asked.is_some()
     }
 
     /// When the next look is due though nothing happens.
@@ -155,6 +177,35 @@ mod tests {
         rescan.force();
         assert_eq!(rescan.due(now), Some(Look { is_forced: true, is_thorough: true }));
         assert_eq!(rescan.next_deadline(now), now);
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_for_a_moment_is_not_spoken_of() {
+        let mut now = Instant::now();
+        let mut rescan = Rescan::new(now);
+        rescan.looked(Looked::Watching, now, now);
+        for _ in 0..9 {
+            assert!(!rescan.missed(now));
+            rescan.looked(Looked::Failed, now, now);
+            now += GAP / 9;
+        }
+        rescan.looked(Looked::Watching, now, now);
+        assert!(!rescan.missed(now));
+        rescan.looked(Looked::Failed, now, now);
+        assert_eq!(rescan.next_deadline(now), now + GAP);
+        assert!(rescan.missed(now + GAP));
+        rescan.looked(Looked::Failed, now + GAP, now + GAP);
+        assert_eq!(rescan.next_deadline(now), now + GAP + BLIND);
+        assert!(rescan.missed(now + GAP));
+    }
+
+    #[test]
+    fn a_directory_that_was_never_seen_is_spoken_of_at_once() {
+        let now = Instant::now();
+        let mut rescan = Rescan::new(now);
+        assert!(rescan.missed(now));
+        rescan.looked(Looked::Failed, now, now);
+        assert!(rescan.missed(now));
     }
 
     #[test]

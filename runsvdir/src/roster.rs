@@ -15,15 +15,16 @@ const THROTTLE: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts of a runsv that keeps refusing.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long a directory that is being made may take until its service is started as it is.
-const TIME_TO_BE_MADE: Duration = Duration::from_secs(1);
+/// How long nothing must have happened in a service directory that is made, or changed, in its place:
+/// its parts come one after the other.
+const QUIET_IN_PLACE: Duration = Duration::from_secs(1);
 
-/// How long nothing must have happened in a directory that was being made.
-const QUIET: Duration = Duration::from_millis(10);
+/// How long nothing must have happened to the name of a service directory that has arrived whole:
+/// `ln -sfn` makes a link under a temporary name first.
+const QUIET_WHOLE: Duration = Duration::from_millis(20);
 
-/// And so much longer at most where the making takes its time: on a busy machine whoever copies a
-/// service may have to wait before the next file.
-const MOST_EXTRA_QUIET: Duration = Duration::from_millis(100);
+/// A service whose directory is changed again and again is started after this, nevertheless.
+const LONGEST_ARRIVAL: Duration = Duration::from_secs(60);
 
 /// How long a service whose runsv was told to exit is left alone. Whoever has told it may look for its
 /// end only now and then: runit's own sv does so every 0.42 seconds.
@@ -56,8 +57,10 @@ pub struct Listing {
     pub entries: Vec<Entry>,
     /// Somebody asked for the look, so nothing is put off that need not be.
     pub is_forced: bool,
-    /// Nothing that was learnt earlier is to be believed, such as who else runs where.
+    /// Nothing that was learnt earlier is to be believed, such as which other runsv runs where.
     pub is_thorough: bool,
+    /// The directory, or one on the way to it, was made in its place a moment ago.
+    pub is_home_fresh: bool,
 }
 
 impl Listing {
@@ -87,7 +90,7 @@ pub enum What {
     Directory {
         /// Which one.
         identity: Identity,
-        /// It was made in its place a moment ago, and is being filled.
+        /// It was made in its place a moment ago, or that cannot be told.
         is_fresh: bool,
         /// It is not the one its runsv works in, which was removed, although it has its number.
         is_remade: bool,
@@ -101,29 +104,18 @@ pub enum What {
 /// What the roster asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// See whether a directory is complete; [`Roster::inspected`] takes the answer.
-    Inspect(Identity, OsString),
     /// Start a runsv; [`Roster::attempted`] takes the answer.
     Start(Identity, OsString),
     /// Ask a runsv to leave.
     Terminate(Pid),
-    /// Watch a directory that is being made, and see once more whether it is complete.
-    Attend(Identity, OsString),
-    /// Watch this directory, or whoever else runs it, no longer.
+    /// Watch inside this directory; [`Roster::changed_inside`] takes what happens there.
+    Watch(Identity, OsString),
+    /// Watch this directory, or the other runsv that has it, no longer.
     Forget(Identity),
     /// Say that an entry could not be seen.
     Warn(OsString, Errno),
     /// Say that a service cannot be started, for this runsv, which was asked to leave, is still there.
     Complain(OsString, Pid),
-}
-
-/// How much of a service there is in its directory.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Completeness {
-    /// `run` can be executed.
-    pub has_run: bool,
-    /// There is no `log`, or its `run` can be executed, too; and nothing is half written.
-    pub has_all: bool,
 }
 
 /// How the attempt to start a runsv went.
@@ -145,9 +137,45 @@ pub enum Attempt {
 pub struct Roster {
     services: BTreeMap<Identity, Service>,
     runsvs: HashMap<Pid, Identity>,
-    hidden: HashMap<OsString, Errno>,
+    /// The services directory that was scanned last.
+    home: Option<Identity>,
+    hidden: HashMap<OsString, Hidden>,
     actions: VecDeque<Action>,
     no_process_before: Option<Instant>,
+}
+
+/// An entry that cannot be seen.
+#[derive(Debug)]
+struct Hidden {
+    why: Errno,
+    /// When to say so, unless it was said.
+    warn_at: Option<Instant>,
+}
+
+/// A service directory that has come, or come back, while it was watched, and may not be complete.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    since: Instant,
+    quiet: Duration,
+    /// When it counts as complete if nothing happens until then.
+    due: Instant,
+}
+
+impl Arrival {
+    fn new(quiet: Duration, now: Instant) -> Self {
+        Self { since: now, quiet, due: now + quiet }
+    }
+
+    /// Something has happened to it.
+    fn disturb(&mut self, now: Instant) {
+        self.due = (now + self.quiet).min(self.since + LONGEST_ARRIVAL);
+    }
+
+    /// Something has happened in it.
+    fn change(&mut self, now: Instant) {
+        self.quiet = QUIET_IN_PLACE;
+        self.disturb(now);
+    }
 }
 
 #[derive(Debug)]
@@ -159,6 +187,8 @@ struct Service {
     /// Its entry cannot be seen at present.
     is_hidden: bool,
     first_seen: Instant,
+    /// Until its directory counts as complete.
+    arrival: Option<Arrival>,
     last_start: Option<Instant>,
     refusals: u32,
     state: State,
@@ -166,12 +196,6 @@ struct Service {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// Not looked into yet.
-    New { is_fresh: bool },
-    /// Not looked into yet, and the question has been asked.
-    Inspecting { is_fresh: bool },
-    /// Being filled, to be started when it is complete and quiet, or late.
-    BeingMade { since: Instant, quiet: Option<Instant> },
     /// To be started as soon as it may.
     Ready { not_before: Option<Instant> },
     /// The start has been asked for.
@@ -196,6 +220,10 @@ impl State {
 impl Roster {
     /// Takes in what a complete look at the directory found.
     pub fn sighted(&mut self, listing: Listing, now: Instant) {
+        // What was there before the directory was watched has arrived, unless that was just now.
+        let is_watched = self.home.replace(listing.home) == Some(listing.home) || listing.is_home_fresh;
+        let mut absent: HashSet<Identity> =
+            self.services.iter().filter(|(_, service)| !service.is_present).map(|(it, _)| *it).collect();
         for service in self.services.values_mut() {
             service.is_present = false;
             service.is_hidden = false;
@@ -204,18 +232,31 @@ impl Roster {
         for Entry { name, what } in listing.entries {
             match what {
                 What::Directory { identity, is_fresh, is_remade } => {
-                    let service = self.service(identity, &name, listing.home, is_fresh, now);
+                    let is_new = absent.remove(&identity) || !self.services.contains_key(&identity);
+                    let service = self.service(identity, &name, listing.home, now);
+                    let is_arriving = (is_new && is_watched) || is_remade;
+                    if is_arriving {
+                        let is_in_place = is_fresh || is_remade || listing.is_home_fresh;
+                        let quiet = if is_in_place { QUIET_IN_PLACE } else { QUIET_WHOLE };
+                        service.arrival = Some(Arrival::new(quiet, now));
+                    }
                     if let (State::Running { runsv, .. }, true) = (service.state, is_remade) {
                         service.state = State::asked_to_leave(runsv, now);
                         self.actions.push_back(Action::Terminate(runsv));
                     }
+                    if is_arriving {
+                        self.actions.push_back(Action::Watch(identity, name));
+                    }
                 }
                 What::Hidden(why) => {
                     self.keep_hidden(&name, listing.home);
-                    if listing.is_forced || self.hidden.get(&name) != Some(&why) {
-                        self.actions.push_back(Action::Warn(name.clone(), why));
-                    }
-                    hidden.insert(name, why);
+                    let known = self.hidden.remove(&name).filter(|known| known.why == why);
+                    let warn_at = if listing.is_forced || (known.is_none() && !is_watched) {
+                        Some(now)
+                    } else {
+                        known.map_or(Some(now + QUIET_WHOLE), |known| known.warn_at)
+                    };
+                    hidden.insert(name, Hidden { why, warn_at });
                 }
                 What::Other => {}
             }
@@ -230,23 +271,29 @@ impl Roster {
         }
     }
 
-    /// Takes the answer to [`Action::Inspect`], or what a watch on a directory that is being made
-    /// has seen since.
-    pub fn inspected(&mut self, identity: Identity, found: Completeness, now: Instant) {
-        let Some(service) = self.services.get_mut(&identity) else { return };
-        let is_complete = found.has_run && found.has_all;
-        service.state = match service.state {
-            State::Inspecting { is_fresh: false } if found.has_run => State::READY,
-            State::Inspecting { .. } => {
-                self.actions.push_back(Action::Attend(identity, service.name.clone()));
-                State::BeingMade { since: now, quiet: is_complete.then(|| now + QUIET) }
+    /// Takes in that something has happened to these names in the services directory.
+    pub fn changed_names(&mut self, names: &HashSet<OsString>, now: Instant) {
+        if names.is_empty() {
+            return;
+        }
+        for service in self.services.values_mut() {
+            if let Some(arrival) = &mut service.arrival
+                && names.contains(&service.name)
+            {
+                arrival.disturb(now);
             }
-            State::BeingMade { since, .. } => {
-                let extra = now.saturating_duration_since(since).min(MOST_EXTRA_QUIET);
-                State::BeingMade { since, quiet: is_complete.then(|| now + QUIET + extra) }
+        }
+        for (name, hidden) in &mut self.hidden {
+            if hidden.warn_at.is_some() && names.contains(name) {
+                hidden.warn_at = Some(now + QUIET_WHOLE);
             }
-            other => other,
-        };
+        }
+    }
+
+    /// Takes in that something has happened in a service directory; whether it is to be watched on.
+    pub fn changed_inside(&mut self, identity: Identity, now: Instant) -> bool {
+        let arrival = self.services.get_mut(&identity).and_then(|service| service.arrival.as_mut());
+        arrival.map(|arrival| arrival.change(now)).is_some()
     }
 
     /// Takes the answer to [`Action::Start`].
@@ -290,8 +337,7 @@ impl Roster {
                 self.services.remove(&identity);
                 return;
             }
-            // Whatever is there now may be on its way still.
-            State::Leaving { .. } => State::New { is_fresh: true },
+            State::Leaving { .. } => State::READY,
             State::Running { since, .. } => {
                 let refused = ending == REFUSED && now.saturating_duration_since(since) < THROTTLE;
                 service.refusals = if refused { service.refusals.saturating_add(1) } else { 0 };
@@ -304,6 +350,7 @@ impl Roster {
     /// Asks for whatever is due.
     pub fn settle(&mut self, now: Instant) {
         self.complain(now);
+        self.warn(now);
         let taken = self.names_of_leaving();
         let mut due: Vec<(&OsStr, Identity)> = self
             .services
@@ -315,12 +362,7 @@ impl Roster {
         let due: Vec<Identity> = due.into_iter().map(|(_, identity)| identity).collect();
         for identity in due {
             let Some(service) = self.services.get_mut(&identity) else { continue };
-            if let State::New { is_fresh } = service.state {
-                service.state = State::Inspecting { is_fresh };
-                self.actions.push_back(Action::Inspect(identity, service.name.clone()));
-                continue;
-            }
-            if matches!(service.state, State::BeingMade { .. } | State::Occupied { .. }) {
+            if service.arrival.take().is_some() || matches!(service.state, State::Occupied { .. }) {
                 self.actions.push_back(Action::Forget(identity));
             }
             service.state = State::Starting;
@@ -346,6 +388,7 @@ impl Roster {
             .filter(|service| !service.is_blocked(&taken))
             .filter_map(|service| service.due_at(self.no_process_before))
             .chain(self.complaints().into_iter().map(|(due, ..)| due))
+            .chain(self.hidden.values().filter_map(|hidden| hidden.warn_at))
             .min()
     }
 
@@ -387,23 +430,17 @@ impl Roster {
     }
 
     /// The service of this directory, which is there, under this name unless it was seen already.
-    fn service(
-        &mut self,
-        identity: Identity,
-        name: &OsStr,
-        home: Identity,
-        is_fresh: bool,
-        now: Instant,
-    ) -> &mut Service {
+    fn service(&mut self, identity: Identity, name: &OsStr, home: Identity, now: Instant) -> &mut Service {
         let service = self.services.entry(identity).or_insert_with(|| Service {
             name: name.to_owned(),
             home,
             is_present: false,
             is_hidden: false,
             first_seen: now,
+            arrival: None,
             last_start: None,
             refusals: 0,
-            state: State::New { is_fresh },
+            state: State::READY,
         });
         if !service.is_present || service.is_hidden {
             service.is_present = true;
@@ -430,6 +467,9 @@ impl Roster {
             if service.is_present {
                 return true;
             }
+            if service.arrival.take().is_some() || matches!(service.state, State::Occupied { .. }) {
+                actions.push_back(Action::Forget(*identity));
+            }
             match service.state {
                 State::Running { runsv, .. } => {
                     service.state = State::asked_to_leave(runsv, now);
@@ -437,11 +477,7 @@ impl Roster {
                     true
                 }
                 State::Leaving { .. } => true,
-                State::BeingMade { .. } | State::Inspecting { .. } | State::Occupied { .. } => {
-                    actions.push_back(Action::Forget(*identity));
-                    false
-                }
-                State::New { .. } | State::Ready { .. } | State::Starting => false,
+                State::Occupied { .. } | State::Ready { .. } | State::Starting => false,
             }
         });
     }
@@ -475,6 +511,15 @@ impl Roster {
             service.refusals = 0;
             if let State::Ready { not_before } = &mut service.state {
                 *not_before = None;
+            }
+        }
+    }
+
+    /// Says which entries cannot be seen.
+    fn warn(&mut self, now: Instant) {
+        for (name, hidden) in &mut self.hidden {
+            if hidden.warn_at.take_if(|due| *due <= now).is_some() {
+                self.actions.push_back(Action::Warn(name.clone(), hidden.why));
             }
         }
     }
@@ -539,19 +584,12 @@ impl Service {
     /// there may be processes again.
     fn due_at(&self, patience: Option<Instant>) -> Option<Instant> {
         let step = match self.state {
-            State::New { .. } => return Some(self.first_seen),
-            State::BeingMade { since, quiet } => {
-                let late = since + TIME_TO_BE_MADE;
-                quiet.map_or(late, |quiet| quiet.min(late))
-            }
             State::Ready { not_before } => not_before.unwrap_or(self.first_seen),
             State::Occupied { ask_again } => ask_again?,
-            State::Inspecting { .. } | State::Starting | State::Running { .. } | State::Leaving { .. } => {
-                return None;
-            }
+            State::Starting | State::Running { .. } | State::Leaving { .. } => return None,
         };
         let rested = self.last_start.map(|start| start + pause_after(self.refusals));
-        Some(step).max(rested).max(patience)
+        Some(step).max(rested).max(patience).max(self.arrival.map(|arrival| arrival.due))
     }
 }
 
@@ -591,9 +629,6 @@ mod tests {
         Entry { name: name.into(), what }
     }
 
-    const COMPLETE: Completeness = Completeness { has_run: true, has_all: true };
-    const EMPTY: Completeness = Completeness { has_run: false, has_all: true };
-
     fn hidden(name: &str) -> Entry {
         Entry { name: name.into(), what: What::Hidden(Errno::ENOENT) }
     }
@@ -607,11 +642,18 @@ mod tests {
             Self { roster: Roster::default(), now: Instant::now() }
         }
 
+        /// A roster with a directory that holds nothing.
+        fn watching() -> Self {
+            let mut scene = Self::new();
+            scene.sees([]);
+            scene
+        }
+
         /// A roster with one runsv, that has run for a minute.
         fn with_web() -> Self {
             let mut scene = Self::new();
             scene.sees([directory("web", WEB)]);
-            assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+            assert_eq!(scene.asks(), [start("web", WEB)]);
             scene.started(WEB, 7);
             scene.passes(Duration::from_secs(60));
             scene
@@ -623,7 +665,7 @@ mod tests {
 
         fn sees_in(&mut self, home: Identity, entries: impl IntoIterator<Item = Entry>) {
             let entries = entries.into_iter().collect();
-            self.look(Listing { home, entries, is_forced: false, is_thorough: false });
+            self.look(Listing { home, entries, is_forced: false, is_thorough: false, is_home_fresh: false });
         }
 
         fn look(&mut self, listing: Listing) {
@@ -651,28 +693,15 @@ mod tests {
             self.roster.exited(Pid::from_raw(pid), Ending::Exited(code), self.now);
         }
 
-        /// What is asked for now, where every directory that is asked about is complete.
-        fn asks_as_complete(&mut self) -> Vec<Action> {
-            self.asks(COMPLETE)
+        /// What is asked for now, apart from watches.
+        fn asks(&mut self) -> Vec<Action> {
+            self.roster.settle(self.now);
+            let is_of_watch = |action: &Action| matches!(action, Action::Watch(..) | Action::Forget(_));
+            std::iter::from_fn(|| self.roster.next_action()).filter(|action| !is_of_watch(action)).collect()
         }
 
-        fn asks(&mut self, found: Completeness) -> Vec<Action> {
-            let mut asked = Vec::new();
-            loop {
-                self.roster.settle(self.now);
-                if !self.roster.has_actions() {
-                    return asked;
-                }
-                while let Some(action) = self.roster.next_action() {
-                    match action {
-                        Action::Inspect(identity, _) => {
-                            self.roster.inspected(identity, found, self.now);
-                        }
-                        Action::Attend(..) | Action::Forget(_) => {}
-                        other => asked.push(other),
-                    }
-                }
-            }
+        fn changes_name(&mut self, name: &str) {
+            self.roster.changed_names(&HashSet::from([name.into()]), self.now);
         }
 
         fn is_quiet_for(&mut self, time: Duration) {
@@ -681,18 +710,18 @@ mod tests {
                 assert!(deadline >= end, "something is due {:?} too early", end - deadline);
             }
             self.now += time.saturating_sub(MOMENT);
-            assert_eq!(self.asks_as_complete(), []);
+            assert_eq!(self.asks(), []);
             self.now = end;
         }
     }
 
     #[test]
-    fn complete_directories_are_started_at_once_in_the_order_of_their_names() {
+    fn directories_that_are_there_are_started_at_once_in_the_order_of_their_names() {
         let mut scene = Scene::new();
         let inodes = |inode| Identity { device: 1, inode };
         scene.sees([directory("a", inodes(9)), directory("b", inodes(3)), directory("c", inodes(5))]);
         let started = [start("a", inodes(9)), start("b", inodes(3)), start("c", inodes(5))];
-        assert_eq!(scene.asks_as_complete(), started);
+        assert_eq!(scene.asks(), started);
         assert_eq!(scene.roster.next_deadline(), None);
     }
 
@@ -700,66 +729,92 @@ mod tests {
     fn two_names_of_one_directory_have_one_runsv() {
         let mut scene = Scene::new();
         scene.sees([directory("a", WEB), directory("b", WEB)]);
-        assert_eq!(scene.asks_as_complete(), [start("a", WEB)]);
+        assert_eq!(scene.asks(), [start("a", WEB)]);
         scene.started(WEB, 7);
         scene.sees([directory("b", WEB)]);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
     }
 
     #[test]
-    fn a_directory_that_is_never_completed_is_started_after_a_second() {
-        let mut scene = Scene::new();
+    fn a_directory_that_is_made_in_its_place_is_started_when_nothing_in_it_has_changed_for_a_second() {
+        let mut scene = Scene::watching();
+        scene.sees([fresh("web", WEB)]);
+        for _ in 0..10 {
+            scene.is_quiet_for(QUIET_IN_PLACE.saturating_sub(MOMENT));
+            assert!(scene.roster.changed_inside(WEB, scene.now));
+        }
+        scene.is_quiet_for(QUIET_IN_PLACE);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
+        assert!(!scene.roster.changed_inside(WEB, scene.now));
+    }
+
+    #[test]
+    fn a_directory_that_is_changed_again_and_again_is_started_late() {
+        let mut scene = Scene::watching();
+        scene.sees([fresh("web", WEB)]);
+        for _ in 0..LONGEST_ARRIVAL.as_secs() * 2 {
+            assert_eq!(scene.asks(), []);
+            assert!(scene.roster.changed_inside(WEB, scene.now));
+            scene.passes(QUIET_IN_PLACE / 2);
+        }
+        assert_eq!(scene.asks(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_directory_that_arrives_whole_is_started_when_its_name_has_not_changed_for_a_moment() {
+        let mut scene = Scene::watching();
+        scene.sees([directory("temporary", WEB)]);
+        scene.is_quiet_for(QUIET_WHOLE.saturating_sub(MOMENT));
         scene.sees([directory("web", WEB)]);
-        assert_eq!(scene.asks(EMPTY), []);
-        scene.is_quiet_for(Duration::from_secs(1));
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        scene.changes_name("web");
+        scene.is_quiet_for(QUIET_WHOLE);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
-    fn a_directory_that_is_being_filled_is_started_when_it_is_complete_and_quiet() {
-        let mut scene = Scene::new();
-        scene.sees([fresh("web", WEB)]);
-        assert_eq!(scene.asks(EMPTY), []);
-        scene.passes(MOMENT * 2);
-        scene.roster.inspected(WEB, COMPLETE, scene.now);
-        scene.passes(MOMENT * 9);
-        assert_eq!(scene.asks_as_complete(), []);
-        scene.roster.inspected(WEB, COMPLETE, scene.now);
-        scene.is_quiet_for(QUIET + MOMENT * 11);
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+    fn a_directory_that_arrives_whole_and_is_changed_waits_for_more_changes() {
+        let mut scene = Scene::watching();
+        scene.sees([directory("web", WEB)]);
+        scene.passes(MOMENT);
+        assert!(scene.roster.changed_inside(WEB, scene.now));
+        scene.is_quiet_for(QUIET_IN_PLACE);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
-    fn a_directory_that_is_filled_slowly_is_given_more_quiet_within_limits() {
+    fn in_a_services_directory_that_is_made_in_its_place_everything_is() {
         let mut scene = Scene::new();
-        scene.sees([fresh("web", WEB)]);
-        scene.asks(EMPTY);
-        scene.passes(MOMENT * 500);
-        scene.roster.inspected(WEB, COMPLETE, scene.now);
-        scene.is_quiet_for(QUIET + MOST_EXTRA_QUIET);
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        let entries = vec![directory("web", WEB)];
+        let of_a_moment_ago =
+            Listing { home: HOME, entries, is_forced: false, is_thorough: false, is_home_fresh: true };
+        scene.look(of_a_moment_ago);
+        scene.is_quiet_for(QUIET_IN_PLACE);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
-    fn only_a_directory_that_is_being_filled_waits_for_its_log() {
-        let without_log = Completeness { has_run: true, has_all: false };
-        let mut scene = Scene::new();
-        scene.sees([fresh("new", NEWER_WEB), directory("old", WEB)]);
-        assert_eq!(scene.asks(without_log), [start("old", WEB)]);
-        scene.is_quiet_for(Duration::from_secs(1));
-        assert_eq!(scene.asks(without_log), [start("new", NEWER_WEB)]);
+    fn nothing_is_said_of_a_name_that_is_there_for_a_moment_only() {
+        let mut scene = Scene::watching();
+        scene.sees([hidden("temporary")]);
+        scene.is_quiet_for(QUIET_WHOLE.saturating_sub(MOMENT));
+        scene.sees([hidden("web")]);
+        scene.is_quiet_for(QUIET_WHOLE);
+        assert_eq!(scene.asks(), [Action::Warn("web".into(), Errno::ENOENT)]);
+        scene.sees([hidden("web")]);
+        scene.changes_name("web");
+        assert_eq!(scene.roster.next_deadline(), None);
     }
 
     #[test]
     fn a_dead_runsv_is_replaced_at_once_but_not_within_a_second_of_its_start() {
         let mut scene = Scene::with_web();
         scene.is_killed(7);
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
         scene.started(WEB, 8);
         scene.passes(MOMENT * 300);
         scene.is_killed(8);
         scene.is_quiet_for(MOMENT * 700);
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
@@ -767,14 +822,14 @@ mod tests {
         let mut scene = Scene::with_web();
         scene.dies(7, 0);
         scene.is_quiet_for(Duration::from_secs(1));
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
         scene.started(WEB, 8);
         scene.passes(Duration::from_secs(60));
         scene.dies(8, 0);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
         let entries = vec![directory("web", WEB)];
-        scene.look(Listing { home: HOME, entries, is_forced: true, is_thorough: true });
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        scene.look(Listing { home: HOME, entries, is_forced: true, is_thorough: true, is_home_fresh: false });
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
@@ -782,7 +837,7 @@ mod tests {
         let mut scene = Scene::with_web();
         scene.dies(7, 111);
         for (pid, pause) in [(8, 1), (9, 2), (10, 4), (11, 5), (12, 5)] {
-            assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+            assert_eq!(scene.asks(), [start("web", WEB)]);
             scene.started(WEB, pid);
             scene.dies(pid, 111);
             scene.is_quiet_for(Duration::from_secs(pause));
@@ -794,26 +849,26 @@ mod tests {
         let mut scene = Scene::with_web();
         scene.dies(7, 111);
         for pid in 8..12 {
-            scene.asks_as_complete();
+            scene.asks();
             scene.started(WEB, pid);
             scene.dies(pid, 111);
             scene.passes(Duration::from_secs(if pid == 11 { 0 } else { 5 }));
         }
         let entries = vec![directory("web", WEB)];
-        scene.look(Listing { home: HOME, entries, is_forced: true, is_thorough: true });
+        scene.look(Listing { home: HOME, entries, is_forced: true, is_thorough: true, is_home_fresh: false });
         scene.is_quiet_for(Duration::from_secs(1));
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
     fn an_entry_that_is_gone_means_one_term() {
         let mut scene = Scene::with_web();
         scene.sees([]);
-        assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [Action::Terminate(Pid::from_raw(7))]);
         scene.sees([]);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
         scene.dies(7, 0);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
         assert_eq!(scene.roster.name_of(WEB), None);
     }
 
@@ -822,43 +877,45 @@ mod tests {
         let mut scene = Scene::new();
         let identity = |inode| Identity { device: 1, inode };
         scene.sees((10..15).map(|inode| directory(&format!("s{inode}"), identity(inode))));
-        scene.asks_as_complete();
+        scene.asks();
         for (inode, pid) in (10..15).zip(100..) {
             scene.started(identity(inode), pid);
         }
         scene.sees([]);
-        assert_eq!(scene.asks_as_complete().len(), 5);
+        assert_eq!(scene.asks().len(), 5);
     }
 
     #[test]
     fn an_entry_that_cannot_be_seen_keeps_its_runsv_and_is_spoken_of_once() {
         let mut scene = Scene::with_web();
         scene.sees([hidden("web")]);
-        assert_eq!(scene.asks_as_complete(), [Action::Warn("web".into(), Errno::ENOENT)]);
+        scene.is_quiet_for(QUIET_WHOLE);
+        assert_eq!(scene.asks(), [Action::Warn("web".into(), Errno::ENOENT)]);
         scene.sees([hidden("web")]);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
     }
 
     #[test]
     fn a_runsv_that_dies_while_its_entry_cannot_be_seen_is_replaced_when_it_can() {
         let mut scene = Scene::with_web();
         scene.sees([hidden("web")]);
-        scene.asks_as_complete();
+        scene.passes(QUIET_WHOLE);
+        scene.asks();
         scene.is_killed(7);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
         assert_eq!(scene.roster.next_deadline(), None);
         scene.sees([directory("web", WEB)]);
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
     fn a_replacement_that_cannot_be_seen_does_not_bring_the_old_one_back() {
         let mut scene = Scene::with_web();
         scene.sees([directory("web", NEWER_WEB)]);
-        scene.asks_as_complete();
+        scene.asks();
         scene.sees([hidden("web")]);
         scene.dies(7, 0);
-        scene.asks_as_complete();
+        scene.asks();
         assert_eq!(scene.roster.name_of(WEB), None);
         assert_eq!(scene.roster.name_of(NEWER_WEB), Some(OsStr::new("web")));
     }
@@ -867,37 +924,37 @@ mod tests {
     fn a_renamed_entry_keeps_its_runsv_and_the_next_one_has_the_new_name() {
         let mut scene = Scene::with_web();
         scene.sees([directory("www", WEB)]);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
         scene.is_killed(7);
-        assert_eq!(scene.asks_as_complete(), [start("www", WEB)]);
+        assert_eq!(scene.asks(), [start("www", WEB)]);
     }
 
     #[test]
     fn a_replaced_directory_is_started_when_the_old_runsv_has_gone() {
         let mut scene = Scene::with_web();
         scene.sees([directory("web", NEWER_WEB)]);
-        assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [Action::Terminate(Pid::from_raw(7))]);
         scene.is_quiet_for(PATIENCE);
-        assert_eq!(scene.asks_as_complete(), [Action::Complain("web".into(), Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [Action::Complain("web".into(), Pid::from_raw(7))]);
         scene.passes(Duration::from_secs(30));
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
         assert_eq!(scene.roster.next_deadline(), None);
         scene.dies(7, 0);
-        assert_eq!(scene.asks_as_complete(), [start("web", NEWER_WEB)]);
+        assert_eq!(scene.asks(), [start("web", NEWER_WEB)]);
     }
 
     #[test]
     fn nothing_is_said_of_a_runsv_that_takes_its_time_to_leave_while_nobody_waits() {
         let mut scene = Scene::with_web();
         scene.sees([]);
-        assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [Action::Terminate(Pid::from_raw(7))]);
         assert_eq!(scene.roster.next_deadline(), None);
         scene.passes(PATIENCE * 2);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
         scene.sees([directory("web", WEB)]);
-        assert_eq!(scene.asks_as_complete(), [Action::Complain("web".into(), Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [Action::Complain("web".into(), Pid::from_raw(7))]);
         scene.sees([directory("web", WEB)]);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
     }
 
     #[test]
@@ -906,48 +963,46 @@ mod tests {
         let elsewhere = Identity { device: 1, inode: 2 };
         scene.sees_in(elsewhere, [directory("web", NEWER_WEB)]);
         let terminate = Action::Terminate(Pid::from_raw(7));
-        assert_eq!(scene.asks_as_complete(), [terminate, start("web", NEWER_WEB)]);
+        assert_eq!(scene.asks(), [terminate, start("web", NEWER_WEB)]);
     }
 
     #[test]
     fn an_entry_that_comes_back_is_started_when_its_old_runsv_has_gone() {
         let mut scene = Scene::with_web();
         scene.sees([]);
-        scene.asks_as_complete();
+        scene.asks();
         scene.sees([directory("web", WEB)]);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
         scene.dies(7, 0);
-        assert_eq!(scene.asks_as_complete(), []);
-        scene.passes(QUIET);
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        scene.is_quiet_for(QUIET_WHOLE);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
     fn a_directory_made_anew_with_the_number_of_the_old_one_is_noticed() {
         let mut scene = Scene::with_web();
         scene.sees([remade("web", WEB)]);
-        assert_eq!(scene.asks_as_complete(), [Action::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [Action::Terminate(Pid::from_raw(7))]);
         scene.dies(7, 0);
-        scene.asks_as_complete();
-        scene.passes(QUIET);
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        scene.is_quiet_for(QUIET_IN_PLACE);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
     }
 
     #[test]
     fn a_runsv_that_is_not_ours_is_left_alone_and_followed_at_once() {
         let mut scene = Scene::new();
         scene.sees([directory("web", WEB)]);
-        scene.asks_as_complete();
+        scene.asks();
         scene.attempted(WEB, Attempt::Occupied { is_watched: true });
         assert_eq!(scene.roster.next_deadline(), None);
         scene.roster.vacated(WEB);
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
         scene.attempted(WEB, Attempt::Occupied { is_watched: false });
         scene.is_quiet_for(Duration::from_secs(1));
-        assert_eq!(scene.asks_as_complete(), [start("web", WEB)]);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
         scene.attempted(WEB, Attempt::Occupied { is_watched: true });
         scene.sees([]);
-        assert_eq!(scene.asks_as_complete(), []);
+        assert_eq!(scene.asks(), []);
     }
 
     #[test]
@@ -955,14 +1010,10 @@ mod tests {
         let mut scene = Scene::new();
         scene.sees([directory("a", WEB), directory("b", NEWER_WEB)]);
         scene.roster.settle(scene.now);
-        while let Some(Action::Inspect(identity, _)) = scene.roster.next_action() {
-            scene.roster.inspected(identity, COMPLETE, scene.now);
-        }
-        scene.roster.settle(scene.now);
         assert_eq!(scene.roster.next_action(), Some(start("a", WEB)));
         scene.attempted(WEB, Attempt::NoProcess);
         assert!(!scene.roster.has_actions());
         scene.is_quiet_for(Duration::from_secs(1));
-        assert_eq!(scene.asks_as_complete(), [start("a", WEB), start("b", NEWER_WEB)]);
+        assert_eq!(scene.asks(), [start("a", WEB), start("b", NEWER_WEB)]);
     }
 }

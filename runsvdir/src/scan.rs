@@ -4,8 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::fs::Metadata;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
@@ -14,10 +14,10 @@ use nix::sys::stat::Mode;
 use servicedir::{ServiceDir, Stamp};
 use unix::failure::words;
 use unix::phrase::errno_of;
-use unix::{Errno, Failure, Pid, Poller, lease, proc};
+use unix::{Errno, Failure, Pid, Poller, proc};
 
 use crate::rescan::Look;
-use crate::roster::{Completeness, Entry, Identity, Listing, Roster, What};
+use crate::roster::{Entry, Identity, Listing, Roster, What};
 use crate::watch::{Watch, is_hidden};
 
 /// Where a forced look leaves its mark (RSD-14).
@@ -109,7 +109,8 @@ impl Directory {
             })
             .collect();
         let (is_forced, is_thorough) = (look.is_forced, look.is_thorough);
-        Ok(Listing { home: identity(&here), entries, is_forced, is_thorough })
+        let (home, is_home_fresh) = (identity(&here), fresh.has_home);
+        Ok(Listing { home, entries, is_forced, is_thorough, is_home_fresh })
     }
 
     /// Leaves the mark of a forced look, in the directory that was looked at, where we still are.
@@ -149,39 +150,9 @@ impl Directory {
     }
 }
 
-/// How much of a service there is under `name` in the working directory.
-pub fn completeness(name: &OsStr) -> Completeness {
-    let directory = Path::new(name);
-    let has_run = is_executable_file(&directory.join("run"));
-    let log = directory.join("log");
-    let has_all = !log.is_dir() || is_executable_file(&log.join("run"));
-    Completeness { has_run, has_all }
-}
-
-/// The same for a directory that is being made: what is still being written is not there yet.
-pub fn completeness_while_made(name: &OsStr) -> Completeness {
-    let found = completeness(name);
-    let is_busy = |file: &&str| is_being_written(&Path::new(name).join(file));
-    let (run, others) = ("run", ["finish", "check", "log/run"]);
-    Completeness {
-        has_run: found.has_run && !is_busy(&run),
-        has_all: found.has_all && !others.iter().any(is_busy),
-    }
-}
-
 /// Which directory holds the state of the service under `name` in the working directory.
 pub fn supervise_of(name: &OsStr) -> Option<Identity> {
     fs_err::metadata(ServiceDir::at(name).supervise()).ok().map(|found| identity(&found))
-}
-
-fn is_being_written(path: &Path) -> bool {
-    let mut options = fs_err::OpenOptions::new();
-    let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
-    file.is_ok_and(|file| lease::is_being_written(file.file()))
-}
-
-fn is_executable_file(path: &Path) -> bool {
-    fs_err::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
 }
 
 fn identity(found: &Metadata) -> Identity {

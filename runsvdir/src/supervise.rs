@@ -12,8 +12,8 @@ use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
 
 use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
-use crate::roster::{Action, Attempt, Completeness, Identity, Roster};
-use crate::scan::{Directory, completeness, completeness_while_made, supervise_of};
+use crate::roster::{Action, Attempt, Identity, Roster};
+use crate::scan::{Directory, supervise_of};
 use crate::start::{CAUGHT, Outcome, Starter, could_not_start, may_not_start};
 use crate::watch::Watch;
 
@@ -104,8 +104,10 @@ impl Supervision {
             self.hear();
             self.take_in_vacated(&wakeup);
             self.reap();
-            self.look_if_due();
-            self.roster.settle(Instant::now());
+            // What is known of the directory is acted upon as soon as it is known, and not when it is old.
+            if self.look_if_due() || !self.rescan.is_behind() {
+                self.roster.settle(Instant::now());
+            }
             self.act();
             if !self.roster.has_actions() {
                 self.starter.rest();
@@ -149,9 +151,13 @@ impl Supervision {
         for change in told.changes {
             self.rescan.changed(change);
         }
-        for identity in told.making {
-            if let Some(name) = self.roster.name_of(identity).map(OsStr::to_owned) {
-                self.attend(identity, &name);
+        let now = Instant::now();
+        self.roster.changed_names(&told.names, now);
+        for identity in told.inside {
+            if self.roster.changed_inside(identity, now)
+                && let Some(name) = self.roster.name_of(identity).map(OsStr::to_owned)
+            {
+                self.watch_inside(identity, &name);
             }
         }
     }
@@ -174,16 +180,18 @@ impl Supervision {
         }
     }
 
-    fn look_if_due(&mut self) {
+    /// Whether there was a look.
+    fn look_if_due(&mut self) -> bool {
         let begun = Instant::now();
         // What the last look asked for comes first: the roster knows of nothing half done.
         if self.roster.has_actions() {
-            return;
+            return false;
         }
-        let Some(look) = self.rescan.due(begun) else { return };
+        let Some(look) = self.rescan.due(begun) else { return false };
         let how = self.look(look);
         self.rescan.looked(how, begun, Instant::now());
         self.hear();
+        true
     }
 
     fn look(&mut self, look: Look) -> Looked {
@@ -200,9 +208,16 @@ impl Supervision {
                 if self.watch.end() && !has_untold { Looked::Watching } else { Looked::Blind }
             }
             Err(failure) => {
-                self.reporter.warn(&failure);
+                self.miss(&failure);
                 Looked::Failed
             }
+        }
+    }
+
+    /// Says that the directory cannot be seen, unless that may be over in a moment.
+    fn miss(&mut self, failure: &Failure) {
+        if self.rescan.missed(Instant::now()) {
+            self.reporter.warn(failure);
         }
     }
 
@@ -271,11 +286,7 @@ impl Supervision {
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Inspect(identity, name) => {
-                let found = if self.enter() { completeness(&name) } else { Completeness::default() };
-                self.roster.inspected(identity, found, Instant::now());
-            }
-            Action::Attend(identity, name) => self.attend(identity, &name),
+            Action::Watch(identity, name) => self.watch_inside(identity, &name),
             Action::Start(identity, name) => self.start(vec![(identity, name)]),
             Action::Terminate(runsv) => {
                 // It may have died a moment ago.
@@ -295,16 +306,15 @@ impl Supervision {
         }
     }
 
-    fn attend(&mut self, identity: Identity, name: &OsStr) {
+    fn watch_inside(&mut self, identity: Identity, name: &OsStr) {
         if self.enter() {
-            self.watch.making(identity, name);
-            self.roster.inspected(identity, completeness_while_made(name), Instant::now());
+            self.watch.inside(identity, name);
         }
     }
 
     /// Goes into the services directory; says so if that fails.
     fn enter(&mut self) -> bool {
-        self.directory.enter().map_err(|failure| self.reporter.warn(&failure)).is_ok()
+        self.directory.enter().map_err(|failure| self.miss(&failure)).is_ok()
     }
 
     fn roll_log(&mut self) {

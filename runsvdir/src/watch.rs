@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 use nix::sys::statfs::{self, FsType};
+use servicedir::ServiceDir;
 use unix::phrase::errno_of;
 use unix::{Errno, Poller};
 
@@ -38,6 +39,9 @@ const ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(0x2000_0000);
 /// How many links a path may lead through, as in the kernel.
 const MOST_LINKS: usize = 40;
 
+/// How many names of paths one scan watches; the rest is left to the scans that come by time.
+const MOST_NAMES: usize = 20_000;
+
 /// File systems that others may change without this kernel knowing. Those without a name in nix
 /// are 9p, the two newer ones of SMB, and Ceph.
 fn is_changed_elsewhere(kind: FsType) -> bool {
@@ -59,8 +63,27 @@ fn is_changed_elsewhere(kind: FsType) -> bool {
 pub struct Told {
     /// What concerns the directory as a whole.
     pub changes: Vec<Change>,
-    /// Directories that are being made, in which something happened.
-    pub making: HashSet<Identity>,
+    /// Names in the services directory to which something happened.
+    pub names: HashSet<OsString>,
+    /// Service directories that are watched from inside, in which something happened.
+    pub inside: HashSet<Identity>,
+}
+
+/// What was made in place since the last look.
+#[derive(Debug, Default)]
+pub struct Fresh {
+    names: HashSet<OsString>,
+    /// The services directory, or a directory on the way to it, is among them.
+    pub has_home: bool,
+    /// It is not known what was made in place.
+    pub is_unknown: bool,
+}
+
+impl Fresh {
+    /// Whether the directory with this name may have been made in place.
+    pub fn contains(&self, name: &OsStr) -> bool {
+        self.is_unknown || self.names.contains(name)
+    }
 }
 
 /// Everything that is watched.
@@ -69,13 +92,19 @@ pub struct Watch {
     inotify: Option<Inotify>,
     spots: HashMap<WatchDescriptor, Spot>,
     told: Told,
-    /// Directories that were made in place since the last look.
+    /// Names of directories that were made in place since the last look.
     fresh: HashSet<OsString>,
+    /// The names on the way to the services directory.
+    way_home: HashSet<OsString>,
+    /// Changes were lost since the last look.
+    has_lost: bool,
     /// Counts the looks: what no look needs any more is not watched any more.
     round: u64,
-    /// Paths of this round that need no second visit.
+    /// Directories of this round that need no second visit.
     visited: HashSet<PathBuf>,
     parents: HashMap<PathBuf, Option<WatchDescriptor>>,
+    /// How many more names this round may watch.
+    names_left: usize,
     is_blind: bool,
 }
 
@@ -85,7 +114,9 @@ struct Spot {
     round: u64,
     is_home: bool,
     names: HashSet<OsString>,
-    making: Option<Identity>,
+    /// The service directories that are incomplete as long as something happens here, or only to this
+    /// name.
+    inside: Vec<(Identity, Option<OsString>)>,
 }
 
 /// What of a path's last component is watched.
@@ -101,8 +132,8 @@ impl Watch {
     /// Begins a look: what is not asked for again until its end will not be watched after it.
     pub fn begin(&mut self, poller: &Poller, token: usize) {
         self.round += 1;
-        self.visited.clear();
-        self.parents.clear();
+        self.forget_paths();
+        self.names_left = MOST_NAMES;
         self.is_blind = false;
         if self.inotify.is_none() {
             self.inotify = open_inotify(poller, token);
@@ -119,38 +150,56 @@ impl Watch {
                 spot.is_home = false;
                 spot.names.clear();
             }
-            if !is_needed && spot.making.is_none() {
+            if !is_needed && spot.inside.is_empty() {
                 // What is not there any more is not watched any more anyway.
                 let _ = inotify.map(|inotify| inotify.rm_watch(*descriptor));
             }
-            is_needed || spot.making.is_some()
+            is_needed || !spot.inside.is_empty()
         });
         !self.is_blind && self.inotify.is_some()
     }
 
     /// Watches the services directory, and all that `path` passes through.
     pub fn directory(&mut self, path: &Path) {
-        self.trace(path, Last::Itself, 0);
+        self.way_home.clear();
+        self.trace(path, Last::Itself);
         if let Some(descriptor) = self.add(path, NAMES) {
             self.spot(descriptor).is_home = true;
             self.distrust_if_changed_elsewhere(path);
         }
+        // From now on relative paths begin elsewhere.
+        self.forget_paths();
     }
 
     /// Watches what an entry that is a link leads to; gives the name it has there.
     pub fn link(&mut self, name: &OsStr) -> Option<OsString> {
         let target = fs_err::read_link(name).ok()?;
-        self.trace(&target, Last::Name, 0);
+        self.trace(&target, Last::Name);
         target.file_name().map(OsStr::to_owned)
     }
 
-    /// Watches inside a directory that is being made.
-    pub fn making(&mut self, identity: Identity, name: &OsStr) {
-        let name = Path::new(name);
-        for path in [name.to_owned(), name.join("log")] {
-            if let Some(descriptor) = self.add(&path, CONTENT) {
-                self.spots.entry(descriptor).or_default().making = Some(identity);
+    /// Watches inside a service directory, and where its `supervise` directories are to be.
+    pub fn inside(&mut self, identity: Identity, name: &OsStr) {
+        let service = ServiceDir::at(name);
+        let log = service.log();
+        for path in [service.path().to_owned(), log.path().to_owned(), service.path().join("control")] {
+            self.add_inside(identity, &path, CONTENT, None);
+        }
+        for supervise in [service.supervise(), log.supervise()] {
+            let Ok(target) = fs_err::read_link(&supervise) else { continue };
+            let target = supervise.parent().unwrap_or(Path::new(".")).join(target);
+            if let (Some(parent), Some(name)) = (target.parent(), target.file_name()) {
+                self.add_inside(identity, parent, NAMES, Some(name));
             }
+        }
+    }
+
+    fn add_inside(&mut self, identity: Identity, path: &Path, flags: AddWatchFlags, only: Option<&OsStr>) {
+        let Some(descriptor) = self.add(path, flags) else { return };
+        let inside = &mut self.spots.entry(descriptor).or_default().inside;
+        let reason = (identity, only.map(OsStr::to_owned));
+        if !inside.contains(&reason) {
+            inside.push(reason);
         }
     }
 
@@ -158,11 +207,9 @@ impl Watch {
     pub fn forget(&mut self, identity: Identity) {
         let (round, inotify) = (self.round, self.inotify.as_ref());
         self.spots.retain(|descriptor, spot| {
-            if spot.making != Some(identity) {
-                return true;
-            }
-            spot.making = None;
-            let is_needed = spot.round == round;
+            let reasons = spot.inside.len();
+            spot.inside.retain(|(whose, _)| *whose != identity);
+            let is_needed = spot.round == round || !spot.inside.is_empty() || reasons == 0;
             if !is_needed {
                 let _ = inotify.map(|inotify| inotify.rm_watch(*descriptor));
             }
@@ -170,10 +217,12 @@ impl Watch {
         });
     }
 
-    /// The names of directories that were made in place since this was asked last.
-    pub fn take_fresh(&mut self) -> HashSet<OsString> {
+    /// What was made in place since this was asked last.
+    pub fn take_fresh(&mut self) -> Fresh {
         self.drain();
-        std::mem::take(&mut self.fresh)
+        let names = std::mem::take(&mut self.fresh);
+        let is_unknown = std::mem::take(&mut self.has_lost) || self.is_blind || self.inotify.is_none();
+        Fresh { has_home: !names.is_disjoint(&self.way_home), is_unknown, names }
     }
 
     /// All that was told since this was asked last.
@@ -194,8 +243,9 @@ impl Watch {
     fn take_in(&mut self, event: InotifyEvent) {
         let told = &mut self.told;
         if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
+            self.has_lost = true;
             told.changes.push(Change::Lost);
-            told.making.extend(self.spots.values().filter_map(|spot| spot.making));
+            told.inside.extend(self.spots.values().flat_map(|spot| &spot.inside).map(|(whose, _)| *whose));
             return;
         }
         if event.mask.contains(AddWatchFlags::IN_IGNORED) {
@@ -203,41 +253,61 @@ impl Watch {
             return;
         }
         let Some(spot) = self.spots.get(&event.wd) else { return };
-        told.making.extend(spot.making);
+        let concerns = |only: &Option<OsString>| only.is_none() || *only == event.name;
+        told.inside.extend(spot.inside.iter().filter(|(_, only)| concerns(only)).map(|(whose, _)| *whose));
         let is_relevant = match &event.name {
             Some(name) => spot.names.contains(name) || (spot.is_home && !is_hidden(name)),
             None => spot.round > 0,
         };
-        if !is_relevant {
+        // A directory may be watched from inside, too; for a scan only names and links count.
+        if !is_relevant || !event.mask.intersects(NAMES | AddWatchFlags::IN_ATTRIB) {
             return;
         }
         let is_directory = event.mask.contains(AddWatchFlags::IN_ISDIR);
         let is_removed = (is_directory && event.mask.contains(AddWatchFlags::IN_DELETE))
             || event.mask.contains(AddWatchFlags::IN_DELETE_SELF);
         told.changes.push(if is_removed { Change::DirectoryRemoved } else { Change::Something });
-        if let Some(name) = event.name
-            && is_directory
-            && event.mask.contains(AddWatchFlags::IN_CREATE)
-        {
+        let Some(name) = event.name else { return };
+        if spot.is_home {
+            told.names.insert(name.clone());
+        }
+        if is_directory && event.mask.contains(AddWatchFlags::IN_CREATE) {
             self.fresh.insert(name);
+        } else if event.mask.intersects(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO) {
+            self.fresh.remove(&name);
         }
     }
 
-    /// Watches all that `path` passes through, links included.
-    fn trace(&mut self, path: &Path, last: Last, links: usize) {
+    /// Watches all that `path` passes through, links included: the walk that the kernel makes.
+    fn trace(&mut self, path: &Path, last: Last) {
         let mut here = PathBuf::new();
-        let mut components = path.components().peekable();
-        while let Some(component) = components.next() {
+        let mut rest: Vec<OsString> = reversed(path);
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == "/" {
+                here = PathBuf::from("/");
+                continue;
+            }
+            if name == ".." {
+                go_up(&mut here);
+                continue;
+            }
+            if self.names_left == 0 {
+                self.is_blind = true;
+                return;
+            }
+            self.names_left -= 1;
             let parent = if here == Path::new("") { PathBuf::from(".") } else { here.clone() };
-            here.push(component);
-            let Component::Normal(name) = component else { continue };
-            let is_last = components.peek().is_none();
-            if is_last && last == Last::Name {
-                self.name_in(&parent, name);
+            here.push(&name);
+            if last == Last::Itself {
+                self.way_home.insert(name.clone());
+            }
+            if rest.is_empty() && last == Last::Name {
+                self.name_in(&parent, &name);
             } else if self.visited.contains(&here) {
                 continue;
             } else if !self.itself(&here) {
-                self.name_in(&parent, name);
+                self.name_in(&parent, &name);
                 // It may have come just before that was watched.
                 if !self.itself(&here) {
                     return;
@@ -245,13 +315,19 @@ impl Watch {
             }
             match fs_err::read_link(&here) {
                 Ok(target) if links < MOST_LINKS => {
-                    let last = if is_last { last } else { Last::Itself };
-                    self.trace(&parent.join(target), last, links + 1);
+                    links += 1;
+                    here.pop();
+                    rest.extend(reversed(&target));
                 }
                 Ok(_) => return,
                 Err(_) => drop(self.visited.insert(here.clone())),
             }
         }
+    }
+
+    fn forget_paths(&mut self) {
+        self.visited.clear();
+        self.parents.clear();
     }
 
     /// Watches one thing, not what it may lead to; false if it is not there.
@@ -313,7 +389,22 @@ impl Watch {
     }
 }
 
-/// Names with a dot in front are nobody's business.
+/// The names in a path, the last one first; the root is a name of its own.
+fn reversed(path: &Path) -> Vec<OsString> {
+    let is_step = |component: &Component| *component != Component::CurDir;
+    path.components().rev().filter(is_step).map(|component| component.as_os_str().to_owned()).collect()
+}
+
+/// Goes to the parent of a directory, in whose path there are no links.
+fn go_up(here: &mut PathBuf) {
+    match here.components().next_back() {
+        Some(Component::Normal(_)) => drop(here.pop()),
+        Some(Component::RootDir) => {}
+        _ => here.push(".."),
+    }
+}
+
+/// Names with a dot in front are not services.
 pub fn is_hidden(name: &OsStr) -> bool {
     name.as_bytes().first() == Some(&b'.')
 }
@@ -434,7 +525,7 @@ mod tests {
         symlink("../sv/web", &link).expect("a link");
         scene.watch.begin(&scene.poller, 0);
         // A relative target is taken from the working directory, which here is another one.
-        scene.watch.trace(&scene.path("sv/web"), Last::Name, 0);
+        scene.watch.trace(&scene.path("sv/web"), Last::Name);
         scene.watch.end();
         scene.make("sv/db");
         assert!(!scene.is_told());
@@ -453,21 +544,23 @@ mod tests {
         scene.looks_at("service");
         scene.make("service/made");
         scene.rename("moved", "service/moved");
-        assert_eq!(scene.watch.take_fresh(), HashSet::from([OsString::from("made")]));
+        let fresh = scene.watch.take_fresh();
+        assert!(fresh.contains(OsStr::new("made")) && !fresh.contains(OsStr::new("moved")));
+        assert!(!fresh.has_home && !fresh.is_unknown);
     }
 
     #[test]
-    fn inside_a_directory_that_is_being_made_everything_is_told_until_it_is_forgotten() {
+    fn inside_a_directory_that_is_made_everything_is_told_until_it_is_forgotten() {
         let mut scene = Scene::new();
         scene.make("web/log");
         let web = Identity { device: 1, inode: 1 };
         scene.watch.begin(&scene.poller, 0);
-        scene.watch.making(web, scene.path("web").as_os_str());
+        scene.watch.inside(web, scene.path("web").as_os_str());
         scene.watch.end();
         for file in ["web/run", "web/log/run"] {
             fs_err::write(scene.path(file), "").expect("a file");
             let told = scene.watch.take_told();
-            assert_eq!(told, Told { changes: Vec::new(), making: HashSet::from([web]) }, "{file}");
+            assert_eq!(told, Told { inside: HashSet::from([web]), ..Told::default() }, "{file}");
         }
         scene.watch.forget(web);
         scene.make("web/more");

@@ -1,5 +1,6 @@
 //! Every clause of the behaviour, tried on our programs and on the original's.
 
+mod arrival;
 mod command_line;
 mod control;
 mod coverage;

@@ -12,7 +12,6 @@ pub mod dispositions;
 pub mod failure;
 pub mod fork;
 pub mod heap;
-pub mod lease;
 pub mod phrase;
 pub mod poller;
 pub mod priority;

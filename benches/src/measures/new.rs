@@ -30,7 +30,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
         }
         thread::sleep(moment(number));
     }
-    Ok(figures.rows_with_goal("new directory, ms", Family::Runit, Goal::Value(20.0)))
+    Ok(figures.rows_with_goal("new directory, ms", Family::Runit, Goal::Value(50.0)))
 }
 
 fn link(running: &mut Running, number: usize) -> Outcome<f64> {
