@@ -11,6 +11,7 @@ pub mod clock;
 pub mod dispositions;
 pub mod failure;
 pub mod fork;
+pub mod group;
 pub mod heap;
 pub mod lease;
 pub mod phrase;
@@ -28,6 +29,7 @@ pub mod title;
 
 pub use clock::Now;
 pub use failure::{Failure, Reporter};
+pub use group::Group;
 pub use poller::Poller;
 pub use read::{open_to_read, read_end, read_start};
 pub use reap::{Ending, has_children, reap_next};

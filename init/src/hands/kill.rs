@@ -192,7 +192,7 @@ fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
     let mut names: Vec<String> = new
         .iter()
         .take(ENOUGH)
-        .filter_map(|pid| Some((pid, proc::stat(*pid).filter(|stat| stat.state != 'Z')?)))
+        .filter_map(|pid| Some((pid, proc::stat(*pid).filter(proc::Stat::is_alive)?)))
         .map(|(pid, stat)| format!("{} (pid {pid})", stat.name))
         .collect();
     if new.len() > ENOUGH {

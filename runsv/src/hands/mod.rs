@@ -1,5 +1,6 @@
 //! Hands: what runsv does to the world. No decision beyond how to say that something failed.
 
+mod groups;
 mod history;
 mod logpipe;
 mod orders;
@@ -14,10 +15,11 @@ use servicedir::owner::{Lock, Place, Publisher};
 use servicedir::{Command, Note, ServiceDir, Status, Want};
 use unix::failure::words;
 use unix::spawn::{Child, StartFailure, Step};
-use unix::{Errno, Failure, Pid, Program, Reporter, Signal, signal};
+use unix::{Errno, Failure, Pid, Program, Reporter, Signal};
 
 use crate::machine::{Action, Event, Hook, Role, Script, Started};
 
+use groups::Groups;
 use history::{is_bad_news, is_news};
 pub use logpipe::LogPipe;
 use strays::Strays;
@@ -36,6 +38,7 @@ pub struct Hands {
     unpublished: Vec<(Role, Status)>,
     log_pipe: Option<LogPipe>,
     children: Vec<(Pid, Part)>,
+    groups: Groups,
     strays: Strays,
     histories: Vec<(Role, History)>,
     is_leaving: bool,
@@ -63,6 +66,7 @@ impl Hands {
             unpublished: Vec::new(),
             log_pipe,
             children: Vec::new(),
+            groups: Groups::default(),
             strays: Strays::default(),
             histories,
             is_leaving: false,
@@ -109,7 +113,7 @@ impl Hands {
                     if target.is_group { signal.send_to_group(target.pid) } else { signal.send(target.pid) };
             }
             Action::ProbeGroup(role, leader) => {
-                return Some(Event::GroupProbed(role, signal::group_exists(leader)));
+                return Some(Event::GroupProbed(role, self.groups.probe(leader)));
             }
             Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
             Action::NameStrays => self.name_strays(),
