@@ -23,6 +23,7 @@ pub mod read;
 pub mod reap;
 pub mod replace;
 pub mod search;
+pub mod session;
 pub mod signal;
 pub mod spawn;
 pub mod title;
@@ -34,6 +35,7 @@ pub use poller::Poller;
 pub use read::{open_to_read, read_end, read_start};
 pub use reap::{Ending, has_children, reap_next};
 pub use replace::replace;
+pub use session::{Remains, Session};
 pub use signal::Signal;
 pub use spawn::Program;
 

@@ -50,6 +50,14 @@ pub fn stat(pid: Pid) -> Option<Stat> {
     parse_stat(&read_text(pid, "stat")?)
 }
 
+/// The number of the scheduling group that a process belongs to with its session, and with no other;
+/// `None` where the kernel has no such groups.
+pub fn autogroup(pid: Pid) -> Option<u64> {
+    let text = read_text(pid, "autogroup")?;
+    let (number, _) = text.strip_prefix("/autogroup-")?.split_once(' ')?;
+    number.parse().ok()
+}
+
 /// The arguments a process was started with; none for a zombie.
 pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
     let text = read(pid, "cmdline").unwrap_or_default();

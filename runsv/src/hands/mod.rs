@@ -96,8 +96,13 @@ impl Hands {
                 }
                 let began = unix::clock::ticks();
                 let outcome = self.start(role, script);
-                if let Event::Started(Role::Main, Script::Run, started) = outcome {
-                    self.strays.run_started(began, started.pid);
+                if let Event::Started(role, Script::Run, started) = outcome {
+                    if role == Role::Main {
+                        self.strays.run_started(began, started.pid);
+                    }
+                    if started.is_group {
+                        self.record_session(role, started.pid);
+                    }
                 }
                 return Some(outcome);
             }
@@ -113,7 +118,7 @@ impl Hands {
                     if target.is_group { signal.send_to_group(target.pid) } else { signal.send(target.pid) };
             }
             Action::ProbeGroup(role, leader) => {
-                return Some(Event::GroupProbed(role, self.groups.probe(leader)));
+                return Some(Event::GroupProbed(role, self.probe_group(role, leader)));
             }
             Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
             Action::NameStrays => self.name_strays(),
@@ -172,6 +177,7 @@ impl Hands {
         for (_, history) in &mut self.histories {
             history.start_anew();
         }
+        self.write_sessions(|_| true);
     }
 
     /// Somebody gave a command: what was said before is news again.
