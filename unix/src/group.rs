@@ -33,23 +33,27 @@ impl Group {
         if !self.exists() {
             return false;
         }
-        let is_member = |stat: &Stat| stat.group == self.leader;
-        if proc::is_ours() && proc::stat(self.witness).is_some_and(|stat| is_member(&stat) && stat.is_alive())
-        {
+        let is_living = |stat: Stat| stat.group == self.leader && stat.is_alive();
+        if proc::is_ours() && proc::stat(self.witness).is_some_and(is_living) {
             return true;
         }
-        let mut is_any_seen = false;
-        let living = proc::stats().filter(|(_, stat)| is_member(stat)).find(|(_, stat)| {
-            is_any_seen = true;
-            stat.is_alive()
-        });
-        match living {
-            Some((witness, _)) => {
-                self.witness = witness;
-                true
+        let Some(dead) = self.find_dead() else { return true };
+        // A member that forks and ends all the time can escape a look, but leaves another zombie.
+        let Some(dead_then) = self.find_dead() else { return true };
+        dead != dead_then || dead.is_empty() && self.exists()
+    }
+
+    /// The zombies of the group; `None` if there is a living member, which is the witness from now on.
+    fn find_dead(&mut self) -> Option<Vec<Pid>> {
+        let mut dead = Vec::new();
+        for (pid, stat) in proc::stats().filter(|(_, stat)| stat.group == self.leader) {
+            if stat.is_alive() {
+                self.witness = pid;
+                return None;
             }
-            None => !is_any_seen && self.exists(),
+            dead.push(pid);
         }
+        Some(dead)
     }
 
     /// Sends a signal to every member.

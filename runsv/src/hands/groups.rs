@@ -57,7 +57,7 @@ impl Hands {
             looked_at.push(group);
             return true;
         }
-        // A member that forks and ends all the time can have escaped the look.
+        // Whatever may have escaped the look does not outlive the group.
         group.signal(Signal::KILL);
         let ended: Vec<Led> = led.extract_if(.., |led| led.role == role).collect();
         for Led { session, .. } in ended.into_iter().filter(|led| led.is_earlier) {
