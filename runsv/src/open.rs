@@ -10,9 +10,9 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use servicedir::owner::{Control, Lock, LockFile, OkFifo, Place, Publisher, Supervise, make_supervise};
 use servicedir::status::RECORD_SIZE;
-use servicedir::{ServiceDir, State, Status, Want};
+use servicedir::{ServiceDir, State, Status, Want, session};
 use unix::phrase::errno_of;
-use unix::{Errno, Failure, Now, Pid, Poller, Reporter, Signal};
+use unix::{Errno, Failure, Now, Pid, Poller, Remains, Reporter, Session, Signal};
 
 use crate::hands::{Hands, LogPipe, is_there};
 use crate::inbox::CAUGHT;
@@ -158,11 +158,12 @@ pub fn open(dir: &OsStr) -> Result<Opened, Failure> {
 
     let mut controls = vec![(Role::Main, Control::open(&main)?)];
     let mut machine = Supervisor::new(main_want, log_want, Now::read());
+    let mut earlier = Vec::new();
     if main_supervise == Supervise::Old {
-        take_over(&mut machine, Role::Main, &main, &mut reporter);
+        earlier.extend(take_over(&mut machine, Role::Main, &main, &mut reporter));
     }
     if let Some((log, _, Supervise::Old)) = &log {
-        take_over(&mut machine, Role::Log, log, &mut reporter);
+        earlier.extend(take_over(&mut machine, Role::Log, log, &mut reporter));
     }
     let mut publishers = vec![(Role::Main, Publisher::new(main.clone(), main_lock, main_supervise))];
     publish_first(&machine, Role::Main, &mut publishers, &mut reporter);
@@ -178,6 +179,9 @@ pub fn open(dir: &OsStr) -> Result<Opened, Failure> {
 
     let inbox = Inbox::new(poller, controls).map_err(Failure::of_io("unable to open supervise/control"))?;
     let mut hands = Hands::new(reporter, publishers, log_pipe);
+    for (role, session) in earlier {
+        hands.take_over(role, session);
+    }
     hands.began(Role::Main, main_want);
     if let Some(want) = log_want {
         hands.began(Role::Log, want);
@@ -187,30 +191,62 @@ pub fn open(dir: &OsStr) -> Result<Opened, Failure> {
 }
 
 /// A runsv that was killed leaves its service running (RSV-65). With `process-group` that is ended
-/// before it is started again; without, a second copy is started as runit does, but not silently.
-fn take_over(machine: &mut Supervisor, role: Role, dir: &ServiceDir, reporter: &mut Reporter) {
-    let Some(earlier) = earlier_run(dir) else { return };
-    let leads = unix::proc::stat(earlier).is_some_and(|stat| stat.session == earlier);
+/// before it is started again, if it is certain what it is; else a second copy is started as runit does,
+/// but not silently.
+fn take_over(
+    machine: &mut Supervisor,
+    role: Role,
+    dir: &ServiceDir,
+    reporter: &mut Reporter,
+) -> Option<(Role, Session)> {
+    let earlier = earlier_session(dir).or_else(|| earlier_run(dir))?;
+    let session = earlier.session.filter(|_| is_there(dir.file("process-group")));
     let run = if role == Role::Log { "log/./run" } else { "./run" };
-    if leads && is_there(dir.file("process-group")) {
-        machine.take_over(role, earlier, Now::read());
-        reporter.warn(&Failure::plain(format!(
-            "an earlier {run} still runs (pid {earlier}), and is ended first"
-        )));
-    } else {
-        reporter.warn(&Failure::plain(format!("an earlier {run} still runs (pid {earlier}), unsupervised")));
+    let what_becomes = if session.is_some() { ", and is ended first" } else { ", unsupervised" };
+    let Earlier { pid, still, .. } = earlier;
+    reporter.warn(&Failure::plain(format!("an earlier {run} {still} (pid {pid}){what_becomes}")));
+    let session = session?;
+    machine.take_over(role, session.leader(), Now::read());
+    Some((role, session))
+}
+
+/// What an earlier runsv has left.
+struct Earlier {
+    /// The first process of it.
+    pid: Pid,
+    /// How certain that is.
+    still: &'static str,
+    /// The session it is, if it may be signalled.
+    session: Option<Session>,
+}
+
+/// The session of the last `./run` with `process-group`, if anything of it lives. Signals are only for
+/// what this user, or root, has recorded, and never for the session of this process.
+fn earlier_session(dir: &ServiceDir) -> Option<Earlier> {
+    let session::Recorded { session, is_trusted } = session::read(dir)?;
+    match session.remains() {
+        Remains::Nothing => None,
+        Remains::Unclear(pid) => Some(Earlier { pid, still: "may still run", session: None }),
+        Remains::Living(members) => {
+            let leader = session.leader();
+            let pid = if members.contains(&leader) { leader } else { *members.first()? };
+            let is_other = nix::unistd::getsid(None) != Ok(leader);
+            let session = Some(session).filter(|_| is_trusted && is_other);
+            Some(Earlier { pid, still: "still runs", session })
+        }
     }
 }
 
-/// The `./run` of the last record, if it still lives: a process of that number in this directory.
-fn earlier_run(dir: &ServiceDir) -> Option<Pid> {
+/// The `./run` of the last status, if it still lives: a process of that number in this directory. Who
+/// controls the service may have written any number there.
+fn earlier_run(dir: &ServiceDir) -> Option<Earlier> {
     let status = Status::from_bytes(&unix::read_start(&dir.status(), RECORD_SIZE).ok()?)?;
     let pid = Pid::from_raw(i32::try_from(status.pid).ok().filter(|pid| *pid > 0)?);
     let is_it = status.state == Some(State::Run)
         && pid != nix::unistd::getpid()
-        && unix::proc::stat(pid).is_some_and(|stat| stat.state != 'Z')
+        && unix::proc::stat(pid).is_some_and(|stat| stat.is_alive())
         && unix::proc::current_dir(pid)? == fs_err::canonicalize(dir.path()).ok()?;
-    is_it.then_some(pid)
+    is_it.then_some(Earlier { pid, still: "still runs", session: None })
 }
 
 /// LAY-11: `log` counts if it is a directory, links followed.

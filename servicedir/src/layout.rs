@@ -88,6 +88,11 @@ impl ServiceDir {
     pub fn history(&self) -> PathBuf {
         self.file("supervise/.history")
     }
+
+    /// `supervise/.session`: the session that `run` leads with `process-group`; runit has no such file.
+    pub fn session(&self) -> PathBuf {
+        self.file("supervise/.session")
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod history;
 pub mod layout;
 pub mod note;
 pub mod owner;
+pub mod session;
 pub mod status;
 pub mod visitor;
 pub mod word;

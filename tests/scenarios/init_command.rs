@@ -7,7 +7,7 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use tests::namespace::Namespace;
-use tests::process::send;
+use tests::process::{Process, is_alive, send};
 use tests::wait::eventually_same;
 use tests::{Output, Program, Suite, Tree, eventually};
 
@@ -385,4 +385,28 @@ fn services_wait_for_the_rest_of_the_commands_group() {
     let end = container.finished();
     assert_eq!((end.code(), db.read("saved")), (Some(0), "saved\n".to_owned()), "{}", end.stderr);
     assert_eq!(read(&tree, "seen"), "");
+}
+
+/// A worker of COMMAND that has left its group, and never reaps what has not, keeps no service waiting.
+#[test]
+fn services_do_not_wait_for_zombies_of_the_commands_group() {
+    let tree = Suite::ours().tree();
+    let member = "sh -c 'echo $$ >member.new; mv member.new member; until test -e go; do sleep .02; done'";
+    let body = format!("({member} & exec setsid sleep 1000) & exec sleep 1000");
+    let container = with_command(&tree, &["-g"], &body).start_as_process_1();
+    let inmate = || {
+        let inside = read(&tree, "member").trim().parse::<u32>().ok()?;
+        container.processes().into_iter().find(|inmate| inmate.pid_inside == inside)
+    };
+    let member = tests::eventually_some("a member", inmate).outside;
+    eventually("its parent has left the group", || {
+        Process::find(member.parent)
+            .is_some_and(|parent| parent.session == parent.pid && parent.command_line() == "sleep 1000")
+    });
+    fs::write(tree.root().join("go"), "").expect("a file");
+    eventually("it is a zombie", || !is_alive(member.pid));
+    assert!(Process::find(member.pid).is_some_and(|zombie| zombie.group == member.group));
+    container.signal(Signal::SIGTERM);
+    let end = ends_with(&container, 0);
+    assert!(!end.stderr.contains("the rest of COMMAND's group"), "{}", end.stderr);
 }

@@ -28,6 +28,7 @@ mod layout;
 mod logging;
 mod mixed;
 mod obstacles;
+mod process_group;
 mod record;
 mod runsvdir;
 mod sv_lines;

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod dispositions;
 pub mod failure;
 pub mod fork;
+pub mod group;
 pub mod heap;
 pub mod phrase;
 pub mod poller;
@@ -21,16 +22,19 @@ pub mod read;
 pub mod reap;
 pub mod replace;
 pub mod search;
+pub mod session;
 pub mod signal;
 pub mod spawn;
 pub mod title;
 
 pub use clock::Now;
 pub use failure::{Failure, Reporter};
+pub use group::Group;
 pub use poller::Poller;
 pub use read::{open_to_read, read_end, read_start};
 pub use reap::{Ending, has_children, reap_next};
 pub use replace::replace;
+pub use session::{Remains, Session};
 pub use signal::Signal;
 pub use spawn::Program;
 

@@ -23,8 +23,18 @@ pub struct Stat {
     pub group: Pid,
     /// The session.
     pub session: Pid,
+    /// How many threads it has; of a zombie, those that are not collected.
+    pub threads: u32,
     /// When it was forked, as [`ticks`](crate::clock::ticks) counts.
     pub started: u64,
+}
+
+impl Stat {
+    /// Whether the process has not ended. A process whose first thread has ended looks like a zombie
+    /// while others of its threads go on.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.state, 'Z' | 'X') || self.threads > 1
+    }
 }
 
 /// The fields of this process's /proc/PID/stat behind the program's name, from the third, the state, on.
@@ -38,6 +48,14 @@ pub(crate) fn own_stat_fields() -> Option<Vec<String>> {
 /// Looks one process up.
 pub fn stat(pid: Pid) -> Option<Stat> {
     parse_stat(&read_text(pid, "stat")?)
+}
+
+/// The number of the scheduling group that a process belongs to with its session, and with no other;
+/// `None` where the kernel has no such groups.
+pub fn autogroup(pid: Pid) -> Option<u64> {
+    let text = read_text(pid, "autogroup")?;
+    let (number, _) = text.strip_prefix("/autogroup-")?.split_once(' ')?;
+    number.parse().ok()
 }
 
 /// The arguments a process was started with; none for a zombie.
@@ -109,6 +127,11 @@ fn sleepers_of(pid: Pid, threads: fs_err::ReadDir) -> Option<Vec<(OsString, Vec<
         .collect();
     // Who ends meanwhile has none any more.
     sleepers.filter(|sleepers| !sleepers.is_empty())
+}
+
+/// Every process there is, with what is known of it, looked up one by one.
+pub fn stats() -> impl Iterator<Item = (Pid, Stat)> {
+    all().into_iter().filter_map(|pid| Some((pid, stat(pid)?)))
 }
 
 /// The children of this process.
@@ -213,8 +236,9 @@ fn parse_stat(line: &str) -> Option<Stat> {
     let state = fields.next()?.chars().next()?;
     let mut number = || fields.next()?.parse().ok().map(Pid::from_raw);
     let (parent, group, session) = (number()?, number()?, number()?);
-    let started = fields.nth(15).and_then(|ticks| ticks.parse().ok()).unwrap_or(0);
-    Some(Stat { name: name.to_owned(), state, parent, group, session, started })
+    let threads = fields.nth(13).and_then(|count| count.parse().ok()).unwrap_or(0);
+    let started = fields.nth(1).and_then(|ticks| ticks.parse().ok()).unwrap_or(0);
+    Some(Stat { name: name.to_owned(), state, parent, group, session, threads, started })
 }
 
 #[cfg(test)]
@@ -231,7 +255,17 @@ mod tests {
         assert_eq!(stat.started, 0);
         assert_eq!(parse_stat(""), None);
         let line = "7 (a) S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 99";
-        assert_eq!(parse_stat(line).map(|stat| stat.started), Some(4711));
+        assert_eq!(parse_stat(line).map(|stat| (stat.threads, stat.started)), Some((1, 4711)));
+    }
+
+    #[test]
+    fn a_zombie_is_not_alive_unless_another_of_its_threads_is() {
+        let is_alive = |state: char, threads: u32| {
+            let line = format!("7 (a) {state} 1 2 3 0 -1 4 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711 99");
+            parse_stat(&line).is_some_and(|stat| stat.is_alive())
+        };
+        assert!(is_alive('S', 1) && is_alive('D', 1) && is_alive('T', 1) && is_alive('Z', 2));
+        assert!(!is_alive('Z', 1) && !is_alive('X', 0));
     }
 
     #[test]

@@ -85,12 +85,6 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Whether the process group of `leader` still has a member, a zombie included.
-pub fn group_exists(leader: Pid) -> bool {
-    // SAFETY: kill with signal 0 only asks; it has no memory arguments.
-    Errno::result(unsafe { libc::kill(-leader.as_raw(), 0) }) != Err(Errno::ESRCH)
-}
-
 /// Whether `signal` is ignored by this process now.
 pub fn is_ignored(signal: Signal) -> bool {
     let mut action = MaybeUninit::<libc::sigaction>::zeroed();

@@ -192,7 +192,7 @@ fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
     let mut names: Vec<String> = new
         .iter()
         .take(ENOUGH)
-        .filter_map(|pid| Some((pid, proc::stat(*pid).filter(|stat| stat.state != 'Z')?)))
+        .filter_map(|pid| Some((pid, proc::stat(*pid).filter(proc::Stat::is_alive)?)))
         .map(|(pid, stat)| format!("{} (pid {pid})", stat.name))
         .collect();
     if new.len() > ENOUGH {
@@ -284,9 +284,11 @@ fn is_control_script(pid: Pid) -> bool {
     proc::arguments(pid).iter().any(|argument| argument.starts_with(b"control/"))
 }
 
-/// The log service's process of a runsv.
+/// The log service's process of a runsv, one of its children. The record may be in the hands of a user
+/// who controls the service: it only tells which of them.
 fn logger_of(supervisor: Pid) -> Option<Pid> {
-    let log = ServiceDir::at(proc::current_dir(supervisor)?).log();
-    let status = status(&log).filter(|status| status.state != Some(State::Down) && status.pid != 0)?;
-    i32::try_from(status.pid).ok().map(Pid::from_raw)
+    let log = ServiceDir::at(proc::path(supervisor, "cwd")).log();
+    let status = status(&log).filter(|status| status.state != Some(State::Down))?;
+    let logger = Pid::from_raw(i32::try_from(status.pid).ok()?);
+    proc::stat(logger).is_some_and(|stat| stat.parent == supervisor).then_some(logger)
 }

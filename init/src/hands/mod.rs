@@ -21,8 +21,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use servicedir::Stamp;
-use unix::signal::group_exists;
-use unix::{Errno, Failure, Pid, Signal};
+use unix::{Errno, Failure, Group, Pid, Signal};
 
 use crate::args::Options;
 use crate::machine::container::is_request;
@@ -40,6 +39,8 @@ pub struct Hands {
     voice: Voice,
     lookout: Lookout,
     leftovers: Leftovers,
+    /// What is left of COMMAND's, while that is waited for.
+    group: Option<Group>,
     told_fifos: BTreeSet<(u64, u64)>,
     /// When the stop began, by the clock of those who write histories.
     stopping_since: Stamp,
@@ -60,6 +61,7 @@ impl Hands {
             voice,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
+            group: None,
             told_fifos: BTreeSet::new(),
             stopping_since: Stamp::of(SystemTime::now()),
             nice: None,
@@ -95,7 +97,8 @@ impl Hands {
                 let _ = signal.send_to_group(leader);
             }
             Action::LookAtGroup(leader) => {
-                return Some(Event::GroupSeen { leader, is_there: group_exists(leader) });
+                let group = self.group.get_or_insert(Group::of(leader));
+                return Some(Event::GroupSeen { leader, is_there: group.is_alive() });
             }
             Action::TakeCensus(scanner) => {
                 let children = census::take(&self.directory, scanner);

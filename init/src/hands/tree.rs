@@ -93,7 +93,7 @@ impl Tree {
 
     /// Whether it has not died yet.
     pub fn is_alive(&self, pid: Pid) -> bool {
-        self.processes.get(&pid).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+        self.processes.get(&pid).is_some_and(proc::Stat::is_alive)
     }
 
     /// Whether a signal has stopped it; a debugger's hold is none.

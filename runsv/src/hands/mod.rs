@@ -1,5 +1,6 @@
 //! Hands: what runsv does to the world. No decision beyond how to say that something failed.
 
+mod groups;
 mod history;
 mod logpipe;
 mod orders;
@@ -14,10 +15,11 @@ use servicedir::owner::{Lock, Place, Publisher};
 use servicedir::{Command, Note, ServiceDir, Status, Want};
 use unix::failure::words;
 use unix::spawn::{Child, StartFailure, Step};
-use unix::{Errno, Failure, Pid, Program, Reporter, Signal, signal};
+use unix::{Errno, Failure, Pid, Program, Reporter, Signal};
 
 use crate::machine::{Action, Event, Hook, Role, Script, Started};
 
+use groups::Groups;
 use history::{is_bad_news, is_news};
 pub use logpipe::LogPipe;
 use strays::Strays;
@@ -36,6 +38,7 @@ pub struct Hands {
     unpublished: Vec<(Role, Status)>,
     log_pipe: Option<LogPipe>,
     children: Vec<(Pid, Part)>,
+    groups: Groups,
     strays: Strays,
     histories: Vec<(Role, History)>,
     is_leaving: bool,
@@ -63,6 +66,7 @@ impl Hands {
             unpublished: Vec::new(),
             log_pipe,
             children: Vec::new(),
+            groups: Groups::default(),
             strays: Strays::default(),
             histories,
             is_leaving: false,
@@ -92,8 +96,13 @@ impl Hands {
                 }
                 let began = unix::clock::ticks();
                 let outcome = self.start(role, script);
-                if let Event::Started(Role::Main, Script::Run, started) = outcome {
-                    self.strays.run_started(began, started.pid);
+                if let Event::Started(role, Script::Run, started) = outcome {
+                    if role == Role::Main {
+                        self.strays.run_started(began, started.pid);
+                    }
+                    if started.is_group {
+                        self.record_session(role, started.pid);
+                    }
                 }
                 return Some(outcome);
             }
@@ -109,7 +118,7 @@ impl Hands {
                     if target.is_group { signal.send_to_group(target.pid) } else { signal.send(target.pid) };
             }
             Action::ProbeGroup(role, leader) => {
-                return Some(Event::GroupProbed(role, signal::group_exists(leader)));
+                return Some(Event::GroupProbed(role, self.probe_group(role, leader)));
             }
             Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
             Action::NameStrays => self.name_strays(),
@@ -168,6 +177,7 @@ impl Hands {
         for (_, history) in &mut self.histories {
             history.start_anew();
         }
+        self.write_sessions(|_| true);
     }
 
     /// Somebody gave a command: what was said before is news again.

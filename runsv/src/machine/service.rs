@@ -249,7 +249,8 @@ impl Service {
                 self.note_end(ending, now, actions);
                 self.run_ended(ending, has_finish, now, actions);
             }
-            Phase::Group { leader, .. } => actions.push_back(Action::ProbeGroup(self.role, leader)),
+            // Of many deaths at once there is one look.
+            Phase::Group { ref mut look_at, .. } => *look_at = now.monotonic,
             Phase::Finish { target, .. } if target.pid == pid => {
                 self.remember(Note::Finished(ending), actions);
                 self.rest(now, actions);

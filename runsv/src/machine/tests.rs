@@ -618,6 +618,27 @@ fn a_group_whose_leader_crashed_is_stopped_like_the_service() {
 }
 
 #[test]
+fn of_many_deaths_in_a_group_there_is_one_look() {
+    let mut web = Bench::up();
+    web.is_group = true;
+    web.is_group_alive = true;
+    let mut web = web.begin();
+    web.command(Command::Down);
+    web.exits(101, TERMED);
+    web.machine.handle(Event::Tick, web.now);
+    while web.machine.next_action().is_some() {}
+    for pid in 500..600 {
+        let death = Event::Exited { pid: Pid::from_raw(pid), ending: TERMED, has_finish: false };
+        web.machine.handle(death, web.now);
+        assert_eq!(web.machine.next_action(), None);
+    }
+    assert_eq!(web.machine.next_deadline(), Some(web.now.monotonic));
+    web.machine.handle(Event::Tick, web.now);
+    assert_eq!(web.machine.next_action(), Some(Action::ProbeGroup(Role::Main, Pid::from_raw(101))));
+    assert_eq!(web.machine.next_action(), None);
+}
+
+#[test]
 fn what_an_earlier_runsv_left_is_ended_before_anything_starts() {
     let mut web = Bench::up();
     web.is_group_alive = true;
