@@ -13,6 +13,7 @@ pub mod failure;
 pub mod fork;
 pub mod heap;
 pub mod lease;
+pub mod open;
 pub mod phrase;
 pub mod poller;
 pub mod priority;
@@ -28,8 +29,9 @@ pub mod title;
 
 pub use clock::Now;
 pub use failure::{Failure, Reporter};
+pub use open::{Unopened, open_fifo, open_regular, open_to_read};
 pub use poller::Poller;
-pub use read::{open_to_read, read_end, read_start};
+pub use read::{read_end, read_start};
 pub use reap::{Ending, has_children, reap_next};
 pub use replace::replace;
 pub use signal::Signal;
