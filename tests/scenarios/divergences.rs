@@ -507,6 +507,12 @@ mod ours {
         assert_eq!(Process::find(web.runsv.pid()).expect("a runsv").terminal, 0);
     }
 
+    /// ESC, newline, and the C1 character that is ESC and `[` in one.
+    #[test]
+    fn add_12_a_name_drives_no_terminal_and_forges_no_line() {
+        super::with_a_name_that_forges(Suite::ours(), "a?[2J?fatal: b?31m");
+    }
+
     /// RSD-8: as many services as there are directories.
     #[test]
     fn b30_there_are_more_than_a_thousand_services() {
@@ -842,6 +848,11 @@ mod theirs {
         assert_ne!(super::Process::find(web.runsv.pid()).expect("a runsv").terminal, 0);
     }
 
+    #[test]
+    fn add_12_a_name_is_printed_as_it_is() {
+        super::with_a_name_that_forges(Suite::theirs(), super::FORGES);
+    }
+
     /// RSD-8: the services beyond the first thousand have no luck.
     #[test]
     fn b30_there_are_at_most_a_thousand_services() {
@@ -1098,6 +1109,18 @@ fn told_down_with_links(suite: &Suite) -> Supervised {
     web.control("d");
     web.eventually_down();
     web
+}
+
+const FORGES: &str = "a\x1b[2J\nfatal: b\u{9b}31m";
+
+/// runsv and runsvdir are given a name with control characters, and show it like this.
+fn with_a_name_that_forges(suite: &Suite, shown: &str) {
+    let tree = suite.tree();
+    let text = format!("runsv {shown}: fatal: unable to change to directory: file does not exist\n");
+    tree.command("runsv").arg(FORGES).output().is("", &text, 111);
+    symlink("nowhere", tree.services().join(FORGES)).expect("a link");
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+    runsvdir.eventually_says(&format!(": warning: unable to stat {shown}: file does not exist\n"));
 }
 
 /// A service with a link in `supervise/` to a FIFO elsewhere; for the lock, to nothing.
