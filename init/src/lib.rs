@@ -34,7 +34,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut voice = Voice::new();
     match prepare(arguments, inbox, &mut voice) {
         Ok(Task::Print(text)) => {
-            failure::write_line_to(std::io::stdout(), text.trim_end().as_bytes());
+            failure::write_text(std::io::stdout(), text.as_bytes());
             ExitCode::SUCCESS
         }
         Ok(Task::Keep(task)) => {

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use unix::Reporter;
-use unix::failure::{words, write_line};
+use unix::failure::{words, write_usage};
 
 /// Stands in the program's file: two programs with the same mark were built from the same sources,
 /// so that they understand each other.
@@ -40,7 +40,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return fork_server::serve(args).map_or(ExitCode::SUCCESS, |dir| keep(&dir, Origin::Copied));
     }
     let Some(dir) = parse(args) else {
-        write_line(words(["usage: ".as_ref(), &name, " dir\n".as_ref()]).as_encoded_bytes());
+        write_usage(words(["usage: ".as_ref(), &name, " dir".as_ref()]).as_encoded_bytes());
         return ExitCode::from(USAGE);
     };
     keep(&dir, Origin::Executed)

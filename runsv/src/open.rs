@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use servicedir::owner::{Control, Lock, LockFile, OkFifo, Place, Publisher, Supervise, make_supervise};
-use servicedir::status::RECORD_SIZE;
-use servicedir::{ServiceDir, State, Status, Want, session};
+use servicedir::visitor::Visitor;
+use servicedir::{ServiceDir, State, Want, session};
 use unix::phrase::errno_of;
 use unix::{Errno, Failure, Now, Pid, Poller, Remains, Reporter, Session, Signal};
 
@@ -240,7 +240,7 @@ fn earlier_session(dir: &ServiceDir) -> Option<Earlier> {
 /// The `./run` of the last status, if it still lives: a process of that number in this directory. Who
 /// controls the service may have written any number there.
 fn earlier_run(dir: &ServiceDir) -> Option<Earlier> {
-    let status = Status::from_bytes(&unix::read_start(&dir.status(), RECORD_SIZE).ok()?)?;
+    let status = Visitor::of(dir.clone()).last_status().ok()?;
     let pid = Pid::from_raw(i32::try_from(status.pid).ok().filter(|pid| *pid > 0)?);
     let is_it = status.state == Some(State::Run)
         && pid != nix::unistd::getpid()

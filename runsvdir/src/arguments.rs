@@ -20,10 +20,10 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Wishes, Str
     let program = arguments.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let skipped = end_options(&mut arguments);
     let Ok(matches) = command().try_get_matches_from(arguments) else {
-        return Err(format!("usage: {program} {USAGE}\n"));
+        return Err(format!("usage: {program} {USAGE}"));
     };
     let Some(directory) = matches.get_one::<OsString>("dir").map(PathBuf::from) else {
-        return Err(format!("usage: {program} {USAGE}\n"));
+        return Err(format!("usage: {program} {USAGE}"));
     };
     let log = matches.contains_id("log").then_some(skipped + 2);
     Ok(Wishes { directory, has_sessions: matches.get_flag("P"), log })
@@ -91,6 +91,6 @@ mod tests {
             assert_eq!(reads(arguments), None, "{arguments:?}");
         }
         let usage = read([OsString::from("/bin/x")]).err();
-        assert_eq!(usage.as_deref(), Some("usage: /bin/x [-P] dir\n"));
+        assert_eq!(usage.as_deref(), Some("usage: /bin/x [-P] dir"));
     }
 }

@@ -11,7 +11,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use unix::failure::{words, write_line};
+use unix::failure::{words, write_usage};
 use unix::{Reporter, dispositions, heap};
 
 use crate::supervise::{End, Supervision};
@@ -41,7 +41,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let wishes = match arguments::read(arguments) {
         Ok(wishes) => wishes,
         Err(usage) => {
-            write_line(usage.as_bytes());
+            write_usage(usage.as_bytes());
             return USAGE.into();
         }
     };

@@ -8,6 +8,7 @@ use std::path::Path;
 use fs_err as fs;
 use nix::unistd::{AccessFlags, access};
 use unix::Errno;
+use unix::open_to_read;
 use unix::phrase::errno_of;
 use unix::search::is_in;
 
@@ -53,9 +54,7 @@ impl SameBuild {
         let answer = about.is_file()
             && about.mode() & IDENTITY == 0
             && access(path, AccessFlags::X_OK).is_ok()
-            && fs::File::open(path)
-                .and_then(|program| is_in(program, runsv::MARK.as_bytes()))
-                .unwrap_or(false);
+            && open_to_read(path).and_then(|program| is_in(program, runsv::MARK.as_bytes())).unwrap_or(false);
         self.known = Some((version, answer));
         answer
     }

@@ -5,16 +5,15 @@ use std::fs::Metadata;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use servicedir::{ServiceDir, Stamp};
 use unix::failure::words;
 use unix::phrase::errno_of;
-use unix::{Errno, Failure, Pid, Poller, proc};
+use unix::{Errno, Failure, Pid, Poller, open_regular, proc};
 
 use crate::rescan::Look;
 use crate::roster::{Entry, Identity, Listing, Roster, What};
@@ -43,7 +42,7 @@ struct Name {
 impl Directory {
     /// The directory at `path`, which need not exist. Remembers where we are now.
     pub fn new(path: PathBuf) -> Result<Self, Failure> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let outside = nix::fcntl::open(".", flags, Mode::empty())
             .map_err(Failure::of("unable to open current directory"))?;
         Ok(Self { path, outside, is_inside: false })
@@ -116,13 +115,8 @@ impl Directory {
     /// Leaves the mark of a forced look, in the directory that was looked at, where we still are.
     pub fn mark_forced(now: SystemTime) -> Result<(), Failure> {
         let stamp = Stamp::of(now).label();
-        let mut file = fs_err::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o644)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(MARK)
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+        let mut file = open_regular(Path::new(MARK), flags, Mode::from_bits_truncate(0o644))
             .map_err(|_| Failure::plain(format!("failed to open./{MARK}{stamp}")))?;
         std::io::Write::write_all(&mut file, stamp.as_bytes())
             .map_err(|_| Failure::plain(format!("failed to write./{MARK}{stamp}")))

@@ -3,18 +3,16 @@
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
 
-use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::Mode;
 use runsv::fork_server::ForkServer;
 use servicedir::{FORK_SERVER, ServiceDir};
 use unix::failure::words;
 use unix::fork::Copier;
-use unix::phrase::errno_of;
 use unix::spawn::{Child, Program, StartFailure, beside_or_along_path, c_string};
-use unix::{Errno, Failure, Pid, Poller, Signal, proc};
+use unix::{Errno, Failure, Pid, Poller, Signal, Unopened, open_fifo, open_regular, proc};
 
 use crate::roster::{Attempt, Identity};
 use crate::same_build::SameBuild;
@@ -239,18 +237,14 @@ pub fn may_not_start(name: &OsStr, why: &OsStr) -> Failure {
 
 /// The writing end of `supervise/ok`, if a runsv reads it and holds the lock.
 fn occupied(service: &ServiceDir) -> Option<std::fs::File> {
-    let open = |options: &mut fs_err::OpenOptions, path: PathBuf| {
-        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-        options.custom_flags(flags.bits()).open(path).map(fs_err::File::into_file)
-    };
-    let ok = open(fs_err::OpenOptions::new().write(true), service.ok()).ok()?;
-    match open(fs_err::OpenOptions::new().read(true), service.lock()) {
+    let ok = open_fifo(&service.ok(), OFlag::O_WRONLY).ok()?;
+    match open_regular(&service.lock(), OFlag::O_RDONLY, Mode::empty()) {
         Ok(lock) => match Flock::lock(lock, FlockArg::LockSharedNonblock) {
             Err((_, Errno::EWOULDBLOCK)) => Some(ok),
             Ok(_) | Err(_) => None,
         },
         // Whoever cannot read the lock cannot tell that it is free.
-        Err(error) => (errno_of(&error) != Errno::ENOENT).then_some(ok),
+        Err(why) => (why != Unopened::Why(Errno::ENOENT)).then_some(ok),
     }
 }
 

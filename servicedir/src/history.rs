@@ -6,13 +6,14 @@
 //! Each line is `@` and the 24 hexadecimal digits of a TAI64N label, a space, and a few words.
 
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use fs_err::{File, OpenOptions};
 use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use unix::open_regular;
 
 use crate::layout::ServiceDir;
 use crate::status::Stamp;
@@ -84,7 +85,7 @@ impl History {
             Some((_, size)) if size >= LIMIT => self.shorten()?,
             Some(open) => open,
             None => {
-                let file = open(&self.path, OFlag::empty())?;
+                let file = open(&self.path, ADD)?;
                 let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
                 (file, size)
             }
@@ -99,22 +100,22 @@ impl History {
 
     /// Puts a file with the newest lines in the place of the old one.
     fn shorten(&self) -> io::Result<(File, usize)> {
-        let half = unix::read_end(&self.path, LIMIT / 2)?;
+        let half = unix::read_end(open(&self.path, OFlag::O_RDONLY)?, LIMIT / 2)?;
         let start = half.iter().position(|byte| *byte == b'\n').map_or(half.len(), |end| end + 1);
         let rest = half.get(start..).unwrap_or_default();
         let fresh = self.path.with_file_name(".history.new");
-        let mut file = open(&fresh, OFlag::O_TRUNC)?;
+        let mut file = open(&fresh, ADD | OFlag::O_TRUNC)?;
         file.write_all(rest)?;
         fs_err::rename(&fresh, &self.path)?;
         Ok((file, rest.len()))
     }
 }
 
-/// Opens a file for additions. Whatever stands in its place is not waited for, and a link leads to
-/// what is somebody else's.
+/// How the writer opens it.
+const ADD: OFlag = OFlag::O_WRONLY.union(OFlag::O_APPEND).union(OFlag::O_CREAT);
+
 fn open(path: &Path, flags: OFlag) -> io::Result<File> {
-    let flags = flags | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_NOFOLLOW;
-    OpenOptions::new().append(true).create(true).mode(0o644).custom_flags(flags.bits()).open(path)
+    Ok(open_regular(path, flags, Mode::from_bits_truncate(0o644))?)
 }
 
 /// One line of a history.
@@ -129,7 +130,7 @@ pub struct Entry {
 /// What is remembered of the service at `dir`, oldest first; lines nobody could have written are
 /// left out.
 pub fn read(dir: &ServiceDir) -> io::Result<Vec<Entry>> {
-    let text = unix::read_end(&dir.history(), 2 * LIMIT)?;
+    let text = unix::read_end(open(&dir.history(), OFlag::O_RDONLY)?, 2 * LIMIT)?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 
@@ -205,7 +206,7 @@ mod tests {
         let file = service.history();
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("a fifo");
         History::new(&service).add_news("news").expect_err("nobody reads");
-        assert_eq!(read(&service).expect("no writer"), []);
+        read(&service).expect_err("not a file");
         fs_err::remove_file(&file).expect("room");
         // It takes no room on the disk, but would in memory.
         let huge = File::create(&file).expect("a file");

@@ -1,19 +1,18 @@
 //! runsv's end of the contract: makes `supervise/`, holds the lock and the FIFOs, writes the status.
 
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use fs_err::{File, OpenOptions};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{Mode, SFlag, futimens};
 use nix::sys::time::TimeSpec;
 use unix::failure::words;
 use unix::phrase::errno_of;
-use unix::{Errno, Failure};
+use unix::{Errno, Failure, Unopened, open_fifo, open_regular};
 
 use crate::layout::ServiceDir;
 use crate::status::Status;
@@ -59,7 +58,7 @@ pub fn make_supervise(dir: &ServiceDir) -> Result<Supervise, Failure> {
 pub struct Lock {
     path: PathBuf,
     id: (u64, u64),
-    held: Flock<std::fs::File>,
+    held: Flock<File>,
 }
 
 /// What stands under the name of a file that is locked.
@@ -92,7 +91,7 @@ impl Lock {
 pub struct LockFile {
     path: PathBuf,
     id: (u64, u64),
-    file: std::fs::File,
+    file: File,
 }
 
 impl LockFile {
@@ -100,15 +99,11 @@ impl LockFile {
     pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
         let path = dir.lock();
         let unable = || words(["unable to open ".as_ref(), path.as_os_str()]);
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NONBLOCK.bits())
-            .open(&path)
-            .map_err(Failure::of_io(unable()))?;
+        let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
+        let file = open_regular(&path, flags, Mode::from_bits_truncate(0o600))
+            .map_err(|why| why.failure(unable()))?;
         let about = file.metadata().map_err(Failure::of_io(unable()))?;
-        Ok(Self { path, id: id(&about), file: file.into_file() })
+        Ok(Self { path, id: id(&about), file })
     }
 
     /// Takes the lock, if it is free; gives the file back with the failure otherwise.
@@ -141,14 +136,14 @@ impl Control {
         let name = path.as_os_str();
         // If it is there already it is used as it is; anything else is told by what follows.
         if nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).is_err() {
-            let about =
-                fs_err::metadata(&path).map_err(Failure::of_io(words(["unable to stat ".as_ref(), name])))?;
+            let about = fs_err::symlink_metadata(&path)
+                .map_err(Failure::of_io(words(["unable to stat ".as_ref(), name])))?;
             if !about.file_type().is_fifo() {
                 return Err(Failure::plain(words([name, " exists but is not a fifo".as_ref()])));
             }
         }
-        let both_ends = open_fifo(OpenOptions::new().read(true).write(true), &path)
-            .map_err(Failure::of_io(words(["unable to open ".as_ref(), name])))?;
+        let both_ends = open_fifo(&path, OFlag::O_RDWR)
+            .map_err(|why| why.failure(words(["unable to open ".as_ref(), name])))?;
         Ok(Self { both_ends })
     }
 
@@ -167,13 +162,14 @@ impl Control {
 
 impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.both_ends.file().as_fd()
+        self.both_ends.as_fd()
     }
 }
 
-/// The reading end of `supervise/ok`: who can open it for writing knows that a runsv lives.
+/// The reading end of `supervise/ok`: who can open it for writing knows that a runsv lives. `None` if that
+/// is no FIFO, which is accepted (LAY-14) and not used.
 pub struct OkFifo {
-    _reader: File,
+    _reader: Option<File>,
 }
 
 impl OkFifo {
@@ -181,14 +177,12 @@ impl OkFifo {
     pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
         let path = dir.ok();
         let _ = nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600));
-        open_fifo(OpenOptions::new().read(true), &path)
-            .map(|reader| Self { _reader: reader })
-            .map_err(Failure::of_io(words(["unable to read ".as_ref(), path.as_os_str()])))
+        match open_fifo(&path, OFlag::O_RDONLY) {
+            Ok(reader) => Ok(Self { _reader: Some(reader) }),
+            Err(Unopened::Other(_)) => Ok(Self { _reader: None }),
+            Err(why) => Err(why.failure(words(["unable to read ".as_ref(), path.as_os_str()]))),
+        }
     }
-}
-
-fn open_fifo(options: &mut OpenOptions, path: &Path) -> io::Result<File> {
-    options.custom_flags(OFlag::O_NONBLOCK.bits()).open(path)
 }
 
 /// Writes the status files of one service (LAY-4, LAY-5), which only who holds the lock may do.
@@ -299,18 +293,16 @@ impl Publisher {
         }
         let unable =
             |verb: &str, path: &Path| words(["unable to ".as_ref(), verb.as_ref(), path.as_os_str()]);
-        let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(mode.bits()).custom_flags(flags.bits());
-        let mut file = match options.open(&fresh) {
-            // Who may put a link into `supervise/` must not choose what is overwritten.
-            Err(error) if errno_of(&error) == Errno::ELOOP => {
+        let open = || open_regular(&fresh, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC, mode);
+        let mut file = match open() {
+            // The owner of `supervise/` must not choose what is overwritten, nor what becomes the record.
+            Err(Unopened::Link | Unopened::Other(_)) => {
                 let _ = nix::unistd::unlink(&fresh);
-                options.open(&fresh)
+                open()
             }
             opened => opened,
         }
-        .map_err(Failure::of_io(unable("open ", &fresh)))?;
+        .map_err(|why| why.failure(unable("open ", &fresh)))?;
         let written = file.write_all(content);
         if written.is_err() {
             // It only takes room.
@@ -323,11 +315,9 @@ impl Publisher {
 
     /// Writes over a file that is in its place, unless it is a link, or in another place as well.
     fn overwrite(&self, name: &str, content: &[u8]) -> io::Result<()> {
-        let flags = OFlag::O_NONBLOCK | OFlag::O_NOFOLLOW;
         let path = self.dir.supervise().join(name);
-        let mut file = OpenOptions::new().write(true).custom_flags(flags.bits()).open(path)?;
-        let about = file.metadata()?;
-        if !about.is_file() || about.nlink() != 1 {
+        let mut file = open_regular(&path, OFlag::O_WRONLY, Mode::empty())?;
+        if file.metadata()?.nlink() != 1 {
             return Err(Errno::EEXIST.into());
         }
         file.write_all(content)?;

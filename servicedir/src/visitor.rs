@@ -2,6 +2,7 @@
 //! wait for a change.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::AccessFlags;
 use unix::failure::{Failure, without_sigpipe};
 use unix::phrase::{errno_of, phrase};
+use unix::{Unopened, open_regular};
 
 use crate::command::Command;
 use crate::layout::ServiceDir;
@@ -63,7 +65,7 @@ impl Visitor {
     /// Opens `supervise/ok`, which works while runsv lives; whoever keeps it open and polls it is
     /// woken by an error the moment runsv is gone.
     pub fn hold(&self) -> Result<OwnedFd, Refusal> {
-        self.open_fifo(&self.dir.ok(), "unable to open supervise/ok")
+        self.open_fifo(&self.dir.ok(), "unable to open supervise/ok").map(OwnedFd::from)
     }
 
     /// Whether runsv is there. Where this cannot be told, the answer is why.
@@ -83,7 +85,7 @@ impl Visitor {
 
     /// The published status, whether or not runsv still stands for it.
     pub fn last_status(&self) -> Result<Status, Refusal> {
-        let file = open(&self.dir.status(), OFlag::O_RDONLY)
+        let file = open_regular(&self.dir.status(), OFlag::O_RDONLY, Mode::empty())
             .map_err(|why| self.refusal("unable to open supervise/status", why))?;
         let mut record = [0; RECORD_SIZE];
         let length = nix::unistd::read(&file, &mut record)
@@ -107,27 +109,21 @@ impl Visitor {
     }
 
     /// Opens the write end of a FIFO, which fails where nobody reads.
-    fn open_fifo(&self, path: &Path, text: &str) -> Result<OwnedFd, Refusal> {
-        open(path, OFlag::O_WRONLY).map_err(|why| match why {
-            Errno::ENXIO => Refusal::NotRunning,
+    fn open_fifo(&self, path: &Path, text: &str) -> Result<File, Refusal> {
+        unix::open_fifo(path, OFlag::O_WRONLY).map_err(|why| match why {
+            Unopened::Why(Errno::ENXIO) => Refusal::NotRunning,
             why => self.refusal(text, why),
         })
     }
 
     /// Why a file of the service could not be opened. That the directory itself cannot be entered
     /// is found out only now: the usual case costs no system call.
-    fn refusal(&self, text: &str, why: Errno) -> Refusal {
+    fn refusal(&self, text: &str, why: Unopened) -> Refusal {
         match can_enter(self.dir.path()) {
-            Ok(()) => Refusal::Trouble(Failure::new(text, why)),
+            Ok(()) => Refusal::Trouble(why.failure(text)),
             Err(why) => Refusal::Directory(why),
         }
     }
-}
-
-/// Opens what must never be waited for. A thousand services are asked in a few milliseconds: the bare
-/// call is a part of that.
-fn open(path: &Path, access: OFlag) -> Result<OwnedFd, Errno> {
-    nix::fcntl::open(path, access | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC, Mode::empty())
 }
 
 /// Whether `chdir` to the directory would work.

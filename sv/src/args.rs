@@ -161,11 +161,11 @@ fn number(text: &[u8]) -> u64 {
         .fold(0, |number: u64, byte| number.saturating_mul(10).saturating_add(u64::from(byte - b'0')))
 }
 
-/// The usage text, which an empty line follows (GEN-2).
+/// The usage text.
 pub fn usage(name: &OsStr, manner: Manner) -> Vec<u8> {
     let rest: &[u8] = match manner {
-        Manner::Sv => b" [-v] [-w sec] command service ...\n",
-        Manner::Script => b" [-w sec] command\n",
+        Manner::Sv => b" [-v] [-w sec] command service ...",
+        Manner::Script => b" [-w sec] command",
     };
     [b"usage: ", name.as_bytes(), rest].concat()
 }
@@ -296,7 +296,7 @@ mod tests {
         assert_eq!((name.as_os_str(), manner), (OsStr::new("ssh"), Manner::Script));
         let invocation = parse(names(&["status", "b"]), None, &name, manner).expect("a good command line");
         assert_eq!(invocation.names, names(&["ssh"]));
-        assert_eq!(usage(&name, manner), b"usage: ssh [-w sec] command\n");
+        assert_eq!(usage(&name, manner), b"usage: ssh [-w sec] command");
         assert_eq!(program_name(Some("./sv".into())).1, Manner::Sv);
         assert_eq!(program_name(None).1, Manner::Sv);
     }

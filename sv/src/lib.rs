@@ -31,7 +31,7 @@ use std::process::ExitCode;
 
 use servicedir::visitor::Refusal;
 use unix::Failure;
-use unix::failure::write_line;
+use unix::failure::{write_line, write_usage};
 use unix::phrase::errno_of;
 
 use args::{Invocation, Manner};
@@ -59,7 +59,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             if let Some(message) = misuse.message(&name) {
                 write_line(message.as_encoded_bytes());
             }
-            write_line(&args::usage(&name, manner));
+            write_usage(&args::usage(&name, manner));
             return ExitCode::from(if manner == Manner::Sv { 100 } else { 2 });
         }
     };

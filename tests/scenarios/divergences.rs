@@ -452,6 +452,67 @@ mod ours {
         }
     }
 
+    #[test]
+    fn add_9_runsv_uses_no_link_in_supervise() {
+        for (name, text) in [
+            ("lock", "unable to open supervise/lock: is a symbolic link"),
+            ("control", "supervise/control exists but is not a fifo"),
+            ("ok", "unable to read supervise/ok: is a symbolic link"),
+        ] {
+            let web = super::with_a_link_elsewhere(Suite::ours(), name);
+            web.runsv().output().is("", &format!("runsv web: fatal: {text}\n"), 111);
+            assert_eq!(web.has("elsewhere"), name != "lock", "{name}");
+        }
+    }
+
+    #[test]
+    fn add_9_sv_writes_to_a_fifo_only() {
+        let web = super::with_a_file_for_control(Suite::ours(), true);
+        web.sv("down").says("warning: web: unable to open supervise/control: is a symbolic link\n", 1);
+        assert_eq!(web.read("precious"), "precious\n");
+        let web = super::with_a_file_for_control(Suite::ours(), false);
+        web.sv("down").says("warning: web: unable to open supervise/control: not a fifo\n", 1);
+        assert_eq!(web.read("supervise/control"), "precious\n");
+    }
+
+    #[test]
+    fn add_9_sv_reads_no_status_elsewhere() {
+        let web = super::with_its_status_elsewhere(Suite::ours());
+        web.sv("status").says("warning: web: unable to open supervise/status: is a symbolic link\n", 1);
+    }
+
+    /// LAY-14: runsv accepts it, and so sv cannot tell whether there is a runsv.
+    #[test]
+    fn add_9_an_ok_that_is_no_fifo_is_said() {
+        let web = super::with_an_ok_that_is_a_file(Suite::ours());
+        web.sv("status").says("warning: web: unable to open supervise/ok: not a fifo\n", 1);
+    }
+
+    #[test]
+    fn add_9_a_fifo_in_supervise_gets_no_record() {
+        assert_eq!(super::written_to_a_fifo_for_the_new_status(Suite::ours()), []);
+    }
+
+    #[test]
+    fn add_9_a_forced_look_leaves_no_mark_elsewhere() {
+        let (tree, runsvdir) = super::told_to_look_with_a_link_for_the_mark(Suite::ours());
+        runsvdir.eventually_says(": warning: failed to open./.forced-rescan@");
+        assert!(!tree.root().join("elsewhere").exists());
+    }
+
+    /// RSV-42: `finish` is opened to see whether there is one.
+    #[test]
+    fn add_9_a_terminal_in_the_place_of_a_file_is_not_taken() {
+        let (web, _terminal) = super::started_again_with_a_terminal_for_finish(Suite::ours());
+        assert_eq!(Process::find(web.runsv.pid()).expect("a runsv").terminal, 0);
+    }
+
+    /// ESC, newline, and the C1 character that is ESC and `[` in one.
+    #[test]
+    fn add_12_a_name_drives_no_terminal_and_forges_no_line() {
+        super::with_a_name_that_forges(Suite::ours(), "a?[2J?fatal: b?31m");
+    }
+
     /// RSD-8: as many services as there are directories.
     #[test]
     fn b30_there_are_more_than_a_thousand_services() {
@@ -735,6 +796,63 @@ mod theirs {
         assert_ne!(std::fs::read(web.path("precious")).expect("a file"), b"precious\n");
     }
 
+    #[test]
+    fn add_9_runsv_uses_links_in_supervise() {
+        for name in ["lock", "control", "ok"] {
+            let web = super::with_a_link_elsewhere(Suite::theirs(), name).supervised();
+            web.eventually_runs();
+            assert!(web.has("elsewhere"), "{name}");
+        }
+    }
+
+    #[test]
+    fn add_9_sv_writes_to_what_is_there() {
+        let web = super::with_a_file_for_control(Suite::theirs(), true);
+        web.sv("down").says("", 0);
+        assert_eq!(web.read("precious"), "drecious\n");
+        let web = super::with_a_file_for_control(Suite::theirs(), false);
+        web.sv("down").says("", 0);
+        assert_eq!(web.read("supervise/control"), "drecious\n");
+    }
+
+    #[test]
+    fn add_9_sv_reads_a_status_elsewhere() {
+        let web = super::with_its_status_elsewhere(Suite::theirs());
+        web.sv("status").says("run: web: (pid N) Ns\n", 0);
+    }
+
+    /// LAY-14: it can be opened whether or not there is a runsv.
+    #[test]
+    fn add_9_an_ok_that_is_no_fifo_is_taken_for_a_runsv() {
+        let web = super::with_an_ok_that_is_a_file(Suite::theirs());
+        web.sv("status").says("run: web: (pid N) Ns\n", 0);
+    }
+
+    #[test]
+    fn add_9_a_fifo_in_supervise_gets_a_record() {
+        assert_eq!(super::written_to_a_fifo_for_the_new_status(Suite::theirs()).len(), 20);
+    }
+
+    #[test]
+    fn add_9_a_forced_look_leaves_its_mark_elsewhere() {
+        let (tree, runsvdir) = super::told_to_look_with_a_link_for_the_mark(Suite::theirs());
+        let mark = tree.root().join("elsewhere");
+        tests::eventually("a mark", || std::fs::read(&mark).is_ok_and(|mark| mark.len() == 25));
+        assert_eq!(runsvdir.stderr(), "");
+    }
+
+    /// RSV-42: `finish` is opened to see whether there is one.
+    #[test]
+    fn add_9_a_terminal_in_the_place_of_a_file_is_taken() {
+        let (web, _terminal) = super::started_again_with_a_terminal_for_finish(Suite::theirs());
+        assert_ne!(super::Process::find(web.runsv.pid()).expect("a runsv").terminal, 0);
+    }
+
+    #[test]
+    fn add_12_a_name_is_printed_as_it_is() {
+        super::with_a_name_that_forges(Suite::theirs(), super::FORGES);
+    }
+
     /// RSD-8: the services beyond the first thousand have no luck.
     #[test]
     fn b30_there_are_at_most_a_thousand_services() {
@@ -781,7 +899,11 @@ mod theirs {
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
+use nix::pty::{OpenptyResult, openpty};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use nix::unistd::{mkfifo, ttyname};
 use tests::process::{Process, send};
 use tests::{Builder, Program, Service, Suite, Supervised, Tree, eventually_some, nothing_happens_for};
 
@@ -987,6 +1109,96 @@ fn told_down_with_links(suite: &Suite) -> Supervised {
     web.control("d");
     web.eventually_down();
     web
+}
+
+const FORGES: &str = "a\x1b[2J\nfatal: b\u{9b}31m";
+
+/// runsv and runsvdir are given a name with control characters, and show it like this.
+fn with_a_name_that_forges(suite: &Suite, shown: &str) {
+    let tree = suite.tree();
+    let text = format!("runsv {shown}: fatal: unable to change to directory: file does not exist\n");
+    tree.command("runsv").arg(FORGES).output().is("", &text, 111);
+    symlink("nowhere", tree.services().join(FORGES)).expect("a link");
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+    runsvdir.eventually_says(&format!(": warning: unable to stat {shown}: file does not exist\n"));
+}
+
+/// A service with a link in `supervise/` to a FIFO elsewhere; for the lock, to nothing.
+fn with_a_link_elsewhere(suite: &Suite, name: &str) -> Service {
+    let web = suite.service("web").run("exec sleep 1000");
+    let web = web.link(&format!("supervise/{name}"), "../elsewhere").made();
+    if name != "lock" {
+        mkfifo(&web.path("elsewhere"), Mode::S_IRWXU).expect("a FIFO");
+    }
+    web
+}
+
+/// A service with a file in the place of its control FIFO, or with a link to one.
+fn with_a_file_for_control(suite: &Suite, is_link: bool) -> Supervised {
+    let web = suite.service("web").run("exec sleep 1000").file("precious", "precious\n").running();
+    web.remove("supervise/control");
+    if is_link {
+        symlink("../precious", web.path("supervise/control")).expect("a link");
+    } else {
+        web.write("supervise/control", "precious\n");
+    }
+    web
+}
+
+/// A service whose status is a link to its record.
+fn with_its_status_elsewhere(suite: &Suite) -> Supervised {
+    let web = suite.service("web").run("exec sleep 1000").running();
+    fs_err::rename(web.path("supervise/status"), web.path("record")).expect("a rename");
+    symlink("../record", web.path("supervise/status")).expect("a link");
+    web
+}
+
+/// A service that runs with a regular file in the place of its `ok`.
+fn with_an_ok_that_is_a_file(suite: &Suite) -> Supervised {
+    let web = suite.service("web").run("exec sleep 1000").file("supervise/ok", "").running();
+    web.eventually_stat("run");
+    web
+}
+
+/// What runsv writes to a FIFO, which is read, in the place of `status.new`.
+fn written_to_a_fifo_for_the_new_status(suite: &Suite) -> Vec<u8> {
+    let web = suite.service("web").run("exec sleep 1000").running();
+    web.eventually_stat("run");
+    let fifo = web.path("supervise/status.new");
+    mkfifo(&fifo, Mode::S_IRWXU).expect("a FIFO");
+    let open = OFlag::O_RDWR | OFlag::O_NONBLOCK;
+    let both_ends = nix::fcntl::open(&fifo, open, Mode::empty()).expect("a FIFO");
+    web.control("d");
+    web.eventually_stat("down");
+    let mut record = vec![0; 100];
+    let length = nix::unistd::read(&both_ends, &mut record).unwrap_or(0);
+    record.truncate(length);
+    record
+}
+
+/// A service whose runsv leads a session, as under `runsvdir -P`, and has looked for `finish` where there is
+/// a link to a terminal.
+fn started_again_with_a_terminal_for_finish(suite: &Suite) -> (Supervised, OpenptyResult) {
+    let terminal = openpty(None, None).expect("a terminal");
+    let name = ttyname(&terminal.slave).expect("its name");
+    let web = suite.service("web").run("exec sleep 1000").link("finish", name).made();
+    let runsv = web.runsv().through(&["setsid"]);
+    let web = web.supervised_by(runsv);
+    let first = web.eventually_runs().pid;
+    web.control("k");
+    web.eventually_runs_anew(first);
+    (web, terminal)
+}
+
+/// A runsvdir that was told to look, with a link to nothing in the place of its mark.
+fn told_to_look_with_a_link_for_the_mark(suite: &Suite) -> (Tree, Program) {
+    let tree = suite.tree();
+    symlink("../elsewhere", tree.services().join(".forced-rescan")).expect("a link");
+    let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
+    let web = tree.service("web").run("exec sleep 1000").made();
+    web.eventually_has("supervise/status");
+    runsvdir.signal(Signal::SIGALRM);
+    (tree, runsvdir)
 }
 
 /// A service of which one status file cannot be written, and that was killed and started anew.

@@ -42,7 +42,8 @@ pub fn patient(tree: &Tree, options: &[&str]) -> Command {
     with_grace(tree, PATIENT, options)
 }
 
-fn with_grace(tree: &Tree, grace: &str, options: &[&str]) -> Command {
+/// The same with another grace.
+pub fn with_grace(tree: &Tree, grace: &str, options: &[&str]) -> Command {
     tree.command("init").args(["--grace", grace]).args(options).arg(tree.services()).dir(tree.root())
 }
 

@@ -12,7 +12,7 @@ use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tests::{Suite, Tree, eventually};
 
-use crate::init::{patient, saves_for};
+use crate::init::{patient, saves_for, stopped_in_order};
 
 /// A pipe that is full, and that nobody reads yet.
 struct FullPipe {
@@ -53,6 +53,22 @@ impl FullPipe {
         });
         String::from_utf8_lossy(&bytes[self.filling..]).into_owned()
     }
+}
+
+/// ADD-12: of COMMAND or of a service.
+#[test]
+fn no_name_drives_a_terminal_or_forges_a_line() {
+    const NAME: &str = "a\x1b[2J\ninit: b\u{9b}31m";
+    let tree = Suite::ours().tree();
+    let output = patient(&tree, &[]).args(["--", NAME]).output();
+    assert!(output.stderr.contains(": unable to run a?[2J?init: b?31m: file does not exist\n"), "{output:?}");
+
+    let web = tree.service(NAME).run(&saves_for("0")).made();
+    let container = patient(&tree, &[]).start_as_process_1();
+    web.eventually_has("ready");
+    let end = stopped_in_order(&container);
+    assert!(end.stderr.contains("\ninit: a?[2J?init: b?31m: stopped after "), "{end:?}");
+    assert!(!end.stderr.contains('\x1b'), "{end:?}");
 }
 
 /// A full pipe would hold up whoever writes to it until somebody reads.

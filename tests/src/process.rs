@@ -40,6 +40,8 @@ pub struct Process {
     pub group: u32,
     /// The id of its session.
     pub session: u32,
+    /// The number of its controlling terminal; 0 without one.
+    pub terminal: u32,
     /// `R`, `S`, `T`, `Z`...
     pub state: char,
     /// The kernel's flags of it.
@@ -57,12 +59,12 @@ impl Process {
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
         let mut number = || fields.next()?.parse().ok();
-        let (parent, group, session) = (number()?, number()?, number()?);
-        // Session is field 6; the terminal and the group that has it lie between.
-        let flags = fields.nth(2)?.parse().ok()?;
+        let (parent, group, session, terminal) = (number()?, number()?, number()?, number()?);
+        // Terminal is field 7; the group that has it lies between.
+        let flags = fields.nth(1)?.parse().ok()?;
         // That was field 9, this is field 22.
         let started = fields.nth(12)?.parse().ok()?;
-        Some(Self { pid, parent, group, session, state, flags, started })
+        Some(Self { pid, parent, group, session, terminal, state, flags, started })
     }
 
     /// All processes there are.

@@ -2,13 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
 use crate::phrase::{errno_of, phrase};
+use crate::printable::printable;
 use crate::signal::{Signal, SignalSet};
 
 /// Something that could not be done, and why.
@@ -152,10 +153,7 @@ impl Reporter {
 
     fn write(&mut self, line: &[u8]) {
         match &mut self.kept {
-            Some(kept) => {
-                kept.extend_from_slice(line);
-                kept.push(b'\n');
-            }
+            Some(kept) => kept.extend(whole_line(line)),
             None => write_line(line),
         }
     }
@@ -167,12 +165,22 @@ impl Reporter {
 
 /// Writes a line to stderr in one go. A reader that is gone is no reason to die.
 pub fn write_line(line: &[u8]) {
-    write_line_to(std::io::stderr(), line);
+    write_text(std::io::stderr(), &whole_line(line));
 }
 
-/// Writes a line to a descriptor in one go, whether or not anybody reads it.
-pub fn write_line_to(descriptor: impl std::os::fd::AsFd, line: &[u8]) {
-    write_unbroken(descriptor.as_fd(), &[line, b"\n"].concat());
+/// Writes how a program is to be called, and the empty line that follows (GEN-2).
+pub fn write_usage(usage: &[u8]) {
+    write_text(std::io::stderr(), &[&whole_line(usage)[..], b"\n"].concat());
+}
+
+/// A line with its end, which no name in it can anticipate.
+fn whole_line(line: &[u8]) -> Vec<u8> {
+    [&*printable(line), b"\n"].concat()
+}
+
+/// Writes a text of the program's own to a descriptor in one go, whether or not it is read.
+pub fn write_text(descriptor: impl AsFd, text: &[u8]) {
+    write_unbroken(descriptor.as_fd(), text);
 }
 
 fn write_unbroken(descriptor: BorrowedFd<'_>, mut text: &[u8]) {
@@ -217,6 +225,14 @@ mod tests {
             reporter.line("fatal: ", &failure.to_bytes()),
             b"runsv ./web: fatal: unable to lock supervise/lock: temporary failure"
         );
+    }
+
+    #[test]
+    fn a_name_ends_no_line() {
+        let mut reporter = Reporter::new("runsvdir a\nb");
+        reporter.keep();
+        reporter.say("c\x1b[2J\n");
+        assert_eq!(reporter.take_kept(), b"runsvdir a?b: c?[2J?\n");
     }
 
     #[test]

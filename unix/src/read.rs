@@ -1,18 +1,11 @@
 //! Reading small files that others have put there, whatever they are: never waiting for anybody,
 //! and never more than is wanted.
 
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use fs_err::{File, OpenOptions};
-use nix::fcntl::OFlag;
-
-/// Opens a file for reading. A FIFO is not waited for, and a terminal does not become ours.
-pub fn open_to_read(path: &Path) -> io::Result<File> {
-    let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
-}
+use crate::open::open_to_read;
 
 /// The first `limit` bytes of a file, which may be without end. What a FIFO has not got now is not
 /// waited for: it reads as empty, or fails.
@@ -20,9 +13,8 @@ pub fn read_start(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
     take(open_to_read(path)?, limit)
 }
 
-/// The last `limit` bytes of a file; the next ones, where a file has no end.
-pub fn read_end(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
-    let mut file = open_to_read(path)?;
+/// The last `limit` bytes of an open file; the next ones, where a file has no end.
+pub fn read_end(mut file: File, limit: usize) -> io::Result<Vec<u8>> {
     let about = file.metadata()?;
     if about.is_file() {
         file.seek(SeekFrom::Start(about.len().saturating_sub(bytes(limit))))?;
@@ -45,6 +37,10 @@ mod tests {
     use nix::sys::stat::Mode;
 
     use super::*;
+
+    fn read_end(path: &Path, limit: usize) -> io::Result<Vec<u8>> {
+        super::read_end(open_to_read(path)?, limit)
+    }
 
     fn in_a_directory(test: impl FnOnce(&Path)) {
         let directory = tempfile::tempdir().expect("a new directory");
@@ -73,7 +69,7 @@ mod tests {
             nix::unistd::mkfifo(&fifo, Mode::from_bits_truncate(0o600)).expect("a fifo");
             assert_eq!(read_start(&fifo, 4).expect("no writer"), b"");
             let _reader = open_to_read(&fifo).expect("a reader");
-            let _writer = OpenOptions::new().write(true).open(&fifo).expect("a writer");
+            let _writer = fs_err::OpenOptions::new().write(true).open(&fifo).expect("a writer");
             assert_eq!(read_end(&fifo, 4).expect_err("nothing yet").kind(), io::ErrorKind::WouldBlock);
             assert!(read_start(directory, 4).is_err());
         });

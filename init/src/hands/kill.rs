@@ -1,13 +1,13 @@
 //! Hands: making processes end, from asking a single one to killing whatever there is.
 
-use fs_err::os::unix::fs::OpenOptionsExt;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use nix::fcntl::OFlag;
 use servicedir::{Command, ServiceDir, State, Want};
-use unix::{Pid, Signal, proc};
+use unix::failure::without_sigpipe;
+use unix::{Pid, Signal, open_fifo, proc};
 
 use super::census::status;
 use super::tree::Tree;
@@ -45,14 +45,11 @@ pub fn end_orphan(pid: Pid) {
 pub fn end_all_by_fifo(directory: &Path, told: &mut BTreeSet<(u64, u64)>) {
     let Ok(entries) = fs_err::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {
-        let fifo = fs_err::OpenOptions::new()
-            .write(true)
-            .custom_flags(nix::fcntl::OFlag::O_NONBLOCK.bits())
-            .open(ServiceDir::at(entry.path()).control());
-        let Ok(mut fifo) = fifo else { continue };
+        let fifo = open_fifo(&ServiceDir::at(entry.path()).control(), OFlag::O_WRONLY);
+        let Ok(fifo) = fifo else { continue };
         if fifo.metadata().is_ok_and(|about| told.insert((about.dev(), about.ino()))) {
             // A FIFO that is full has been told often enough.
-            let _ = fifo.write_all(&[Command::Exit.byte()]);
+            let _ = without_sigpipe(|| nix::unistd::write(&fifo, &[Command::Exit.byte()]));
         }
     }
 }

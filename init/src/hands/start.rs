@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
+use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
 use unix::phrase::errno_of;
 use unix::signal::SignalSet;
@@ -138,5 +140,6 @@ impl Hands {
 }
 
 fn open_null() -> Option<fs_err::File> {
-    fs_err::File::open("/dev/null").ok()
+    let mut options = fs_err::OpenOptions::new();
+    options.read(true).custom_flags(OFlag::O_NOCTTY.bits()).open("/dev/null").ok()
 }

@@ -315,12 +315,12 @@ impl Look<'_> {
     fn fifos(&mut self, file: &str, supervise: &Path) {
         for name in ["control", "ok"] {
             let is_fifo = |about: Metadata| about.file_type().is_fifo();
-            if fs_err::metadata(supervise.join(name)).is_ok_and(|about| !is_fifo(about)) {
+            if fs_err::symlink_metadata(supervise.join(name)).is_ok_and(|about| !is_fifo(about)) {
                 self.find(&format!("{file}/{name}"), "not a fifo; remove it, runsv makes its own");
             }
         }
         for name in ["lock", "status", "stat", "pid"] {
-            if fs_err::metadata(supervise.join(name)).is_ok_and(|about| !about.is_file()) {
+            if fs_err::symlink_metadata(supervise.join(name)).is_ok_and(|about| !about.is_file()) {
                 self.find(&format!("{file}/{name}"), "not a regular file; remove it, runsv makes its own");
             }
         }
