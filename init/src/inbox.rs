@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use unix::process_1::stop_requests;
 use unix::signal::SignalSet;
+use unix::spawn::failure_of;
 use unix::{Failure, Poller, Signal, has_children, reap_next};
 
 use crate::hands::{Hands, Voice};
@@ -113,10 +114,16 @@ fn children_signals() -> SignalSet {
 }
 
 /// Collects all who have died.
-fn reap() -> Option<Event> {
-    let deaths: Vec<_> = std::iter::from_fn(reap_next).collect();
-    if deaths.is_empty() {
-        return None;
+fn reap() -> Vec<Event> {
+    let (mut deaths, mut failures) = (Vec::new(), Vec::new());
+    while let Some((pid, ending)) = reap_next() {
+        match failure_of(pid) {
+            Some(failure) => failures.push(Event::NotExecuted(pid, failure.why)),
+            None => deaths.push((pid, ending)),
+        }
     }
-    Some(Event::Reaped { deaths, is_childless: !has_children() })
+    if deaths.is_empty() && failures.is_empty() {
+        return Vec::new();
+    }
+    [Event::Reaped { deaths, is_childless: !has_children() }].into_iter().chain(failures).collect()
 }

@@ -53,7 +53,7 @@ impl ForkServer {
             .inherited_mask()
             .keep_open(other.as_fd());
         let program = if has_sessions { program.arg(SESSIONS) } else { program };
-        program.spawn().ok()?.failure.is_none().then_some(Self { socket })
+        program.spawn().ok().map(|_| Self { socket })
     }
 
     /// Starts `runsv NAME` for each of these; says for each what became of it. The processes are children

@@ -13,7 +13,7 @@ use servicedir::{FORK_SERVER, ServiceDir};
 use unix::failure::words;
 use unix::fork::Copier;
 use unix::phrase::errno_of;
-use unix::spawn::{Child, Program, StartFailure, beside_or_along_path, c_string};
+use unix::spawn::{Program, beside_or_along_path, c_string};
 use unix::{Errno, Failure, Pid, Poller, Signal, proc};
 
 use crate::roster::{Attempt, Identity};
@@ -35,8 +35,6 @@ pub struct Starter {
     /// While there is more to start.
     server: Option<ForkServer>,
     has_sessions: bool,
-    /// Of children that were not reaped yet.
-    failures: Vec<StartFailure>,
     occupants: HashMap<Identity, Occupant>,
     next_token: usize,
 }
@@ -65,7 +63,6 @@ impl Starter {
             same_build: SameBuild::default(),
             server: None,
             has_sessions,
-            failures: Vec::new(),
             occupants: HashMap::new(),
             next_token: first_token,
         }
@@ -152,9 +149,7 @@ impl Starter {
             .default_signals(&CAUGHT)
             .inherited_mask();
         let program = if self.has_sessions { program.own_session() } else { program };
-        let Child { pid, failure } = program.spawn()?;
-        self.failures.extend(failure);
-        Ok(Attempt::Started(pid))
+        program.spawn().map(Attempt::Started)
     }
 
     /// The services whose occupants, among these tokens, have gone.
@@ -172,11 +167,6 @@ impl Starter {
             // The descriptor is closed in a moment anyway.
             let _ = poller.forget(&occupant.ok);
         }
-    }
-
-    /// The children that could not become runsv, and why. To be asked after reaping.
-    pub fn take_failures(&mut self) -> Vec<StartFailure> {
-        std::mem::take(&mut self.failures)
     }
 
     fn watch(&mut self, identity: Identity, ok: std::fs::File, poller: &Poller) -> bool {

@@ -1,6 +1,6 @@
 //! The loop: connects the two machines, the hands, signals and time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::{Instant, SystemTime};
@@ -8,7 +8,8 @@ use std::time::{Instant, SystemTime};
 use unix::failure::words;
 use unix::poller::Wakeup;
 use unix::signal::SignalSet;
-use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
+use unix::spawn::failure_of;
+use unix::{Failure, Poller, Reporter, Signal, reap_next};
 
 use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
@@ -163,13 +164,12 @@ impl Supervision {
     }
 
     fn reap(&mut self) {
-        let dead: VecDeque<(Pid, Ending)> = std::iter::from_fn(reap_next).collect();
-        for failure in self.starter.take_failures() {
-            if let Some(name) = self.roster.name_of_runsv(failure.child) {
+        while let Some((child, ending)) = reap_next() {
+            if let Some(failure) = failure_of(child)
+                && let Some(name) = self.roster.name_of_runsv(child)
+            {
                 self.reporter.fatal_in_child(&could_not_start(name, failure.why));
             }
-        }
-        for (child, ending) in dead {
             self.roster.exited(child, ending, Instant::now());
         }
     }

@@ -452,6 +452,12 @@ mod ours {
         }
     }
 
+    #[test]
+    fn add_10_a_child_whose_exec_hangs_holds_no_lock() {
+        let (web, hung) = super::succeeded_while_an_exec_hangs(Suite::ours());
+        web.eventually_runs_anew(hung);
+    }
+
     /// RSD-8: as many services as there are directories.
     #[test]
     fn b30_there_are_more_than_a_thousand_services() {
@@ -735,6 +741,13 @@ mod theirs {
         assert_ne!(std::fs::read(web.path("precious")).expect("a file"), b"precious\n");
     }
 
+    #[test]
+    fn add_10_a_child_whose_exec_hangs_holds_the_lock() {
+        let (web, _) = super::succeeded_while_an_exec_hangs(Suite::theirs());
+        let refusal = "runsv web: fatal: unable to lock supervise/lock: temporary failure\n";
+        assert_eq!(web.runsv.finished().stderr, refusal);
+    }
+
     /// RSD-8: the services beyond the first thousand have no luck.
     #[test]
     fn b30_there_are_at_most_a_thousand_services() {
@@ -976,6 +989,19 @@ fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
     web.runsv.finished();
     let service = web.tree().at("web");
     (service.supervised(), old)
+}
+
+/// A service whose runsv was killed and replaced while the exec of `./run` hangs, and that child.
+fn succeeded_while_an_exec_hangs(suite: &Suite) -> (Supervised, u32) {
+    let mut web = suite.service("web").run("exec sleep 1000").down().supervised();
+    crate::obstacles::make_exec_hang(&web, "run");
+    web.control("u");
+    let hung = web.eventually_runs().pid;
+    web.runsv.signal(Signal::SIGKILL);
+    web.runsv.finished();
+    web.remove("down");
+    web.runsv = web.runsv().start();
+    (web, hung)
 }
 
 /// A service that was stopped while links stood where its next record is to be made.

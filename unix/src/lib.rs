@@ -8,6 +8,7 @@
 )]
 
 pub mod clock;
+mod descriptors;
 pub mod dispositions;
 pub mod failure;
 pub mod fork;
@@ -24,6 +25,7 @@ pub mod replace;
 pub mod search;
 pub mod signal;
 pub mod spawn;
+mod start_failure;
 pub mod title;
 
 pub use clock::Now;

@@ -13,7 +13,7 @@ use servicedir::history::History;
 use servicedir::owner::{Lock, Place, Publisher};
 use servicedir::{Command, Note, ServiceDir, Status, Want};
 use unix::failure::words;
-use unix::spawn::{Child, StartFailure, Step};
+use unix::spawn::{StartFailure, Step, failure_of};
 use unix::{Errno, Failure, Pid, Program, Reporter, Signal, signal};
 
 use crate::machine::{Action, Event, Hook, Role, Script, Started};
@@ -29,8 +29,6 @@ const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
 pub struct Hands {
     main: ServiceDir,
     reporter: Reporter,
-    /// Of children that were not reaped yet.
-    failures: Vec<StartFailure>,
     publishers: Vec<(Role, Publisher)>,
     /// What is to be published before any other process can notice that it was not.
     unpublished: Vec<(Role, Status)>,
@@ -58,7 +56,6 @@ impl Hands {
         Self {
             main,
             reporter,
-            failures: Vec::new(),
             publishers,
             unpublished: Vec::new(),
             log_pipe,
@@ -104,9 +101,12 @@ impl Hands {
             Action::ReadOrders(role) => return Some(self.read_orders(role)),
             Action::Signal(target, signal) => {
                 self.publish();
-                // A target that is gone needs no signal; the death is on its way to us.
-                let _ =
-                    if target.is_group { signal.send_to_group(target.pid) } else { signal.send(target.pid) };
+                // A target that is gone needs no signal; the death is on its way to us. A child that was
+                // just forked may not lead its group yet: then it is all of it.
+                let is_sent = target.is_group && signal.send_to_group(target.pid).is_ok();
+                if !is_sent {
+                    let _ = signal.send(target.pid);
+                }
             }
             Action::ProbeGroup(role, leader) => {
                 return Some(Event::GroupProbed(role, signal::group_exists(leader)));
@@ -131,9 +131,8 @@ impl Hands {
 
     /// Forgets a child that ended, and says so if it could not even start.
     pub fn child_ended(&mut self, pid: Pid) {
-        if let Some(place) = self.failures.iter().position(|failure| failure.child == pid) {
-            let failure = self.failures.swap_remove(place);
-            self.explain(&failure);
+        if let Some(failure) = failure_of(pid) {
+            self.explain(pid, failure);
         }
         self.children.retain(|(child, _)| *child != pid);
         self.strays.child_ended(pid);
@@ -265,9 +264,8 @@ impl Hands {
                 }
             }
         }
-        let Child { pid, failure } = program.spawn()?;
+        let pid = program.spawn()?;
         self.children.push((pid, part));
-        self.failures.extend(failure);
         Ok(pid)
     }
 
@@ -304,8 +302,8 @@ impl Hands {
     }
 
     /// RSV-48: a child that could not start has its message said here, in its words.
-    fn explain(&mut self, failure: &StartFailure) {
-        let Some((_, part)) = self.children.iter().find(|(child, _)| *child == failure.child) else { return };
+    fn explain(&mut self, child: Pid, failure: StartFailure) {
+        let Some((_, part)) = self.children.iter().find(|(pid, _)| *pid == child) else { return };
         let text = match (part, failure.step) {
             (Part::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
             (Part::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
