@@ -108,9 +108,6 @@ impl Supervision {
             self.look_if_due();
             self.roster.settle(Instant::now());
             self.act();
-            if !self.roster.has_actions() {
-                self.starter.rest();
-            }
             self.directory.leave();
             self.roll_log();
         }
@@ -208,7 +205,7 @@ impl Supervision {
 
     /// Does what is asked for, a part of it at a time.
     fn act(&mut self) {
-        // Starts that follow each other are made together, which is cheaper.
+        // Starts that follow each other are made together: the owners of what is taken are looked up once.
         let mut starts = Vec::new();
         for _ in 0..ACTIONS_PER_TURN {
             match self.roster.next_action() {
@@ -229,7 +226,7 @@ impl Supervision {
             self.roster.attempted(*first, Attempt::NoProcess, Instant::now());
             return;
         }
-        let outcomes = self.starter.start(services, &self.poller, |child| self.roster.knows(child));
+        let outcomes = self.starter.start(services, &self.poller);
         let mut occupied = Vec::new();
         for Outcome { identity, attempt } in outcomes {
             let attempt = attempt.unwrap_or_else(|failure| {

@@ -6,7 +6,7 @@
 //! failure is reported through a pipe, to be read when the child is reaped.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -31,7 +31,6 @@ pub struct Program<'a> {
     stdin: Option<BorrowedFd<'a>>,
     stdout: Option<BorrowedFd<'a>>,
     stderr: Option<BorrowedFd<'a>>,
-    kept_open: Option<BorrowedFd<'a>>,
     leads: Leads,
     default_signals: &'a [Signal],
     has_own_mask: bool,
@@ -68,7 +67,6 @@ impl<'a> Program<'a> {
             stdin: None,
             stdout: None,
             stderr: None,
-            kept_open: None,
             leads: Leads::Nothing,
             default_signals: &[],
             has_own_mask: true,
@@ -132,13 +130,6 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// Stays open in the program, under its number: see [`kept_open`].
-    #[must_use]
-    pub fn keep_open(mut self, descriptor: BorrowedFd<'a>) -> Self {
-        self.kept_open = Some(descriptor);
-        self
-    }
-
     /// Gives the program a session, and so a process group, of its own.
     #[must_use]
     pub fn own_session(mut self) -> Self {
@@ -175,8 +166,7 @@ impl<'a> Program<'a> {
         let arguments = pointers(&self.arguments);
         let environment = self.environment.as_deref().map(pointers);
         let reports = start_failure::writer();
-        let kept = reports.into_iter().chain(self.kept_open.map(|kept| kept.as_raw_fd()));
-        let own_descriptors = descriptors::own(kept);
+        let own_descriptors = descriptors::own(reports);
         // No handler may run in the child: it would eat a signal that is meant for the program.
         let mask = SignalSet::all().block();
         // SAFETY: the child makes system calls only, on what was prepared before, until it executes the
@@ -243,9 +233,6 @@ impl<'a> Program<'a> {
                 put_descriptor(descriptor, place).map_err(|why| (Step::Descriptor, why))?;
             }
         }
-        if let Some(descriptor) = self.kept_open {
-            put_descriptor(descriptor, descriptor.as_raw_fd()).map_err(|why| (Step::Descriptor, why))?;
-        }
         // The exec closes them as well, but it may hang. A lock of this process must not outlive it in a
         // child that waits for a file system.
         descriptors::close(own_descriptors);
@@ -282,21 +269,6 @@ impl<'a> Program<'a> {
             }
         }
         denied.unwrap_or(Errno::ENOENT)
-    }
-}
-
-/// The descriptor that whoever has started this program has kept open for it under this number;
-/// programs that this one starts do not get it. `None` if there is none. To be asked once for each.
-pub fn kept_open(number: i32) -> Option<OwnedFd> {
-    // The first three belong to everybody.
-    if number <= libc::STDERR_FILENO {
-        return None;
-    }
-    // SAFETY: fcntl has no memory arguments, and fails if nothing is open there. What is open there was
-    // inherited, and so far nobody knows of it.
-    unsafe {
-        Errno::result(libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC)).ok()?;
-        Some(OwnedFd::from_raw_fd(number))
     }
 }
 

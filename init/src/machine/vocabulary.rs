@@ -140,7 +140,7 @@ pub enum Kind {
         /// The service's name.
         name: String,
     },
-    /// A runsvdir's child on its way to become a runsv, or many.
+    /// A runsvdir's child on its way to become a runsv.
     Embryo,
     /// Anything else: what a service has left behind.
     Stray,
