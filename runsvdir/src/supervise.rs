@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use unix::failure::words;
 use unix::poller::Wakeup;
@@ -24,6 +24,9 @@ const OCCUPANTS: usize = 2;
 
 /// So many things are done before signals are looked at again (DEV-3).
 const ACTIONS_PER_TURN: usize = 16;
+
+/// How soon a message that could not be written is tried again.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the command line asks for.
 pub struct Wishes {
@@ -109,6 +112,7 @@ impl Supervision {
             self.roster.settle(Instant::now());
             self.act();
             self.directory.leave();
+            self.reporter.flush();
             self.roll_log();
         }
     }
@@ -119,7 +123,9 @@ impl Supervision {
             return Some(now);
         }
         let dot = self.log.as_ref().map(RollingLog::next_deadline);
-        [Some(self.rescan.next_deadline(now)), self.roster.next_deadline(), dot].into_iter().flatten().min()
+        let unsaid = self.reporter.unsaid().map(|_| now + SAY_AGAIN);
+        let deadlines = [Some(self.rescan.next_deadline(now)), self.roster.next_deadline(), dot, unsaid];
+        deadlines.into_iter().flatten().min()
     }
 
     fn obey(&mut self, signals: &[Signal]) -> Option<End> {

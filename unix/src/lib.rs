@@ -12,6 +12,7 @@ mod descriptors;
 pub mod dispositions;
 pub mod failure;
 pub mod lease;
+mod outbox;
 pub mod phrase;
 pub mod poller;
 pub mod priority;

@@ -8,11 +8,9 @@ mod lookout;
 mod past;
 mod start;
 mod tree;
-mod voice;
 
 pub use hooks::find as find_hooks;
 pub use start::prepare;
-pub use voice::Voice;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,7 +20,7 @@ use std::time::SystemTime;
 
 use servicedir::Stamp;
 use unix::signal::group_exists;
-use unix::{Errno, Failure, Pid, Signal};
+use unix::{Errno, Failure, Pid, Reporter, Signal};
 
 use crate::args::Options;
 use crate::machine::container::is_request;
@@ -37,7 +35,7 @@ pub struct Hands {
     command: Vec<OsString>,
     loudness: Weight,
     caught: Vec<Signal>,
-    voice: Voice,
+    reporter: Reporter,
     lookout: Lookout,
     leftovers: Leftovers,
     told_fifos: BTreeSet<(u64, u64)>,
@@ -49,7 +47,7 @@ pub struct Hands {
 
 impl Hands {
     /// Hands for what init was told; children get `caught` back as they were.
-    pub fn new(options: Options, caught: Vec<Signal>, voice: Voice) -> Self {
+    pub fn new(options: Options, caught: Vec<Signal>, reporter: Reporter) -> Self {
         let Options { directory, hooks, command, loudness, .. } = options;
         Self {
             directory,
@@ -57,7 +55,7 @@ impl Hands {
             command,
             loudness,
             caught,
-            voice,
+            reporter,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             told_fifos: BTreeSet::new(),
@@ -132,8 +130,8 @@ impl Hands {
     }
 
     /// What is said, and what could not be said yet.
-    pub fn voice(&mut self) -> &mut Voice {
-        &mut self.voice
+    pub fn reporter(&mut self) -> &mut Reporter {
+        &mut self.reporter
     }
 
     fn say(&mut self, weight: Weight, line: &str) {
@@ -141,16 +139,16 @@ impl Hands {
             return;
         }
         if weight == Weight::Warning {
-            self.voice.warn(&Failure::plain(line));
+            self.reporter.warn(&Failure::plain(line));
         } else {
-            self.voice.say(line);
+            self.reporter.say(line);
         }
     }
 
     fn look_for_hooks(&mut self, stage: Stage) -> Event {
         let (hooks, unusable) = hooks::find(&self.hooks, stage);
         for failure in &unusable {
-            self.voice.warn(failure);
+            self.reporter.warn(failure);
         }
         Event::HooksFound(stage, hooks)
     }

@@ -7,6 +7,7 @@ mod strays;
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use servicedir::history::History;
@@ -24,6 +25,9 @@ use strays::Strays;
 
 /// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
 const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
+
+/// How long a reader of the standard error that is only slow is waited for at the end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Everything runsv can do.
 pub struct Hands {
@@ -138,13 +142,14 @@ impl Hands {
         self.strays.child_ended(pid);
     }
 
-    /// Whether a status file could not be written, and should be tried again.
+    /// Whether a status file or a message could not be written, and should be tried again.
     pub fn is_behind(&self) -> bool {
-        self.publishers.iter().any(|(_, publisher)| publisher.is_behind())
+        self.reporter.unsaid().is_some() || self.publishers.iter().any(|(_, publisher)| publisher.is_behind())
     }
 
-    /// Tries to write the status files that could not be written before.
+    /// Tries to write what could not be written before.
     pub fn catch_up(&mut self) {
+        self.reporter.flush();
         for (_, publisher) in &mut self.publishers {
             if let Err(failure) = publisher.retry() {
                 self.reporter.warn(&failure);
@@ -167,6 +172,11 @@ impl Hands {
         for (_, history) in &mut self.histories {
             history.start_anew();
         }
+    }
+
+    /// The last messages have a moment to be read.
+    pub fn conclude(&mut self) {
+        self.reporter.conclude(LAST_WORDS);
     }
 
     /// Somebody gave a command: what was said before is news again.
