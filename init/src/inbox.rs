@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use unix::process_1::stop_requests;
 use unix::signal::SignalSet;
-use unix::{Failure, Poller, Signal, has_children, reap_next};
+use unix::spawn::failure_of;
+use unix::{Failure, Poller, Reporter, Signal, has_children, reap_next};
 
-use crate::hands::{Hands, Voice};
+use crate::hands::Hands;
 use crate::machine::Event;
 
 /// The token of the hands' lookout.
@@ -56,7 +57,7 @@ impl Inbox {
             // A death in the shelter is told now, and wakes.
             self.leave_shelter();
         }
-        self.watch_room(hands.voice());
+        self.watch_room(hands.reporter());
         let wakeup = self.poller.wait(deadline.into_iter().chain(self.sheltered_until).min());
         let mut events: Vec<Event> = Vec::new();
         let now = Instant::now();
@@ -78,7 +79,7 @@ impl Inbox {
         }
         events.extend(wakeup.signals.into_iter().filter(|signal| *signal != Signal::CHLD).map(Event::Signal));
         if wakeup.ready.contains(&VOICE) {
-            hands.voice().flush();
+            hands.reporter().flush();
         }
         if wakeup.ready.contains(&LOOKOUT) {
             events.extend(hands.watched());
@@ -87,13 +88,13 @@ impl Inbox {
     }
 
     /// Hears of room for what could not be said yet, and only while there is something.
-    fn watch_room(&mut self, voice: &Voice) {
-        match (voice.unsaid(), self.is_room_watched) {
+    fn watch_room(&mut self, reporter: &Reporter) {
+        match (reporter.unsaid(), self.is_room_watched) {
             // Without it, the next line tries again.
             (Some(output), false) => self.is_room_watched = self.poller.watch_room(output, VOICE).is_ok(),
             (None, true) => {
                 self.is_room_watched = false;
-                if let Some(output) = voice.descriptor() {
+                if let Some(output) = reporter.descriptor() {
                     let _ = self.poller.forget(output);
                 }
             }
@@ -113,10 +114,16 @@ fn children_signals() -> SignalSet {
 }
 
 /// Collects all who have died.
-fn reap() -> Option<Event> {
-    let deaths: Vec<_> = std::iter::from_fn(reap_next).collect();
-    if deaths.is_empty() {
-        return None;
+fn reap() -> Vec<Event> {
+    let (mut deaths, mut failures) = (Vec::new(), Vec::new());
+    while let Some((pid, ending)) = reap_next() {
+        match failure_of(pid) {
+            Some(failure) => failures.push(Event::NotExecuted(pid, failure.why)),
+            None => deaths.push((pid, ending)),
+        }
     }
-    Some(Event::Reaped { deaths, is_childless: !has_children() })
+    if deaths.is_empty() && failures.is_empty() {
+        return Vec::new();
+    }
+    [Event::Reaped { deaths, is_childless: !has_children() }].into_iter().chain(failures).collect()
 }

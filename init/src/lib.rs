@@ -14,10 +14,10 @@ use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use unix::{Failure, dispositions, failure};
+use unix::{Failure, Reporter, dispositions, failure};
 
 use args::{Options, Request};
-use hands::{Hands, Voice};
+use hands::Hands;
 use inbox::Inbox;
 use machine::verdict::{CANNOT_RUN, SYSTEM, USAGE};
 use machine::{Container, Event, Setup, Stage};
@@ -31,8 +31,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let caught = inbox::caught_signals();
     let inbox = Inbox::new(&caught);
     dispositions::restore_inherited();
-    let mut voice = Voice::new();
-    match prepare(arguments, inbox, &mut voice) {
+    let mut reporter = Reporter::new("init");
+    match prepare(arguments, inbox, &mut reporter) {
         Ok(Task::Print(text)) => {
             failure::write_text(std::io::stdout(), text.as_bytes());
             ExitCode::SUCCESS
@@ -42,15 +42,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let last_words = LAST_WORDS.min(setup.grace / 20);
             // Neither is put away at the end: to close what tells of changes takes the kernel seconds on
             // a busy machine, and until that is done a KILL would find init there. The exit closes it, too.
-            let mut hands = ManuallyDrop::new(Hands::new(options, caught, voice));
+            let mut hands = ManuallyDrop::new(Hands::new(options, caught, reporter));
             let mut inbox = ManuallyDrop::new(inbox);
             let code = keep(&mut Container::new(setup), &mut hands, &mut inbox);
-            hands.voice().conclude(last_words);
+            hands.reporter().conclude(last_words);
             ExitCode::from(code)
         }
         Err((failure, code)) => {
-            voice.fatal(&failure);
-            voice.conclude(LAST_WORDS);
+            reporter.fatal(&failure);
             ExitCode::from(code)
         }
     }
@@ -73,14 +72,14 @@ struct Keep {
 fn prepare(
     arguments: impl IntoIterator<Item = OsString>,
     inbox: Result<Inbox, Failure>,
-    voice: &mut Voice,
+    reporter: &mut Reporter,
 ) -> Result<Task, (Failure, u8)> {
     let options = match args::parse(arguments, |name| std::env::var_os(name)) {
         Ok(Request::Keep(options)) => options,
         Ok(Request::Print(text)) => return Ok(Task::Print(text)),
         Err(mistake) => return Err((mistake, USAGE)),
     };
-    let setup = check(&options, voice)?;
+    let setup = check(&options, reporter)?;
     let inbox = inbox.map_err(|failure| (failure, SYSTEM))?;
     Ok(Task::Keep(Box::new(Keep { options, setup, inbox })))
 }
@@ -107,7 +106,7 @@ fn keep(container: &mut Container, hands: &mut Hands, inbox: &mut Inbox) -> u8 {
 }
 
 /// What is wrong with what init was told, before anything is started.
-fn check(options: &Options, voice: &mut Voice) -> Result<Setup, (Failure, u8)> {
+fn check(options: &Options, reporter: &mut Reporter) -> Result<Setup, (Failure, u8)> {
     let is_there = fs_err::read_dir(&options.directory);
     // A COMMAND needs no services; but a directory that was named is to be there.
     let has_services = match is_there {
@@ -129,7 +128,7 @@ fn check(options: &Options, voice: &mut Voice) -> Result<Setup, (Failure, u8)> {
     let mut is_any = |stage| {
         let (usable, unusable) = hands::find_hooks(&options.hooks, stage);
         for failure in &unusable {
-            voice.warn(failure);
+            reporter.warn(failure);
         }
         !usable.is_empty()
     };

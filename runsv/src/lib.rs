@@ -7,7 +7,6 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
-pub mod fork_server;
 mod hands;
 mod inbox;
 mod machine;
@@ -21,10 +20,6 @@ use clap::{Arg, ArgAction, Command, value_parser};
 use unix::Reporter;
 use unix::failure::{words, write_usage};
 
-/// Stands in the program's file: two programs with the same mark were built from the same sources,
-/// so that they understand each other.
-pub const MARK: &str = env!("RUNSV_MARK");
-
 /// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
 const TROUBLE: u8 = 111;
 
@@ -36,31 +31,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     unix::dispositions::restore_inherited();
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runsv".into());
-    if name == servicedir::FORK_SERVER {
-        return fork_server::serve(args).map_or(ExitCode::SUCCESS, |dir| keep(&dir, Origin::Copied));
-    }
     let Some(dir) = parse(args) else {
         write_usage(words(["usage: ".as_ref(), &name, " dir".as_ref()]).as_encoded_bytes());
         return ExitCode::from(USAGE);
     };
-    keep(&dir, Origin::Executed)
+    keep(&dir)
 }
 
-/// Where a process comes from.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Origin {
-    Executed,
-    /// Its memory is shared with the other copies; to put that in order would make it its own.
-    Copied,
-}
-
-fn keep(dir: &OsStr, origin: Origin) -> ExitCode {
+fn keep(dir: &OsStr) -> ExitCode {
     let mut reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
     match open::open(dir) {
         Ok(open::Opened::Ready(mut parts)) => {
-            if origin == Origin::Executed {
-                unix::heap::release_startup_memory();
-            }
             supervise::supervise(&mut parts);
             ExitCode::SUCCESS
         }

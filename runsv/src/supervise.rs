@@ -30,6 +30,7 @@ pub fn supervise(Parts { machine, hands, inbox, site }: &mut Parts) {
         }
         take_in(machine, hands, inbox);
     }
+    hands.conclude();
 }
 
 /// Takes in what came in, and then lets time pass: it does also for who is written to without end.

@@ -12,7 +12,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use unix::failure::{words, write_usage};
-use unix::{Reporter, dispositions, heap};
+use unix::{Reporter, dispositions};
 
 use crate::supervise::{End, Supervision};
 
@@ -20,7 +20,6 @@ mod arguments;
 mod rescan;
 mod rolling_log;
 mod roster;
-mod same_build;
 mod scan;
 mod start;
 mod supervise;
@@ -47,7 +46,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let who = words(["runsvdir ".as_ref(), wishes.directory.as_os_str()]);
     let supervision = Supervision::new(wishes, Reporter::new(&who));
-    heap::release_startup_memory();
     let mut supervision = match supervision {
         Ok(supervision) => supervision,
         Err(failure) => {

@@ -416,11 +416,6 @@ impl Roster {
         self.name_of(*self.runsvs.get(&child)?)
     }
 
-    /// Whether this child is a runsv that was started for a service.
-    pub fn knows(&self, child: Pid) -> bool {
-        self.runsvs.contains_key(&child)
-    }
-
     /// Every runsv of ours that was not yet asked to leave.
     pub fn running(&self) -> impl Iterator<Item = Pid> {
         self.services.values().filter_map(|service| match service.state {

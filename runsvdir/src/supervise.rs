@@ -1,14 +1,15 @@
 //! The loop: connects the two machines, the hands, signals and time.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use unix::failure::words;
 use unix::poller::Wakeup;
 use unix::signal::SignalSet;
-use unix::{Ending, Failure, Pid, Poller, Reporter, Signal, reap_next};
+use unix::spawn::failure_of;
+use unix::{Failure, Poller, Reporter, Signal, reap_next};
 
 use crate::rescan::{Look, Looked, Rescan};
 use crate::rolling_log::RollingLog;
@@ -23,6 +24,9 @@ const OCCUPANTS: usize = 2;
 
 /// So many things are done before signals are looked at again (DEV-3).
 const ACTIONS_PER_TURN: usize = 16;
+
+/// How soon a message that could not be written is tried again.
+const SAY_AGAIN: Duration = Duration::from_secs(1);
 
 /// What the command line asks for.
 pub struct Wishes {
@@ -109,10 +113,8 @@ impl Supervision {
                 self.roster.settle(Instant::now());
             }
             self.act();
-            if !self.roster.has_actions() {
-                self.starter.rest();
-            }
             self.directory.leave();
+            self.reporter.flush();
             self.roll_log();
         }
     }
@@ -123,7 +125,9 @@ impl Supervision {
             return Some(now);
         }
         let dot = self.log.as_ref().map(RollingLog::next_deadline);
-        [Some(self.rescan.next_deadline(now)), self.roster.next_deadline(), dot].into_iter().flatten().min()
+        let unsaid = self.reporter.unsaid().map(|_| now + SAY_AGAIN);
+        let deadlines = [Some(self.rescan.next_deadline(now)), self.roster.next_deadline(), dot, unsaid];
+        deadlines.into_iter().flatten().min()
     }
 
     fn obey(&mut self, signals: &[Signal]) -> Option<End> {
@@ -169,13 +173,12 @@ impl Supervision {
     }
 
     fn reap(&mut self) {
-        let dead: VecDeque<(Pid, Ending)> = std::iter::from_fn(reap_next).collect();
-        for failure in self.starter.take_failures() {
-            if let Some(name) = self.roster.name_of_runsv(failure.child) {
+        while let Some((child, ending)) = reap_next() {
+            if let Some(failure) = failure_of(child)
+                && let Some(name) = self.roster.name_of_runsv(child)
+            {
                 self.reporter.fatal_in_child(&could_not_start(name, failure.why));
             }
-        }
-        for (child, ending) in dead {
             self.roster.exited(child, ending, Instant::now());
         }
     }
@@ -223,7 +226,7 @@ impl Supervision {
 
     /// Does what is asked for, a part of it at a time.
     fn act(&mut self) {
-        // Starts that follow each other are made together, which is cheaper.
+        // Starts that follow each other are made together: the owners of what is taken are looked up once.
         let mut starts = Vec::new();
         for _ in 0..ACTIONS_PER_TURN {
             match self.roster.next_action() {
@@ -244,7 +247,7 @@ impl Supervision {
             self.roster.attempted(*first, Attempt::NoProcess, Instant::now());
             return;
         }
-        let outcomes = self.starter.start(services, &self.poller, |child| self.roster.knows(child));
+        let outcomes = self.starter.start(services, &self.poller);
         let mut occupied = Vec::new();
         for Outcome { identity, attempt } in outcomes {
             let attempt = attempt.unwrap_or_else(|failure| {

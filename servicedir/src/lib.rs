@@ -14,10 +14,6 @@ pub mod status;
 pub mod visitor;
 pub mod word;
 
-/// The first argument of a runsv that starts others, in copies of itself, and of those until they have
-/// their own.
-pub const FORK_SERVER: &str = "runsv-fork-server";
-
 pub use command::Command;
 pub use layout::ServiceDir;
 pub use note::Note;

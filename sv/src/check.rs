@@ -5,13 +5,11 @@ use std::os::fd::AsFd;
 use fs_err::{File, OpenOptions};
 use nix::errno::Errno;
 use servicedir::ServiceDir;
-use unix::spawn::{Child, StartFailure};
+use unix::spawn::failure_of;
 use unix::{Pid, Program, Signal, proc, reap_next};
 
-/// Starts checks, and collects their verdicts.
+/// Starts checks.
 pub struct Checks {
-    /// Of checks that were not collected yet.
-    failures: Vec<StartFailure>,
     null: Option<File>,
 }
 
@@ -26,35 +24,28 @@ pub struct Outcome {
 }
 
 impl Checks {
-    /// Nothing runs yet.
+    /// Opens what their output goes to.
     pub fn new() -> Self {
         let null = OpenOptions::new().write(true).open("/dev/null").ok();
-        Self { failures: Vec::new(), null }
+        Self { null }
     }
 
     /// Starts the check of a service: in its directory, with sv's input and error output.
-    pub fn start(&mut self, dir: &ServiceDir) -> Result<Pid, Errno> {
+    pub fn start(&self, dir: &ServiceDir) -> Result<Pid, Errno> {
         let stderr = std::io::stderr();
         let stdout = self.null.as_ref().map_or_else(|| stderr.as_fd(), AsFd::as_fd);
-        let Child { pid, failure } = Program::new("check")
-            .current_dir(dir.path())
-            .stdout(stdout)
-            .default_signals(&[Signal::CHLD])
-            .spawn()?;
-        self.failures.extend(failure);
-        Ok(pid)
+        Program::new("check").current_dir(dir.path()).stdout(stdout).default_signals(&[Signal::CHLD]).spawn()
     }
+}
 
-    /// The checks that have ended.
-    pub fn collect(&mut self) -> Vec<Outcome> {
-        std::iter::from_fn(reap_next)
-            .map(|(check, ending)| {
-                let place = self.failures.iter().position(|failure| failure.child == check);
-                let failure = place.map(|place| self.failures.swap_remove(place).why);
-                Outcome { check, agrees: ending.is_success(), failure }
-            })
-            .collect()
-    }
+/// The checks that have ended.
+pub fn collect() -> Vec<Outcome> {
+    std::iter::from_fn(reap_next)
+        .map(|(check, ending)| {
+            let failure = failure_of(check).map(|failure| failure.why);
+            Outcome { check, agrees: ending.is_success(), failure }
+        })
+        .collect()
 }
 
 /// Ends a check, and what it has started.

@@ -215,8 +215,10 @@ impl<'a> Patience<'a> {
 
     /// Takes in what the checks have said.
     fn hear_checks(&mut self, report: &mut Report) {
-        let Some(checks) = &mut self.checks else { return };
-        for outcome in checks.collect() {
+        if self.checks.is_none() {
+            return;
+        }
+        for outcome in check::collect() {
             let asked = |waiting: &&mut Waiting| matches!(waiting.check, Check::Running(check, _) if check == outcome.check);
             if let Some(waiting) = self.services.iter_mut().find(asked) {
                 waiting.hear(outcome.agrees, outcome.failure, report);

@@ -117,13 +117,13 @@ pub fn ask_checks(portraits: &mut [Portrait], limit: Duration) {
     }
     // Without the means to wait, nobody has said yes.
     let Ok(poller) = Poller::new(&[Signal::CHLD]) else { return };
-    ask(askable, Checks::new(), poller, Instant::now().checked_add(limit));
+    ask(askable, &Checks::new(), poller, Instant::now().checked_add(limit));
 }
 
 /// Somebody whose check is to be asked, and where its answer goes.
 type Asked<'a> = (&'a ServiceDir, &'a mut Option<bool>);
 
-fn ask(mut waiting: Vec<Asked>, mut checks: Checks, mut poller: Poller, deadline: Option<Instant>) {
+fn ask(mut waiting: Vec<Asked>, checks: &Checks, mut poller: Poller, deadline: Option<Instant>) {
     let mut running: Vec<(Pid, &mut Option<bool>)> = Vec::new();
     loop {
         while running.len() < CHECKS_AT_ONCE
@@ -135,7 +135,7 @@ fn ask(mut waiting: Vec<Asked>, mut checks: Checks, mut poller: Poller, deadline
             return;
         }
         poller.wait(deadline);
-        for outcome in checks.collect() {
+        for outcome in check::collect() {
             if let Some(at) = running.iter().position(|(check, _)| *check == outcome.check) {
                 *running.swap_remove(at).1 = Some(outcome.agrees);
             }

@@ -10,7 +10,7 @@ mod ours {
     use nix::sys::signal::Signal;
     use tests::process::{Process, is_alive, send};
     use tests::status::DOWN;
-    use tests::{Suite, Supervised, eventually_some, nothing_happens_for, time_until};
+    use tests::{Service, Suite, Supervised, eventually_some, nothing_happens_for, time_until};
 
     /// The bytes are always written: `sv down; sv up` ends up, however quickly they follow.
     #[test]
@@ -513,6 +513,32 @@ mod ours {
         super::with_a_name_that_forges(Suite::ours(), "a?[2J?fatal: b?31m");
     }
 
+    #[test]
+    fn add_13_a_child_whose_exec_hangs_holds_no_lock() {
+        let (web, hung) = super::succeeded_while_an_exec_hangs(Suite::ours());
+        web.eventually_runs_anew(hung);
+    }
+
+    #[test]
+    fn add_11_a_runsv_does_not_wait_for_a_reader_of_its_messages() {
+        let (web, runsv, mut pipe) = super::warning_into_a_full_pipe(Suite::ours());
+        let web = web.supervised_by(runsv);
+        let first = web.eventually_runs().pid;
+        web.control("k");
+        web.eventually_runs_anew(first);
+        let text = pipe.read_until(|text| text.ends_with('\n'));
+        assert_eq!(text, "runsv web: warning: ./log: not a directory.\n");
+        web.runsv.signal(Signal::SIGTERM);
+        assert_eq!(web.runsv.finished().code(), Some(0));
+    }
+
+    #[test]
+    fn add_11_a_runsvdir_does_not_wait_for_a_reader_of_its_messages() {
+        let (web, _runsvdir, mut pipe) = super::a_loop_beside_a_service(Suite::ours());
+        web.eventually("it runs", Service::is_supervised);
+        pipe.read_until(|text| text.contains(": warning: unable to stat loop: "));
+    }
+
     /// RSD-8: as many services as there are directories.
     #[test]
     fn b30_there_are_more_than_a_thousand_services() {
@@ -639,7 +665,7 @@ mod theirs {
 
     use nix::sys::signal::Signal;
     use tests::process::{is_alive, send};
-    use tests::{Suite, nothing_happens_for};
+    use tests::{Service, Suite, nothing_happens_for};
 
     /// RSV-56: it does nothing else until the script is over.
     #[test]
@@ -853,6 +879,31 @@ mod theirs {
         super::with_a_name_that_forges(Suite::theirs(), super::FORGES);
     }
 
+    #[test]
+    fn add_13_a_child_whose_exec_hangs_holds_the_lock() {
+        let (web, _) = super::succeeded_while_an_exec_hangs(Suite::theirs());
+        let refusal = "runsv web: fatal: unable to lock supervise/lock: temporary failure\n";
+        assert_eq!(web.runsv.finished().stderr, refusal);
+    }
+
+    #[test]
+    fn add_11_a_runsv_waits_for_a_reader_of_its_messages() {
+        let (web, runsv, mut pipe) = super::warning_into_a_full_pipe(Suite::theirs());
+        let _runsv = runsv.start();
+        nothing_happens_for(Duration::from_millis(500), "it does not begin", || !web.is_supervised());
+        pipe.read_until(|text| text.ends_with('\n'));
+        web.eventually("it goes on", Service::is_supervised);
+    }
+
+    #[test]
+    fn add_11_a_runsvdir_waits_for_a_reader_of_its_messages() {
+        let (web, _runsvdir, mut pipe) = super::a_loop_beside_a_service(Suite::theirs());
+        let held = || !web.is_supervised();
+        nothing_happens_for(Duration::from_millis(1500), "it does not begin", held);
+        pipe.read_until(|text| text.contains(": warning: unable to stat loop: "));
+        web.eventually("it goes on", Service::is_supervised);
+    }
+
     /// RSD-8: the services beyond the first thousand have no luck.
     #[test]
     fn b30_there_are_at_most_a_thousand_services() {
@@ -905,7 +956,12 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, ttyname};
 use tests::process::{Process, send};
-use tests::{Builder, Program, Service, Suite, Supervised, Tree, eventually_some, nothing_happens_for};
+use tests::{
+    Builder, Command, Program, Service, Suite, Supervised, Tree, eventually_some, nothing_happens_for,
+};
+
+use crate::init_voice::FullPipe;
+use crate::obstacles::make_exec_hang;
 
 /// Writes four bytes and a `d` into a rest, and returns how many runs there were by then, when the
 /// `d` has been handled and no run is under way.
@@ -1098,6 +1154,36 @@ fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
     web.runsv.finished();
     let service = web.tree().at("web");
     (service.supervised(), old)
+}
+
+/// A service whose runsv has something to say at its start, into a pipe that is full.
+fn warning_into_a_full_pipe(suite: &Suite) -> (Service, Command, FullPipe) {
+    let web = suite.service("web").run("exec sleep 1000").file("log", "").made();
+    let pipe = FullPipe::new(web.tree());
+    let runsv = web.runsv().redirected(&pipe.redirection());
+    (web, runsv, pipe)
+}
+
+/// A service beside an entry that a runsvdir has something to say of, into a pipe that is full.
+fn a_loop_beside_a_service(suite: &Suite) -> (Service, Program, FullPipe) {
+    let web = suite.service("web").run("exec sleep 1000").made();
+    symlink("loop", web.tree().services().join("loop")).expect("a link");
+    let pipe = FullPipe::new(web.tree());
+    let runsvdir = web.tree().command("runsvdir").arg(web.tree().services());
+    (web, runsvdir.redirected(&pipe.redirection()).start(), pipe)
+}
+
+/// A service whose runsv was killed and replaced while the exec of `./run` hangs, and that child.
+fn succeeded_while_an_exec_hangs(suite: &Suite) -> (Supervised, u32) {
+    let mut web = suite.service("web").run("exec sleep 1000").down().supervised();
+    make_exec_hang(&web, "run");
+    web.control("u");
+    let hung = web.eventually_runs().pid;
+    web.runsv.signal(Signal::SIGKILL);
+    web.runsv.finished();
+    web.remove("down");
+    web.runsv = web.runsv().start();
+    (web, hung)
 }
 
 /// A service that was stopped while links stood where its next record is to be made.

@@ -14,15 +14,15 @@ use tests::{Suite, Tree, eventually};
 
 use crate::init::{patient, saves_for, stopped_in_order};
 
-/// A pipe that is full, and that nobody reads yet.
-struct FullPipe {
+/// A pipe that is full, and that is not read yet.
+pub struct FullPipe {
     path: PathBuf,
     reader: fs::File,
     filling: usize,
 }
 
 impl FullPipe {
-    fn new(tree: &Tree) -> Self {
+    pub fn new(tree: &Tree) -> Self {
         let path = tree.root().join("full");
         mkfifo(&path, Mode::S_IRWXU).expect("a FIFO");
         let open = |options: &mut fs::OpenOptions| {
@@ -37,12 +37,13 @@ impl FullPipe {
         Self { path, reader, filling }
     }
 
-    fn redirection(&self) -> String {
+    /// Makes it the standard error of a program.
+    pub fn redirection(&self) -> String {
         format!("2>{}", self.path.display())
     }
 
     /// What came behind the filling; `is_over` says when nothing more will come.
-    fn read_until(&mut self, is_over: impl Fn(&str) -> bool) -> String {
+    pub fn read_until(&mut self, is_over: impl Fn(&str) -> bool) -> String {
         let mut bytes = Vec::new();
         let mut piece = [0; 4096];
         eventually("all of it can be read", || {

@@ -80,20 +80,21 @@ fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
     container.finished();
 }
 
-/// A copy that is to become a runsv is not called so, yet.
+/// A child that is to become a runsv looks like runsvdir until its exec.
 #[test]
 fn a_stop_while_services_are_being_born_loses_none() {
     let tree = Suite::ours().tree();
     let services = savers(&tree, 6);
     // strace is in the container, too, and ends when it is told to.
-    let slowly = ["-D", "-I1", "-f", "-o", "/dev/null", "-e", "trace=prctl"];
-    let delay = ["-e", "inject=prctl:delay_exit=200000"];
+    let slowly = ["-D", "-I1", "-f", "-o", "/dev/null", "-e", "trace=execve"];
+    let delay = ["-e", "inject=execve:delay_enter=200000"];
     let init = ["init", "--grace", PATIENT];
     let container =
         tree.command("strace").args(slowly).args(delay).args(init).arg(tree.services()).start_as_process_1();
     tests::eventually("some are being born", || {
-        let is_unborn = |inmate: &Inmate| inmate.command_line.starts_with("runsv-fork-server ");
-        container.processes().iter().filter(|inmate| is_unborn(inmate)).count() > 3
+        let is_unborn = |inmate: &Inmate| inmate.command_line.starts_with("runsvdir ");
+        // One of them is runsvdir.
+        container.processes().iter().filter(|inmate| is_unborn(inmate)).count() > 4
     });
     container.signal(Signal::SIGTERM);
     let end = ended_in_order(&container);

@@ -11,7 +11,6 @@ mod docker;
 mod ending;
 mod environment;
 mod foreign;
-mod fork_server;
 mod harness;
 mod hooks;
 mod init;

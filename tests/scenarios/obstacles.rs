@@ -1,10 +1,15 @@
 //! What stands in the place of a file, and is no such file.
 
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tests::{Service, Suite, both_suites};
+use tests::process::{Process, send};
+use tests::{Program, Service, Suite, both_suites, eventually};
 
-both_suites! { a_fifo_in_the_place_of_finish_is_tried }
+both_suites! {
+    a_fifo_in_the_place_of_finish_is_tried,
+    an_exec_that_hangs_keeps_runsv_from_nothing,
+}
 
 fn put_fifo(service: &Service, name: &str) {
     mkfifo(&service.path(name), Mode::S_IRWXU).expect("a FIFO");
@@ -21,6 +26,43 @@ fn a_fifo_in_the_place_of_finish_is_tried(suite: &Suite) {
     web.eventually_down();
 }
 
+/// Makes every execution of a file of the service hang, as on a file system that does not answer: its
+/// other openings wait for the end of a lease. That is when this program ends.
+pub fn make_exec_hang(service: &Service, file: &str) -> Program {
+    let script = r#"$SIG{IO} = "IGNORE"; open(my $file, "<", $ARGV[0]) or die;
+        my ($set_lease, $for_writing) = (1024, 1);
+        until (fcntl($file, $set_lease, $for_writing)) { select(undef, undef, undef, 0.001) }
+        syswrite(STDOUT, "held\n"); sleep 1000"#;
+    let holder = service.tree().command("perl").args(["-e", script]).arg(service.path(file)).start();
+    eventually("the lease is held", || holder.stdout() == "held\n");
+    holder
+}
+
+/// The child is forked, and is the service's process; it is not its program yet.
+fn an_exec_that_hangs_keeps_runsv_from_nothing(suite: &Suite) {
+    let web = suite.service("web").run("exec sleep 1000").log("exec cat").down().supervised();
+    let holder = make_exec_hang(&web, "run");
+    web.control("u");
+    let hung = web.eventually_runs().pid;
+    let log = web.log().eventually_runs().pid;
+    send(log, Signal::SIGKILL);
+    web.log().eventually_runs_anew(log);
+    // A signal reaches it.
+    web.control("k");
+    let second = web.eventually_runs_anew(hung).pid;
+    web.control("d");
+    web.eventually_down();
+    web.eventually_gone(second);
+    web.control("u");
+    let third = web.eventually_runs().pid;
+    holder.signal(Signal::SIGKILL);
+    eventually("it is its program", || {
+        Process::find(third).is_some_and(|process| process.command_line() == "sleep 1000")
+    });
+    web.runsv.signal(Signal::SIGTERM);
+    assert_eq!(web.runsv.finished().code(), Some(0));
+}
+
 /// What ours alone reads (ADD-1, ADD-3) holds it up no more than what runit reads.
 mod ours_alone {
     use std::io::Write as _;
@@ -28,8 +70,8 @@ mod ours_alone {
     use std::time::Duration;
 
     use fs_err as fs;
+    use tests::nothing_happens_for;
     use tests::status::{DOWN, RUN};
-    use tests::{eventually, nothing_happens_for};
 
     use super::*;
 

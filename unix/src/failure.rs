@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
+use crate::outbox::Outbox;
 use crate::phrase::{errno_of, phrase};
 use crate::printable::printable;
 use crate::signal::{Signal, SignalSet};
@@ -67,7 +68,11 @@ const MEMORY: Duration = Duration::from_secs(60);
 /// How many different errors are remembered.
 const REMEMBERED: usize = 16;
 
-/// Says things on stderr, for one program (and one service).
+/// How long a fatal message waits for a reader that is only slow.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Says things on stderr, for one program (and one service), and never waits for a reader: what cannot
+/// be written now is kept, up to 64 KiB, and written with the next message or [`flush`](Self::flush).
 ///
 /// The same warning, said again and again, is written once and then counted: it is written again
 /// at the 10th, 100th, ... time, with the count.
@@ -76,6 +81,7 @@ pub struct Reporter {
     who: OsString,
     said: Vec<Said>,
     kept: Option<Vec<u8>>,
+    outbox: Outbox,
 }
 
 #[derive(Debug)]
@@ -88,13 +94,14 @@ struct Said {
 impl Reporter {
     /// For messages that begin with `who`, such as `runsv web`.
     pub fn new(who: impl Into<OsString>) -> Self {
-        Self { who: who.into(), said: Vec::new(), kept: None }
+        Self { who: who.into(), ..Self::default() }
     }
 
-    /// `WHO: fatal: MESSAGE`.
+    /// `WHO: fatal: MESSAGE`, the last one of the program.
     pub fn fatal(&mut self, failure: &Failure) {
         let line = self.line("fatal: ", &failure.to_bytes());
         self.write(&line);
+        self.conclude(LAST_WORDS);
     }
 
     /// `WHO: warning: MESSAGE`, unless it was said a moment ago.
@@ -115,8 +122,7 @@ impl Reporter {
     }
 
     /// Keeps lines from now on instead of writing them, for [`Reporter::take_kept`]: a program
-    /// that reads its own stderr must not wait for itself, and one that waits for nobody writes in
-    /// its own way.
+    /// that reads its own stderr needs no pipe for them.
     pub fn keep(&mut self) {
         self.kept.get_or_insert_default();
     }
@@ -152,15 +158,42 @@ impl Reporter {
     }
 
     fn write(&mut self, line: &[u8]) {
+        let line = whole_line(line);
         match &mut self.kept {
-            Some(kept) => kept.extend(whole_line(line)),
-            None => write_line(line),
+            Some(kept) => kept.extend(line),
+            None => self.outbox.post(line, |dropped| notice(&self.who, dropped)),
         }
+    }
+
+    /// Writes as much as there is room for of what could not be written before.
+    pub fn flush(&mut self) {
+        self.outbox.flush(|dropped| notice(&self.who, dropped));
+    }
+
+    /// Gives a reader that is only slow this long for what could not be written before.
+    pub fn conclude(&mut self, patience: Duration) {
+        self.outbox.conclude(patience, |dropped| notice(&self.who, dropped));
+    }
+
+    /// What will have room for messages that could not be written yet, if there are any.
+    pub fn unsaid(&self) -> Option<BorrowedFd<'_>> {
+        self.outbox.unsaid()
+    }
+
+    /// Where messages go, once there was one.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.outbox.descriptor()
     }
 
     fn line(&self, severity: &str, message: &[u8]) -> Vec<u8> {
         [self.who.as_bytes(), b": ", severity.as_bytes(), message].concat()
     }
+}
+
+/// The line that tells of lines that could not even be kept.
+fn notice(who: &OsStr, dropped: usize) -> Vec<u8> {
+    let text = format!(": warning: {dropped} lines dropped: stderr was not read");
+    whole_line(&[who.as_bytes(), text.as_bytes()].concat())
 }
 
 /// Writes a line to stderr in one go. A reader that is gone is no reason to die.

@@ -8,12 +8,12 @@
 )]
 
 pub mod clock;
+mod descriptors;
 pub mod dispositions;
 pub mod failure;
-pub mod fork;
 pub mod group;
-pub mod heap;
 pub mod open;
+mod outbox;
 pub mod phrase;
 pub mod poller;
 pub mod printable;
@@ -23,10 +23,10 @@ pub mod process_1;
 pub mod read;
 pub mod reap;
 pub mod replace;
-pub mod search;
 pub mod session;
 pub mod signal;
 pub mod spawn;
+mod start_failure;
 pub mod title;
 
 pub use clock::Now;

@@ -20,7 +20,7 @@ const SIGNALS: Token = Token(usize::MAX);
 pub struct Poller {
     poll: Poll,
     events: Events,
-    /// Never dropped but by [`Poller::close`]: its reading end goes before its handlers, and a signal in
+    /// Never dropped: its reading end goes before its handlers, and a signal in
     /// between would be answered by a SIGPIPE, which a program that is about to exit would die of.
     signals: ManuallyDrop<Signals>,
 }
@@ -48,11 +48,6 @@ impl Poller {
         let mut caught = Signals::new(signals.iter().map(|signal| signal.0))?;
         poll.registry().register(&mut caught, SIGNALS, Interest::READABLE)?;
         Ok(Self { poll, events: Events::with_capacity(16), signals: ManuallyDrop::new(caught) })
-    }
-
-    /// Hears no signals any more, all of which must be blocked: the handlers stay, and do nothing.
-    pub fn close(self) {
-        drop(ManuallyDrop::into_inner(self.signals));
     }
 
     /// Wakes for `descriptor` from now on; whatever is ready already counts as new.

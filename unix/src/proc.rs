@@ -37,14 +37,6 @@ impl Stat {
     }
 }
 
-/// The fields of this process's /proc/PID/stat behind the program's name, from the third, the state, on.
-pub(crate) fn own_stat_fields() -> Option<Vec<String>> {
-    // Whatever numbers /proc has, this one it finds.
-    let line = String::from_utf8_lossy(&fs_err::read("/proc/self/stat").ok()?).into_owned();
-    let (_, fields) = line.rsplit_once(')')?;
-    Some(fields.split_whitespace().map(ToOwned::to_owned).collect())
-}
-
 /// Looks one process up.
 pub fn stat(pid: Pid) -> Option<Stat> {
     parse_stat(&read_text(pid, "stat")?)
@@ -63,11 +55,6 @@ pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
     let text = read(pid, "cmdline").unwrap_or_default();
     let text = text.strip_suffix(b"\0").unwrap_or(&text);
     if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
-}
-
-/// Whether a process with these arguments was started by exactly this name.
-pub fn is_called(arguments: &[Vec<u8>], name: &str) -> bool {
-    arguments.first().is_some_and(|first| first == name.as_bytes())
 }
 
 /// Whether /proc tells of the pid namespace that this process lives in.

@@ -138,7 +138,7 @@ mod tests {
         let (mut ends, output) = pipe().expect("a pipe");
         let program = Program::new("/bin/sh").arg("-c").arg("cat <&2 2>&1 & echo $!; read line");
         let program = program.stdin(input.as_fd()).stdout(output.as_fd()).stderr(child_input.as_fd());
-        let leader = program.own_session().spawn().expect("a shell").pid;
+        let leader = program.own_session_at_once().spawn().expect("a shell");
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
             let mut byte = [0];

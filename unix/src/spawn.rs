@@ -1,22 +1,32 @@
-//! Starting a program: make a child, put it in order, execute.
+//! Starting a program: fork a child, put it in order, execute.
 //!
-//! The standard library's `Command` hands its parent's signal mask on, and what failed it tells
-//! instead of a child that has ended; runsv must do neither (RSV-15, RSV-41).
+//! The standard library's `Command` hands its parent's signal mask on, reports a failure in place of a
+//! child that has ended, and waits until the child has executed its program. runsv must do none of it
+//! (RSV-15, RSV-41): an exec can hang on a file system or on a lease. Here only the child waits, and a
+//! failure is reported through a pipe, to be read when the child is reaped.
 
-use std::cell::Cell;
 use std::ffi::{CStr, CString, OsStr};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
+use crate::descriptors;
 use crate::signal::{self, Signal, SignalSet};
+use crate::start_failure;
+
+pub use crate::start_failure::{StartFailure, Step, failure_of};
 
 /// The exit code of a child that could not become the program it was to be (RSV-41).
 pub const CANNOT_START: u8 = 111;
+
+/// How long a parent waits for a child that another process has stopped before it could do anything.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// A program to start.
 pub struct Program<'a> {
@@ -27,8 +37,8 @@ pub struct Program<'a> {
     stdin: Option<BorrowedFd<'a>>,
     stdout: Option<BorrowedFd<'a>>,
     stderr: Option<BorrowedFd<'a>>,
-    kept_open: Option<BorrowedFd<'a>>,
     leads: Leads,
+    awaits_session: bool,
     default_signals: &'a [Signal],
     has_own_mask: bool,
 }
@@ -38,38 +48,6 @@ enum Leads {
     Nothing,
     Session,
     Group { foreground_of: Option<i32> },
-}
-
-/// What a child could not do on its way to the program it was to become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Put a descriptor in its place.
-    Descriptor,
-    /// Change the working directory.
-    Directory,
-    /// Execute the program.
-    Execute,
-}
-
-/// A child that was started.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Child {
-    /// Its process id.
-    pub pid: Pid,
-    /// Why it is not the program it was to be. It exits with [`CANNOT_START`], and is to be reaped
-    /// as any other.
-    pub failure: Option<StartFailure>,
-}
-
-/// Why a child could not become the program it was to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StartFailure {
-    /// The child.
-    pub child: Pid,
-    /// What it could not do.
-    pub step: Step,
-    /// Why.
-    pub why: Errno,
 }
 
 /// A string for the kernel; what stands behind a NUL byte cannot be said to it and is dropped.
@@ -96,8 +74,8 @@ impl<'a> Program<'a> {
             stdin: None,
             stdout: None,
             stderr: None,
-            kept_open: None,
             leads: Leads::Nothing,
+            awaits_session: false,
             default_signals: &[],
             has_own_mask: true,
         }
@@ -160,18 +138,18 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// Stays open in the program, under its number: see [`kept_open`].
-    #[must_use]
-    pub fn keep_open(mut self, descriptor: BorrowedFd<'a>) -> Self {
-        self.kept_open = Some(descriptor);
-        self
-    }
-
     /// Gives the program a session, and so a process group, of its own.
     #[must_use]
     pub fn own_session(mut self) -> Self {
         self.leads = Leads::Session;
         self
+    }
+
+    /// The same, and [`spawn`](Self::spawn) returns when the session exists.
+    #[must_use]
+    pub fn own_session_at_once(mut self) -> Self {
+        self.awaits_session = true;
+        self.own_session()
     }
 
     /// Gives the program a process group of its own; with a terminal, its foreground.
@@ -197,36 +175,76 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// Starts it, and returns when the child is the program or has failed.
-    pub fn spawn(&self) -> Result<Child, Errno> {
+    /// Starts it; returns at once. A child that cannot become the program exits with [`CANNOT_START`]
+    /// and is to be reaped as any other; then [`failure_of`] says why.
+    pub fn spawn(&self) -> Result<Pid, Errno> {
         let arguments = pointers(&self.arguments);
         let environment = self.environment.as_deref().map(pointers);
+        let reports = start_failure::writer();
+        let own_descriptors = descriptors::own(reports);
+        let session = if self.awaits_session { nix::unistd::pipe2(OFlag::O_CLOEXEC).ok() } else { None };
         // No handler may run in the child: it would eat a signal that is meant for the program.
         let mask = SignalSet::all().block();
-        let errand = Errand {
-            program: self,
-            mask,
-            arguments: &arguments,
-            environment: environment.as_deref(),
-            failure: Cell::new(None),
-        };
-        let child = errand.run();
+        // SAFETY: the child makes system calls only, on what was prepared before, until it executes the
+        // program or exits.
+        let child = Errno::result(unsafe { libc::fork() });
+        if child == Ok(0) {
+            let mark = session.as_ref().map(|(_, writer)| writer.as_raw_fd());
+            let failure =
+                self.become_program(mask, mark, &own_descriptors, &arguments, environment.as_deref());
+            if let Some(reports) = reports {
+                start_failure::report(reports, failure);
+            }
+            // SAFETY: _exit runs no code of this process.
+            unsafe { libc::_exit(i32::from(CANNOT_START)) }
+        }
         mask.set_as_mask();
-        let child = child?;
+        let child = Pid::from_raw(child?);
         if let Leads::Group { .. } = self.leads {
-            // Also here, so that the group exists whoever runs first; the child's own call makes a
-            // failure of this one harmless.
+            // Also here, so that the group exists whichever process runs first; the child's own call
+            // makes a failure of this one harmless.
             let _ = nix::unistd::setpgid(child, child);
         }
-        let failure = errand.failure.get().map(|(step, why)| StartFailure { child, step, why });
-        Ok(Child { pid: child, failure })
+        if let Some((reader, writer)) = session {
+            drop(writer);
+            await_end(&reader);
+        }
+        Ok(child)
     }
 
-    fn put_in_order(&self, mask: SignalSet) -> Result<(), (Step, Errno)> {
+    /// What the child does. Returns if it cannot become the program.
+    fn become_program(
+        &self,
+        mask: SignalSet,
+        mark: Option<RawFd>,
+        own_descriptors: &[descriptors::Range],
+        arguments: &[*const libc::c_char],
+        environment: Option<&[*const libc::c_char]>,
+    ) -> (Step, Errno) {
+        match self.put_in_order(mask, mark, own_descriptors) {
+            Ok(()) => (Step::Execute, self.execute(arguments, environment)),
+            Err(failure) => failure,
+        }
+    }
+
+    fn put_in_order(
+        &self,
+        mask: SignalSet,
+        mark: Option<RawFd>,
+        own_descriptors: &[descriptors::Range],
+    ) -> Result<(), (Step, Errno)> {
         match self.leads {
             Leads::Nothing => {}
             // A child that was just forked leads nothing, so neither call can fail.
-            Leads::Session => drop(nix::unistd::setsid()),
+            Leads::Session => {
+                let _ = nix::unistd::setsid();
+                if let Some(mark) = mark {
+                    // SAFETY: the parent's own end of the pipe, which nothing else in this process uses.
+                    unsafe {
+                        libc::close(mark);
+                    }
+                }
+            }
             Leads::Group { foreground_of } => {
                 let own = Pid::from_raw(0);
                 let _ = nix::unistd::setpgid(own, own);
@@ -247,9 +265,9 @@ impl<'a> Program<'a> {
                 put_descriptor(descriptor, place).map_err(|why| (Step::Descriptor, why))?;
             }
         }
-        if let Some(descriptor) = self.kept_open {
-            put_descriptor(descriptor, descriptor.as_raw_fd()).map_err(|why| (Step::Descriptor, why))?;
-        }
+        // The exec closes them as well, but it may hang. A lock of this process must not outlive it in a
+        // child that waits for a file system.
+        descriptors::close(own_descriptors);
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory.as_c_str()).map_err(|why| (Step::Directory, why))?;
         }
@@ -286,86 +304,6 @@ impl<'a> Program<'a> {
     }
 }
 
-/// What a child has to do, as it is handed over to it.
-struct Errand<'a, 'b> {
-    program: &'a Program<'b>,
-    mask: SignalSet,
-    arguments: &'a [*const libc::c_char],
-    environment: Option<&'a [*const libc::c_char]>,
-    /// What the child could not do, and why: it writes this before it exits.
-    failure: Cell<Option<(Step, Errno)>>,
-}
-
-/// Where a child lives while it is not yet the program: a few system calls, which take 1.8 KiB where
-/// nothing is optimized. A piece of the stack of whoever starts it is in use anyway, and mapped
-/// already.
-#[repr(align(16))]
-struct Stack(MaybeUninit<[u8; Self::SIZE]>);
-
-impl Stack {
-    const SIZE: usize = 4 << 10;
-
-    /// Stacks grow downwards.
-    fn top(&mut self) -> *mut libc::c_void {
-        self.0.as_mut_ptr().wrapping_add(1).cast()
-    }
-}
-
-impl Errand<'_, '_> {
-    /// Sends a child on its way, and returns when it is the program or has failed.
-    ///
-    /// The child shares this process's memory until then, so nothing has to be copied, it tells of
-    /// its failure by writing it down, and when this returns nobody holds this process's descriptors
-    /// any more: a supervisor that is killed right after has left no copy of its lock behind. The
-    /// price is that this process waits with the child: while the kernel reads the program, which may
-    /// lie on a server that does not answer, and while a STOP to the whole group holds the child.
-    #[inline(never)]
-    fn run(&self) -> Result<Pid, Errno> {
-        let mut stack = Stack(MaybeUninit::uninit());
-        let errand: *const Self = self;
-        // SAFETY: the child runs on a piece of memory of its own and this thread is suspended
-        // (CLONE_VFORK) until the child executes a program or exits, so `self` and the stack outlive
-        // their use and nothing is accessed by both at once; what the child changes is in a cell.
-        // Descriptors, dispositions and the working directory are copies. Every signal is blocked.
-        let child = unsafe {
-            libc::clone(
-                Self::in_child,
-                stack.top(),
-                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-                errand.cast_mut().cast(),
-            )
-        };
-        Errno::result(child).map(Pid::from_raw)
-    }
-
-    extern "C" fn in_child(errand: *mut libc::c_void) -> i32 {
-        // SAFETY: `run` hands over a pointer to itself and is suspended while the child uses it.
-        let errand = unsafe { &*errand.cast_const().cast::<Errand<'_, '_>>() };
-        let failure = match errand.program.put_in_order(errand.mask) {
-            Ok(()) => (Step::Execute, errand.program.execute(errand.arguments, errand.environment)),
-            Err(failure) => failure,
-        };
-        errand.failure.set(Some(failure));
-        // SAFETY: _exit runs no code of this process.
-        unsafe { libc::_exit(i32::from(CANNOT_START)) }
-    }
-}
-
-/// The descriptor that whoever has started this program has kept open for it under this number;
-/// programs that this one starts do not get it. `None` if there is none. To be asked once for each.
-pub fn kept_open(number: i32) -> Option<OwnedFd> {
-    // The first three belong to everybody.
-    if number <= libc::STDERR_FILENO {
-        return None;
-    }
-    // SAFETY: fcntl has no memory arguments, and fails if nothing is open there. What is open there was
-    // inherited, and so far nobody knows of it.
-    unsafe {
-        Errno::result(libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC)).ok()?;
-        Some(OwnedFd::from_raw_fd(number))
-    }
-}
-
 /// Where a program called `name` may be, in GEN-9's order: as it is if it has a slash, else along
 /// PATH, whose default is `/bin:/usr/bin` and whose empty elements mean the working directory.
 pub fn along_path(name: &OsStr) -> Vec<CString> {
@@ -395,6 +333,20 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| CStr::as_ptr(string)).chain([std::ptr::null()]).collect()
 }
 
+/// Waits until nothing holds the other end of a pipe. A child closes it within a few system calls, unless
+/// another process stops it.
+fn await_end(reader: &OwnedFd) {
+    let deadline = Instant::now() + LONGEST_WAIT;
+    loop {
+        let rest = deadline.saturating_duration_since(Instant::now());
+        let mut asked = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+        let rest = PollTimeout::try_from(rest).unwrap_or(PollTimeout::ZERO);
+        if poll(&mut asked, rest) != Err(Errno::EINTR) {
+            return;
+        }
+    }
+}
+
 fn put_descriptor(descriptor: BorrowedFd<'_>, place: i32) -> Result<(), Errno> {
     // SAFETY: dup2 and fcntl have no memory arguments; the process is about to be replaced, so
     // nothing of ours relies on what `place` was.
@@ -409,48 +361,83 @@ fn put_descriptor(descriptor: BorrowedFd<'_>, place: i32) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
     use crate::reap::{Ending, reap_waiting};
 
-    fn failure_of(program: &Program<'_>) -> Option<(Step, Errno)> {
-        let Child { pid, failure } = program.spawn().expect("a child");
-        assert_eq!(reap_waiting(pid), Some(Ending::Exited(CANNOT_START)));
-        let StartFailure { child, step, why } = failure?;
-        assert_eq!(child, pid);
-        Some((step, why))
+    fn failure(program: &Program<'_>) -> Option<(Step, Errno)> {
+        let child = program.spawn().expect("a child");
+        assert_eq!(reap_waiting(child), Some(Ending::Exited(CANNOT_START)));
+        let failure = failure_of(child)?;
+        assert_eq!(failure_of(child), None, "it is said once");
+        Some((failure.step, failure.why))
     }
 
     #[test]
     fn a_program_that_cannot_be_executed_says_why() {
         let program = Program::new("/no/such/program");
-        assert_eq!(failure_of(&program), Some((Step::Execute, Errno::ENOENT)));
+        assert_eq!(failure(&program), Some((Step::Execute, Errno::ENOENT)));
     }
 
     #[test]
     fn a_directory_that_is_not_there_says_so() {
         let program = Program::new("/bin/true").current_dir("/no/such/directory");
-        assert_eq!(failure_of(&program), Some((Step::Directory, Errno::ENOENT)));
+        assert_eq!(failure(&program), Some((Step::Directory, Errno::ENOENT)));
     }
 
     #[test]
     fn a_program_that_was_executed_has_nothing_to_say() {
-        let Child { pid, failure } = Program::new("/bin/true").spawn().expect("a child");
-        assert_eq!(failure, None);
-        assert_eq!(reap_waiting(pid), Some(Ending::Exited(0)));
+        let child = Program::new("/bin/true").spawn().expect("a child");
+        assert_eq!(reap_waiting(child), Some(Ending::Exited(0)));
+        assert_eq!(failure_of(child), None);
     }
 
     #[test]
     fn a_candidate_that_is_denied_is_remembered_while_the_search_goes_on() {
         let candidates = vec![c_string("/etc"), c_string("/no/such/program")];
         let program = Program::first_of(candidates, c_string("program"));
-        assert_eq!(failure_of(&program), Some((Step::Execute, Errno::EACCES)));
+        assert_eq!(failure(&program), Some((Step::Execute, Errno::EACCES)));
     }
 
     #[test]
     fn a_signal_that_arrives_before_the_program_still_meets_its_default_action() {
         let child =
             Program::new("/bin/sleep").arg("60").default_signals(&[Signal::TERM]).spawn().expect("a child");
-        Signal::TERM.send(child.pid).expect("a living child");
-        assert_eq!(reap_waiting(child.pid), Some(Ending::Killed { signal: Signal::TERM, core: false }));
+        Signal::TERM.send(child).expect("a living child");
+        assert_eq!(reap_waiting(child), Some(Ending::Killed { signal: Signal::TERM, core: false }));
+    }
+
+    /// Makes every other opening of a file wait until this one is closed.
+    fn lease(file: &fs_err::File) {
+        const F_SETSIG: libc::c_int = 10;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        // SAFETY: the calls have no memory arguments. The usual signal, SIGIO, would end the process.
+        unsafe {
+            assert_eq!(libc::fcntl(file.as_raw_fd(), F_SETSIG, libc::SIGCHLD), 0);
+            // Another test's child may have a copy of the descriptor that the file was written through.
+            while libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_WRLCK) != 0 {
+                assert!(std::time::Instant::now() < deadline, "{}", Errno::last());
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn a_child_whose_exec_hangs_holds_nothing_of_its_parent() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("program");
+        fs_err::copy("/bin/true", &path).expect("a program");
+        let file = fs_err::File::open(&path).expect("the program");
+        lease(&file);
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let child = Program::new(&path).default_signals(&[Signal::TERM]).spawn().expect("a child");
+        drop(writer);
+        // It ends when the last copy of the writing end is closed.
+        reader.read_to_end(&mut Vec::new()).expect("the end of the pipe");
+        let arguments = crate::proc::arguments(child);
+        Signal::TERM.send(child).expect("a living child");
+        assert_eq!(reap_waiting(child), Some(Ending::Killed { signal: Signal::TERM, core: false }));
+        assert_eq!(arguments, crate::proc::arguments(nix::unistd::getpid()), "it is not the program yet");
     }
 }

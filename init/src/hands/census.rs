@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use servicedir::visitor::Visitor;
-use servicedir::{FORK_SERVER, ServiceDir, Status};
+use servicedir::{ServiceDir, Status};
 use unix::{Pid, has_children, proc};
 
 use crate::machine::{Child, Kind};
@@ -27,7 +27,7 @@ pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
         if let Some(name) = supervised(&arguments) {
             let needs = needs_of(directory, &name);
             known.push(Child { pid, kind: Kind::Supervisor { name, needs } });
-        } else if is_scanner(&arguments, directory) || proc::is_called(&arguments, FORK_SERVER) {
+        } else if is_scanner(&arguments, directory) {
             known.push(Child { pid, kind: Kind::Embryo });
         } else if !arguments.is_empty() {
             others.push(pid);

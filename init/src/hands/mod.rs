@@ -8,11 +8,9 @@ mod lookout;
 mod past;
 mod start;
 mod tree;
-mod voice;
 
 pub use hooks::find as find_hooks;
 pub use start::prepare;
-pub use voice::Voice;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -21,7 +19,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use servicedir::Stamp;
-use unix::{Errno, Failure, Group, Pid, Signal};
+use unix::{Errno, Failure, Group, Pid, Reporter, Signal};
 
 use crate::args::Options;
 use crate::machine::container::is_request;
@@ -36,7 +34,7 @@ pub struct Hands {
     command: Vec<OsString>,
     loudness: Weight,
     caught: Vec<Signal>,
-    voice: Voice,
+    reporter: Reporter,
     lookout: Lookout,
     leftovers: Leftovers,
     /// What is left of COMMAND's, while that is waited for.
@@ -50,7 +48,7 @@ pub struct Hands {
 
 impl Hands {
     /// Hands for what init was told; children get `caught` back as they were.
-    pub fn new(options: Options, caught: Vec<Signal>, voice: Voice) -> Self {
+    pub fn new(options: Options, caught: Vec<Signal>, reporter: Reporter) -> Self {
         let Options { directory, hooks, command, loudness, .. } = options;
         Self {
             directory,
@@ -58,7 +56,7 @@ impl Hands {
             command,
             loudness,
             caught,
-            voice,
+            reporter,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             group: None,
@@ -135,8 +133,8 @@ impl Hands {
     }
 
     /// What is said, and what could not be said yet.
-    pub fn voice(&mut self) -> &mut Voice {
-        &mut self.voice
+    pub fn reporter(&mut self) -> &mut Reporter {
+        &mut self.reporter
     }
 
     fn say(&mut self, weight: Weight, line: &str) {
@@ -144,16 +142,16 @@ impl Hands {
             return;
         }
         if weight == Weight::Warning {
-            self.voice.warn(&Failure::plain(line));
+            self.reporter.warn(&Failure::plain(line));
         } else {
-            self.voice.say(line);
+            self.reporter.say(line);
         }
     }
 
     fn look_for_hooks(&mut self, stage: Stage) -> Event {
         let (hooks, unusable) = hooks::find(&self.hooks, stage);
         for failure in &unusable {
-            self.voice.warn(failure);
+            self.reporter.warn(failure);
         }
         Event::HooksFound(stage, hooks)
     }

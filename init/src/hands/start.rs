@@ -125,17 +125,12 @@ impl Hands {
 
     fn spawn(&self, program: Program<'_>) -> Result<Pid, Errno> {
         let program = program.default_signals(&self.caught);
-        let started = match self.nice {
-            None => program.spawn(),
-            Some(nice) => {
-                // A child has the priority that init was started with.
-                let _ = priority::set_own(nice);
-                let started = program.spawn();
-                hurry();
-                started
-            }
-        }?;
-        started.failure.map_or(Ok(started.pid), |failure| Err(failure.why))
+        let Some(nice) = self.nice else { return program.spawn() };
+        // A child has the priority that init was started with.
+        let _ = priority::set_own(nice);
+        let started = program.spawn();
+        hurry();
+        started
     }
 }
 

@@ -246,6 +246,11 @@ impl Container {
             Event::HooksFound(stage, hooks) => self.hooks_found(stage, hooks),
             Event::Started(job, pid) => self.started(job, pid),
             Event::NotStarted(job, why) => self.not_started(job, why, now),
+            Event::NotExecuted(pid, why) => {
+                if let Some(job) = self.job_of(pid) {
+                    self.not_started(job, why, now);
+                }
+            }
             Event::Census(children) => self.counted(children, now),
             Event::Pressed(hits) => {
                 for (late, victims) in hits {
@@ -450,6 +455,15 @@ impl Container {
                 }
             }
         }
+    }
+
+    /// What init started this process for.
+    fn job_of(&mut self, pid: Pid) -> Option<Job> {
+        if self.own_processes().contains(&pid) {
+            return Some(if self.scanner.pid() == Some(pid) { Job::Scanner } else { Job::Command });
+        }
+        let hook = self.hooks()?.running()?;
+        (hook.pid == Some(pid)).then_some(Job::Hook)
     }
 
     fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) {

@@ -97,8 +97,10 @@ pub enum Event {
     Recalled(Pid, Account),
     /// Outcome: it is started.
     Started(Job, Pid),
-    /// Outcome: it could not be.
+    /// Outcome: there was no process to be had for it.
     NotStarted(Job, Errno),
+    /// A child has ended that could not become the program it was started for.
+    NotExecuted(Pid, Errno),
     /// Outcome: whom init has for children, or that nobody can tell.
     Census(Option<Vec<Child>>),
     /// Outcome: whom the pressure on late services hit, service by service.
@@ -138,7 +140,7 @@ pub enum Kind {
         /// The service's name.
         name: String,
     },
-    /// A runsvdir's child on its way to become a runsv, or many.
+    /// A runsvdir's child on its way to become a runsv.
     Embryo,
     /// Anything else: what a service has left behind.
     Stray,

@@ -8,13 +8,14 @@ mod strays;
 
 use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use servicedir::history::History;
 use servicedir::owner::{Lock, Place, Publisher};
 use servicedir::{Command, Note, ServiceDir, Status, Want};
 use unix::failure::words;
-use unix::spawn::{Child, StartFailure, Step};
+use unix::spawn::{StartFailure, Step, failure_of};
 use unix::{Errno, Failure, Pid, Program, Reporter, Signal};
 
 use crate::machine::{Action, Event, Hook, Role, Script, Started};
@@ -27,12 +28,13 @@ use strays::Strays;
 /// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
 const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
 
+/// How long a reader of the standard error that is only slow is waited for at the end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
 /// Everything runsv can do.
 pub struct Hands {
     main: ServiceDir,
     reporter: Reporter,
-    /// Of children that were not reaped yet.
-    failures: Vec<StartFailure>,
     publishers: Vec<(Role, Publisher)>,
     /// What is to be published before any other process can notice that it was not.
     unpublished: Vec<(Role, Status)>,
@@ -61,7 +63,6 @@ impl Hands {
         Self {
             main,
             reporter,
-            failures: Vec::new(),
             publishers,
             unpublished: Vec::new(),
             log_pipe,
@@ -113,9 +114,12 @@ impl Hands {
             Action::ReadOrders(role) => return Some(self.read_orders(role)),
             Action::Signal(target, signal) => {
                 self.publish();
-                // A target that is gone needs no signal; the death is on its way to us.
-                let _ =
-                    if target.is_group { signal.send_to_group(target.pid) } else { signal.send(target.pid) };
+                // A target that is gone needs no signal; the death is on its way to us. A child that was
+                // just forked may not lead its group yet: then it is all of it.
+                let is_sent = target.is_group && signal.send_to_group(target.pid).is_ok();
+                if !is_sent {
+                    let _ = signal.send(target.pid);
+                }
             }
             Action::ProbeGroup(role, leader) => {
                 return Some(Event::GroupProbed(role, self.probe_group(role, leader)));
@@ -140,21 +144,21 @@ impl Hands {
 
     /// Forgets a child that ended, and says so if it could not even start.
     pub fn child_ended(&mut self, pid: Pid) {
-        if let Some(place) = self.failures.iter().position(|failure| failure.child == pid) {
-            let failure = self.failures.swap_remove(place);
-            self.explain(&failure);
+        if let Some(failure) = failure_of(pid) {
+            self.explain(pid, failure);
         }
         self.children.retain(|(child, _)| *child != pid);
         self.strays.child_ended(pid);
     }
 
-    /// Whether a status file could not be written, and should be tried again.
+    /// Whether a status file or a message could not be written, and should be tried again.
     pub fn is_behind(&self) -> bool {
-        self.publishers.iter().any(|(_, publisher)| publisher.is_behind())
+        self.reporter.unsaid().is_some() || self.publishers.iter().any(|(_, publisher)| publisher.is_behind())
     }
 
-    /// Tries to write the status files that could not be written before.
+    /// Tries to write what could not be written before.
     pub fn catch_up(&mut self) {
+        self.reporter.flush();
         for (_, publisher) in &mut self.publishers {
             if let Err(failure) = publisher.retry() {
                 self.reporter.warn(&failure);
@@ -178,6 +182,11 @@ impl Hands {
             history.start_anew();
         }
         self.write_sessions(|_| true);
+    }
+
+    /// The last messages have a moment to be read.
+    pub fn conclude(&mut self) {
+        self.reporter.conclude(LAST_WORDS);
     }
 
     /// Somebody gave a command: what was said before is news again.
@@ -263,7 +272,7 @@ impl Hands {
     fn spawn(&mut self, program: Program<'_>, part: Part, is_group: bool) -> Result<Pid, Errno> {
         let mut program = program.default_signals(DEFAULT_IN_CHILDREN);
         if is_group {
-            program = program.own_session();
+            program = program.own_session_at_once();
         }
         if let Some(pipe) = &self.log_pipe {
             match part {
@@ -275,9 +284,8 @@ impl Hands {
                 }
             }
         }
-        let Child { pid, failure } = program.spawn()?;
+        let pid = program.spawn()?;
         self.children.push((pid, part));
-        self.failures.extend(failure);
         Ok(pid)
     }
 
@@ -314,8 +322,8 @@ impl Hands {
     }
 
     /// RSV-48: a child that could not start has its message said here, in its words.
-    fn explain(&mut self, failure: &StartFailure) {
-        let Some((_, part)) = self.children.iter().find(|(child, _)| *child == failure.child) else { return };
+    fn explain(&mut self, child: Pid, failure: StartFailure) {
+        let Some((_, part)) = self.children.iter().find(|(pid, _)| *pid == child) else { return };
         let text = match (part, failure.step) {
             (Part::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
             (Part::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),

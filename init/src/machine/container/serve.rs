@@ -91,6 +91,8 @@ impl Container {
     }
 
     pub(super) fn no_command(&mut self, why: Errno, now: Instant) {
+        // The child may have taken it.
+        self.ask(Action::TakeTerminal);
         self.command = Command::None;
         let name = self.setup.command.clone().unwrap_or_default();
         self.say(Weight::Problem, format!("fatal: unable to run {name}: {}", phrase(why)));

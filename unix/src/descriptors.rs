@@ -1,0 +1,108 @@
+//! Which descriptors are this process's own, and which it was started with and passes on (GEN-11).
+
+use std::os::fd::RawFd;
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+
+/// Descriptors from the first to the last, both included.
+pub(crate) type Range = (RawFd, RawFd);
+
+/// Below these are the standard descriptors.
+const FIRST: RawFd = libc::STDERR_FILENO + 1;
+
+/// Where to stop where the kernel cannot be asked for a range, or does not list what is open.
+const BOUND: RawFd = 1024;
+
+/// What this process was started with and passes on, in order: all that is not close-on-exec, as what it
+/// opens itself is. Where /proc does not tell, `end` is where the search for it ended.
+struct Inherited {
+    descriptors: Vec<RawFd>,
+    end: RawFd,
+}
+
+static INHERITED: OnceLock<Inherited> = OnceLock::new();
+
+/// The descriptors of this process that no program it starts is to have, but for this one.
+pub(crate) fn own(spared: Option<RawFd>) -> Vec<Range> {
+    let inherited = INHERITED.get_or_init(Inherited::find);
+    let mut spared: Vec<RawFd> = inherited.descriptors.iter().copied().chain(spared).collect();
+    spared.sort_unstable();
+    between(&spared, inherited.end)
+}
+
+/// Closes them. For a child that was just forked: it makes system calls only.
+pub(crate) fn close(ranges: &[Range]) {
+    for &(first, last) in ranges {
+        // SAFETY: the process is about to be replaced, and nothing of it uses these descriptors any more.
+        // The call has no memory arguments.
+        if unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) } != 0 {
+            close_each((first, last));
+        }
+    }
+}
+
+/// For a kernel, or a filter of system calls, that does not know the call for a range. What is beyond the
+/// bound is closed by the exec.
+fn close_each((first, last): Range) {
+    for descriptor in first..=last.min(BOUND) {
+        // SAFETY: as above.
+        unsafe {
+            libc::close(descriptor);
+        }
+    }
+}
+
+impl Inherited {
+    fn find() -> Self {
+        match listed() {
+            Some(open) => {
+                Self { descriptors: open.filter(|open| is_passed_on(*open)).collect(), end: RawFd::MAX }
+            }
+            None => {
+                Self { descriptors: (FIRST..=BOUND).filter(|open| is_passed_on(*open)).collect(), end: BOUND }
+            }
+        }
+    }
+}
+
+/// All open descriptors but the standard ones.
+fn listed() -> Option<impl Iterator<Item = RawFd>> {
+    let entries = fs_err::read_dir("/proc/self/fd").ok()?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    Some(numbers.filter(|number| *number >= FIRST))
+}
+
+fn is_passed_on(descriptor: RawFd) -> bool {
+    // SAFETY: the call has no memory arguments, and fails if nothing is open there.
+    Errno::result(unsafe { libc::fcntl(descriptor, libc::F_GETFD) })
+        .is_ok_and(|flags| flags & libc::FD_CLOEXEC == 0)
+}
+
+/// The ranges between these, which are in order, up to the end.
+fn between(spared: &[RawFd], end: RawFd) -> Vec<Range> {
+    let mut ranges = Vec::with_capacity(spared.len() + 1);
+    let mut first = FIRST;
+    for &spared in spared.iter().filter(|spared| **spared >= FIRST) {
+        if first < spared {
+            ranges.push((first, spared - 1));
+        }
+        first = spared.saturating_add(1);
+    }
+    if first <= end {
+        ranges.push((first, end));
+    }
+    ranges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_spared_is_in_no_range() {
+        assert_eq!(between(&[], 9), [(3, 9)]);
+        assert_eq!(between(&[0, 2, 3, 4, 7], 9), [(5, 6), (8, 9)]);
+        assert_eq!(between(&[5, 5, 9], 9), [(3, 4), (6, 8)]);
+    }
+}
