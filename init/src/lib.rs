@@ -11,31 +11,31 @@ mod machine;
 
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
-use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use unix::{Failure, Reporter, dispositions, failure};
+use unix::{Failure, Reporter, failure, process_1};
 
 use args::{Options, Request};
 use hands::Hands;
 use inbox::Inbox;
-use machine::verdict::{CANNOT_RUN, SYSTEM, USAGE};
+use machine::verdict::{CANNOT_RUN, USAGE};
+
+pub use machine::verdict::SYSTEM;
 use machine::{Container, Event, Setup, Stage};
 
 /// How long a reader of the standard error that is only slow is waited for at the very end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs `init` with these arguments, the program's name first; returns its exit code.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    // Before anything else: the kernel drops a TERM that is sent to a process 1 without a handler.
+pub fn run(arguments: Vec<OsString>) -> u8 {
+    process_1::hold_stop_requests_back();
     let caught = inbox::caught_signals();
     let inbox = Inbox::new(&caught);
-    dispositions::restore_inherited();
     let mut reporter = Reporter::new("init");
     match prepare(arguments, inbox, &mut reporter) {
         Ok(Task::Print(text)) => {
             failure::write_text(std::io::stdout(), text.as_bytes());
-            ExitCode::SUCCESS
+            0
         }
         Ok(Task::Keep(task)) => {
             let Keep { options, setup, inbox } = *task;
@@ -46,11 +46,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let mut inbox = ManuallyDrop::new(inbox);
             let code = keep(&mut Container::new(setup), &mut hands, &mut inbox);
             hands.reporter().conclude(last_words);
-            ExitCode::from(code)
+            code
         }
         Err((failure, code)) => {
             reporter.fatal(&failure);
-            ExitCode::from(code)
+            code
         }
     }
 }

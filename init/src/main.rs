@@ -1,5 +1,4 @@
 //! The program `init`: see `init.8` beside this file's folder.
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    init::run(std::env::args_os())
-}
+unix::main!("init", init::SYSTEM, init::run);

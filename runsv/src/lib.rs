@@ -14,41 +14,39 @@ mod open;
 mod supervise;
 
 use std::ffi::{OsStr, OsString};
-use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use unix::Reporter;
 use unix::failure::{words, write_usage};
 
 /// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
-const TROUBLE: u8 = 111;
+pub const TROUBLE: u8 = 111;
 
 /// Used wrongly (RSV-1).
 const USAGE: u8 = 1;
 
 /// The program: its exit code.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    unix::dispositions::restore_inherited();
+pub fn run(args: Vec<OsString>) -> u8 {
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runsv".into());
     let Some(dir) = parse(args) else {
         write_usage(words(["usage: ".as_ref(), &name, " dir".as_ref()]).as_encoded_bytes());
-        return ExitCode::from(USAGE);
+        return USAGE;
     };
     keep(&dir)
 }
 
-fn keep(dir: &OsStr) -> ExitCode {
+fn keep(dir: &OsStr) -> u8 {
     let mut reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
     match open::open(dir) {
         Ok(open::Opened::Ready(mut parts)) => {
             supervise::supervise(&mut parts);
-            ExitCode::SUCCESS
+            0
         }
-        Ok(open::Opened::ToldToLeave) => ExitCode::SUCCESS,
+        Ok(open::Opened::ToldToLeave) => 0,
         Err(failure) => {
             reporter.fatal(&failure);
-            ExitCode::from(TROUBLE)
+            TROUBLE
         }
     }
 }

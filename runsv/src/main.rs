@@ -1,5 +1,4 @@
 //! The program `runsv`: see `runsv.8` beside this file's folder.
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    runsv::run(std::env::args_os())
-}
+unix::main!("runsv", runsv::TROUBLE, runsv::run);

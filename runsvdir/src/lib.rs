@@ -9,10 +9,9 @@
 )]
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
+use unix::Reporter;
 use unix::failure::{words, write_usage};
-use unix::{Reporter, dispositions};
 
 use crate::supervise::{End, Supervision};
 
@@ -29,19 +28,18 @@ mod watch;
 const USAGE: u8 = 1;
 
 /// Something was missing at start-up.
-const FATAL: u8 = 100;
+pub const FATAL: u8 = 100;
 
 /// Every runsv was asked to leave.
 const HANGUP: u8 = 111;
 
 /// The program.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    dispositions::restore_inherited();
+pub fn run(arguments: Vec<OsString>) -> u8 {
     let wishes = match arguments::read(arguments) {
         Ok(wishes) => wishes,
         Err(usage) => {
             write_usage(usage.as_bytes());
-            return USAGE.into();
+            return USAGE;
         }
     };
     let who = words(["runsvdir ".as_ref(), wishes.directory.as_os_str()]);
@@ -50,11 +48,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(supervision) => supervision,
         Err(failure) => {
             Reporter::new(who).fatal(&failure);
-            return FATAL.into();
+            return FATAL;
         }
     };
     match supervision.run() {
-        End::Leave => ExitCode::SUCCESS,
-        End::Hangup => HANGUP.into(),
+        End::Leave => 0,
+        End::Hangup => HANGUP,
     }
 }

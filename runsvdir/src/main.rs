@@ -1,5 +1,4 @@
 //! The program `runsvdir`: see `runsvdir.8` beside this file's folder.
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    runsvdir::run(std::env::args_os())
-}
+unix::main!("runsvdir", runsvdir::FATAL, runsvdir::run);

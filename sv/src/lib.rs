@@ -27,7 +27,6 @@ mod why;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use servicedir::visitor::Refusal;
 use unix::Failure;
@@ -45,12 +44,14 @@ use verb::{Order, Verb};
 /// Where services are, unless `SVDIR` says otherwise (GEN-10).
 const SERVICES: &str = "/etc/service";
 
+/// Used wrongly, or unable to begin.
+pub const FATAL: u8 = 100;
+
 /// The exit code counts failures up to here (SV-46).
 const MOST_FAILURES: usize = 99;
 
 /// Runs sv.
-pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    unix::dispositions::restore_inherited();
+pub fn run(args: Vec<OsString>) -> u8 {
     let mut args = args.into_iter();
     let (name, manner) = args::program_name(args.next());
     let invocation = match args::parse(args.collect(), std::env::var_os("SVWAIT"), &name, manner) {
@@ -60,7 +61,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 write_line(message.as_encoded_bytes());
             }
             write_usage(&args::usage(&name, manner));
-            return ExitCode::from(if manner == Manner::Sv { 100 } else { 2 });
+            return if manner == Manner::Sv { FATAL } else { 2 };
         }
     };
     // The original needs it to find back. Here only relative names do, but whoever relies on the
@@ -68,7 +69,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Err(why) = fs_err::File::open(".") {
         let failure = Failure::new("fatal: unable to open current directory", errno_of(&why));
         write_line(&failure.to_bytes());
-        return ExitCode::from(if manner == Manner::Sv { 100 } else { 151 });
+        return if manner == Manner::Sv { FATAL } else { 151 };
     }
     let base = std::env::var_os("SVDIR").map_or_else(|| PathBuf::from(SERVICES), PathBuf::from);
     if invocation.is_json || matches!(invocation.verb, Verb::People(_)) {
@@ -99,19 +100,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     exit_code(code)
 }
 
-fn exit_code(failures: usize) -> ExitCode {
-    ExitCode::from(u8::try_from(failures.min(MOST_FAILURES)).unwrap_or(u8::MAX))
+fn exit_code(failures: usize) -> u8 {
+    u8::try_from(failures.min(MOST_FAILURES)).unwrap_or(u8::MAX)
 }
 
 /// What runit's sv does not have.
-fn for_people(invocation: Invocation, base: &Path) -> ExitCode {
+fn for_people(invocation: Invocation, base: &Path) -> u8 {
     let mut report = Report::new();
     let result = people::carry_out(invocation, base, &mut report);
     report.flush();
     result.map_or_else(
         |failure| {
             write_line(&failure.to_bytes());
-            ExitCode::from(100)
+            FATAL
         },
         exit_code,
     )

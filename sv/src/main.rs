@@ -1,5 +1,4 @@
 //! The program `sv`: see `sv.8` beside this file's folder.
+#![no_main]
 
-fn main() -> std::process::ExitCode {
-    sv::run(std::env::args_os())
-}
+unix::main!("sv", sv::FATAL, sv::run);

@@ -243,6 +243,36 @@ mod ours {
         assert_eq!(standard, [0, 1, 2].map(|number| (number, "/dev/null".to_owned())));
     }
 
+    #[test]
+    fn dev_9_without_a_null_device_closed_descriptors_stay_unusable() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").made();
+        let runsv = super::without_null_device(web.runsv());
+        let web = web.supervised_by(runsv);
+        let pid = web.eventually_runs().pid;
+        let run = eventually_some("run is sleep", || {
+            Process::find(pid).filter(|process| process.command_line() == "sleep 1000")
+        });
+        let standard: Vec<_> = run.descriptors().into_iter().filter(|(number, _)| *number <= 2).collect();
+        assert_eq!(standard, [0, 1, 2].map(|number| (number, "/".to_owned())));
+    }
+
+    #[test]
+    fn dev_9_every_program_begins_without_a_null_device() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").made();
+        let tree = web.tree();
+        let runsvdir = super::without_null_device(tree.command("runsvdir").arg(tree.services())).start();
+        web.eventually_runs();
+        let sv = super::without_null_device(tree.command("sv").args(["check", "web"]));
+        assert_eq!(sv.output().code(), Some(0));
+        runsvdir.signal(Signal::SIGHUP);
+        assert_eq!(runsvdir.finished().code(), Some(111));
+        web.eventually("its runsv has gone", |web| !web.is_supervised());
+        let init = super::without_null_device(tree.command("init").arg(tree.services())).start();
+        web.eventually_runs();
+        init.signal(Signal::SIGTERM);
+        assert_eq!(init.finished().code(), Some(0));
+    }
+
     /// SV-11: a name with a trailing slash is the same directory when it is waited for.
     #[test]
     fn dev_10_a_trailing_slash_is_remembered_while_waiting() {
@@ -1154,6 +1184,19 @@ fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
     web.runsv.finished();
     let service = web.tree().at("web");
     (service.supervised(), old)
+}
+
+/// A program with its standard descriptors closed, and with a `/dev` that has nothing but `shm`, where
+/// trees may be.
+fn without_null_device(program: Command) -> Command {
+    let mut words = vec!["unshare", "--mount"];
+    if !nix::unistd::geteuid().is_root() {
+        words.extend(["--user", "--map-root-user"]);
+    }
+    let script = "set -e; mount -t tmpfs none /mnt; mkdir /mnt/shm; mount --rbind /dev/shm /mnt/shm
+        mount --move /mnt /dev; exec \"$@\" <&- >&- 2>&-";
+    words.extend(["sh", "-c", script, "sh"]);
+    program.through(&words)
 }
 
 /// A service whose runsv has something to say at its start, into a pipe that is full.

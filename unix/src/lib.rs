@@ -9,7 +9,7 @@
 
 pub mod clock;
 mod descriptors;
-pub mod dispositions;
+pub mod entry;
 pub mod failure;
 pub mod group;
 pub mod open;

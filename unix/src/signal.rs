@@ -85,30 +85,11 @@ impl fmt::Display for Signal {
     }
 }
 
-/// Whether `signal` is ignored by this process now.
-pub fn is_ignored(signal: Signal) -> bool {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: a null new action only asks; `action` is large enough and zeroed is valid for it.
-    unsafe {
-        libc::sigaction(signal.0, std::ptr::null(), action.as_mut_ptr()) == 0
-            && action.assume_init().sa_sigaction == libc::SIG_IGN
-    }
-}
-
 /// Gives `signal` its default action in this process.
 pub fn set_default(signal: Signal) {
-    set_action(signal, libc::SIG_DFL);
-}
-
-/// Makes this process ignore `signal`.
-pub fn set_ignored(signal: Signal) {
-    set_action(signal, libc::SIG_IGN);
-}
-
-fn set_action(signal: Signal, action: libc::sighandler_t) {
-    // SAFETY: SIG_DFL and SIG_IGN run no code of ours.
+    // SAFETY: SIG_DFL runs no code of ours.
     unsafe {
-        libc::signal(signal.0, action);
+        libc::signal(signal.0, libc::SIG_DFL);
     }
 }
 

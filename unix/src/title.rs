@@ -3,22 +3,15 @@
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
-/// The argument vector the C runtime was entered with.
+/// The arguments of `main`.
 static COUNT: AtomicI32 = AtomicI32::new(0);
-static VECTOR: AtomicPtr<*mut c_char> = AtomicPtr::new(std::ptr::null_mut());
+static VECTOR: AtomicPtr<*const c_char> = AtomicPtr::new(std::ptr::null_mut());
 
-#[cfg(target_env = "gnu")]
-extern "C" fn note_arguments(count: c_int, vector: *mut *mut c_char, _environment: *mut *mut c_char) {
+/// Takes note of the arguments of `main`.
+pub(crate) fn note(count: c_int, vector: *const *const c_char) {
     COUNT.store(count, Ordering::Relaxed);
-    VECTOR.store(vector, Ordering::Relaxed);
+    VECTOR.store(vector.cast_mut(), Ordering::Relaxed);
 }
-
-// SAFETY: `.init_array` holds pointers to functions that glibc calls once before `main` with the
-// arguments of main; this one touches only two atomics.
-#[cfg(target_env = "gnu")]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static NOTE_ARGUMENTS: extern "C" fn(c_int, *mut *mut c_char, *mut *mut c_char) = note_arguments;
 
 /// One argument of this process, where the kernel shows it to others.
 pub struct ShownArgument {
@@ -27,8 +20,7 @@ pub struct ShownArgument {
 }
 
 impl ShownArgument {
-    /// The argument with this index; `None` if there is none, or if the C library does not tell
-    /// where it is (only glibc does).
+    /// The argument with this index, if there is one.
     pub fn find(index: usize) -> Option<Self> {
         let count = usize::try_from(COUNT.load(Ordering::Relaxed)).ok()?;
         let vector = VECTOR.load(Ordering::Relaxed);
@@ -41,7 +33,7 @@ impl ShownArgument {
             let start = *vector.add(index);
             (start, CStr::from_ptr(start).count_bytes())
         };
-        Some(Self { start: start.cast(), length })
+        Some(Self { start: start.cast_mut().cast(), length })
     }
 
     /// The argument as it is shown now.
@@ -62,21 +54,19 @@ impl ShownArgument {
     }
 }
 
-#[cfg(all(test, target_env = "gnu"))]
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_is_shown_is_what_others_see() {
-        let mut name = ShownArgument::find(0).expect("a name");
-        let before = name.text();
-        let mut after = before.clone();
-        after.fill(b'x');
-        name.show(&[after.as_slice(), b"too long"].concat());
-        let seen = fs_err::read("/proc/self/cmdline").expect("own command line");
-        name.show(&before);
-        assert!(seen.starts_with(&after));
-        assert_ne!(seen.get(after.len()), Some(&b't'));
-        assert!(ShownArgument::find(usize::MAX).is_none());
+    fn an_argument_is_written_over_where_it_is() {
+        let name = c"name".to_owned().into_raw();
+        let vector = [name.cast_const()];
+        note(1, vector.as_ptr());
+        let mut shown = ShownArgument::find(0).expect("a name");
+        assert_eq!(shown.text(), b"name");
+        shown.show(b"else, and too long");
+        assert_eq!(shown.text(), b"else");
+        assert!(ShownArgument::find(1).is_none());
     }
 }
