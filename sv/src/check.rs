@@ -59,10 +59,10 @@ impl Checks {
 
 /// Ends a check, and what it has started.
 pub fn kill(check: Pid) {
-    let children = proc::children(check);
-    // Whoever is gone already needs no signal.
-    let _ = Signal::KILL.send(check);
-    for child in children {
-        kill(child);
+    let mut rest = vec![check];
+    while let Some(pid) = rest.pop() {
+        rest.extend(proc::children(pid));
+        // A process that is gone already needs no signal.
+        let _ = Signal::KILL.send(pid);
     }
 }

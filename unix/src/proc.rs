@@ -4,7 +4,6 @@
 //! A /proc may tell of another pid namespace, where the numbers mean other processes. Who looks for
 //! processes finds none there; who asks about one by its number asks [`is_ours`] first, if it matters.
 
-use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -79,36 +78,6 @@ pub fn children(pid: Pid) -> Vec<Pid> {
         .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<i32>>())
         .map(Pid::from_raw)
         .collect()
-}
-
-/// Whether a process sleeps, with all its threads, and has no child that it could be waiting for.
-pub fn is_at_rest(pid: Pid) -> bool {
-    // One look takes its time: who has slept at its beginning may have had a child at its end.
-    is_ours() && sleepers(pid).is_some_and(|sleepers| Some(sleepers) == self::sleepers(pid))
-}
-
-/// The threads of a process, each with how often it has been asleep or set aside; `None` if one does not
-/// sleep, or has a child.
-fn sleepers(pid: Pid) -> Option<Vec<(OsString, Vec<String>)>> {
-    sleepers_of(pid, fs_err::read_dir(path(pid, "task")).ok()?)
-}
-
-fn sleepers_of(pid: Pid, threads: fs_err::ReadDir) -> Option<Vec<(OsString, Vec<String>)>> {
-    let sleepers: Option<Vec<_>> = threads
-        .filter_map(Result::ok)
-        .map(|thread| {
-            let name = thread.file_name();
-            let read = |file| read_text(pid, &format!("task/{}/{file}", name.display()));
-            let status = read("status")?;
-            let is_asleep = status.lines().any(|line| line.starts_with("State:\tS"));
-            // Without the means to see children, there are none.
-            let is_alone = read("children").is_none_or(|line| line.is_empty());
-            let counts = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned);
-            (is_asleep && is_alone).then(|| (name.clone(), counts.collect()))
-        })
-        .collect();
-    // Who ends meanwhile has none any more.
-    sleepers.filter(|sleepers| !sleepers.is_empty())
 }
 
 /// The children of this process.
@@ -259,46 +228,5 @@ mod tests {
         assert_eq!(stat(pid).map(|stat| stat.name), Some("caf\u{fffd}".to_owned()));
         drop(child.stdin.take());
         child.wait().expect("an end");
-    }
-
-    #[test]
-    fn who_sleeps_without_a_child_is_at_rest() {
-        let start = |script| {
-            let mut shell = std::process::Command::new("sh");
-            shell.args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().expect("a shell")
-        };
-        let eventually = |is_so: &dyn Fn() -> bool| {
-            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-            while !is_so() {
-                assert!(std::time::Instant::now() < deadline);
-                std::thread::yield_now();
-            }
-        };
-        let pid = |child: &std::process::Child| Pid::from_raw(child.id().cast_signed());
-        // They end with their input.
-        let mut waits = start("exec cat");
-        eventually(&|| is_at_rest(pid(&waits)));
-        let mut has_child = start("cat; :");
-        eventually(&|| !children(pid(&has_child)).is_empty());
-        assert!(!is_at_rest(pid(&has_child)));
-        assert!(!is_at_rest(nix::unistd::getpid()));
-        let threads = fs_err::read_dir(path(pid(&waits), "task")).expect("a process");
-        for child in [&mut waits, &mut has_child] {
-            drop(child.stdin.take());
-            child.wait().expect("an end");
-        }
-        assert!(!is_at_rest(pid(&waits)));
-        assert_eq!(sleepers_of(pid(&waits), threads), None, "it ended while it was looked at");
-    }
-
-    /// The child may end, and another begin, while it is looked at.
-    #[test]
-    fn who_waits_for_one_child_after_another_is_never_at_rest() {
-        let script = "for number in $(seq 500); do sleep .0005; done";
-        let mut busy = std::process::Command::new("sh").args(["-c", script]).spawn().expect("a shell");
-        let pid = Pid::from_raw(busy.id().cast_signed());
-        while busy.try_wait().expect("a child").is_none() {
-            assert!(!is_at_rest(pid));
-        }
     }
 }
