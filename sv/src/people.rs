@@ -44,7 +44,8 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
         Verb::People(Word::Why) => Ok(tell_why(names, base, report)),
         Verb::People(Word::Lint) => {
             let names = if names.is_empty() { everybody(base)? } else { names };
-            Ok(names.iter().filter(|name| has_findings(name, base, report)).count())
+            let needs = &mut lint::Needs::default();
+            Ok(names.iter().filter(|name| has_findings(name, base, needs, report)).count())
         }
         Verb::People(word @ (Word::Enable | Word::Disable)) => {
             services_directory(base)?;
@@ -114,7 +115,7 @@ fn tell_why(names: Vec<OsString>, base: &Path, report: &mut Report) -> usize {
 }
 
 /// Says what is wrong with a directory.
-fn has_findings(name: &OsStr, base: &Path, report: &mut Report) -> bool {
+fn has_findings(name: &OsStr, base: &Path, needs: &mut lint::Needs, report: &mut Report) -> bool {
     // As everywhere, a name is below the services directory; but one that is not there may be here.
     let below = base.join(name);
     let path = if is_below_base(name) && (below.is_dir() || !Path::new(name).is_dir()) {
@@ -133,7 +134,7 @@ fn has_findings(name: &OsStr, base: &Path, report: &mut Report) -> bool {
         report.write(&format!("fail: {shown}: {}\n", String::from_utf8_lossy(&refusal)));
         return true;
     }
-    let findings = lint::look(&path);
+    let findings = lint::look(&path, needs);
     for finding in &findings {
         report.write(&format!("sv lint: {shown}: {}\n", table::printable(&finding.to_string())));
     }

@@ -117,7 +117,7 @@ fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
 fn findings(dir: &ServiceDir) -> Vec<String> {
     // What it advises must hold wherever the reader is.
     let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().to_owned());
-    lint::look(&path).into_iter().map(|finding| finding.to_string()).collect()
+    lint::look(&path, &mut lint::Needs::default()).into_iter().map(|finding| finding.to_string()).collect()
 }
 
 /// What to do about a runsv that is not there, or cannot be asked.

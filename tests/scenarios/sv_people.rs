@@ -40,6 +40,8 @@ on_suites! {
     lint_finds_nothing_in_a_tree_that_runs,
     lint_finds_what_is_wrong_with_programs,
     lint_finds_shell_scripts_that_do_not_exec,
+    lint_reads_what_is_nested_without_end,
+    lint_finds_the_circles_among_many_services,
     lint_finds_names_that_nobody_reads,
     lint_finds_bad_words_and_circles,
     lint_finds_a_supervise_that_cannot_work,
@@ -469,10 +471,55 @@ fn lint_finds_shell_scripts_that_do_not_exec(suite: &Suite) {
         format!("may lack an exec before {name}, and then signals reach the shell only; exec {name}")
     };
     lint_says(web.tree(), &[&format!("run: {}", text("httpd")), &format!("log/run: {}", text("svlogd"))]);
-    let web = suite.service("web").run("httpd &").made();
-    let text =
-        "run: may put httpd into the background and end, and be started again; exec httpd without the &";
-    lint_says(web.tree(), &[text]);
+    for run in
+        ["echo x\nrm -f /service/web", "test -d / || exit 1\nrunsvchdir single", "httpd &\nwait", "a | b"]
+    {
+        lint_says(suite.service("web").run(run).made().tree(), &[]);
+    }
+}
+
+fn lint_reads_what_is_nested_without_end(suite: &Suite) {
+    for nested in ["$((", "$(", "${$", "\"$(\"", "((", "{", "`\\`"] {
+        let run = format!("#!/bin/sh\n{}\n", nested.repeat(300_000 / nested.len()));
+        let web = suite.service("web").file("run", &run).made();
+        tests::tree::set_mode(&web.path("run"), 0o755);
+        lint_says(web.tree(), &[]);
+        assert_eq!(web.sv("why").code(), Some(1));
+    }
+}
+
+fn lint_finds_the_circles_among_many_services(suite: &Suite) {
+    let tree = suite.tree();
+    let name = |number: usize| format!("s{number:03}");
+    for number in 0..150 {
+        let service = tree.service(&name(number)).run("exec x").dir("dependencies.d").made();
+        (0..number).for_each(|other| service.write(&format!("dependencies.d/{}", name(other)), ""));
+    }
+    tree.sv("lint").is("", "", 0);
+    // The first needs the last: all need themselves.
+    fs::write(tree.services().join("s000/dependencies.d/s149"), "").unwrap();
+    let output = tree.sv("lint");
+    assert_eq!(output.code(), Some(99), "{output:?}");
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines.len(), 150);
+    let text = "dependencies.d: needs itself: s007 needs s000 needs s149 needs s007; break the circle";
+    assert_eq!(lines[7], format!("sv lint: s007: {text}"));
+    // And none if the way does not come back.
+    let tree = suite.tree();
+    for number in 0..40 {
+        let next = format!("dependencies.d/{}", name((number + 1).min(39)));
+        tree.service(&name(number)).run("exec x").file(&next, "").made();
+    }
+    tree.sv("lint s000").is("", "", 0);
+    tree.sv("lint s039")
+        .says("sv lint: s039: dependencies.d: needs itself: s039 needs s039; break the circle\n", 1);
+    fs::write(tree.services().join("s039/dependencies.d/s000"), "").unwrap();
+    let output = tree.sv("lint s000");
+    assert!(output.stdout.contains("needs itself: s000 needs s001 needs s002 needs "), "{output:?}");
+    assert!(
+        output.stdout.ends_with(" needs s011 needs 28 others needs s000; break the circle\n"),
+        "{output:?}"
+    );
 }
 
 fn lint_finds_names_that_nobody_reads(suite: &Suite) {

@@ -1,13 +1,13 @@
 //! Hands: looks at a service directory for what will go wrong (`sv lint`).
 
 mod names;
+mod needs;
 mod script;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
@@ -18,10 +18,11 @@ use unix::Signal;
 use unix::phrase::{errno_of, phrase};
 
 pub use names::is_close;
-use script::{Interpreter, Suspicion};
+pub use needs::Needs;
+use script::Interpreter;
 
 /// The most that is read of a program.
-const ENOUGH: usize = 256 * 1024;
+const ENOUGH: usize = 64 * 1024;
 
 /// The longest text of a `supervise` link that runsv accepts (LAY-10).
 const LONGEST_LINK: usize = 255;
@@ -40,7 +41,7 @@ impl fmt::Display for Finding {
 }
 
 /// All that is wrong with the service at `dir`.
-pub fn look(dir: &Path) -> Vec<Finding> {
+pub fn look(dir: &Path, needs: &mut Needs) -> Vec<Finding> {
     let mut look = Look { dir, findings: Vec::new() };
     look.program("run", Purpose::Run);
     look.program("finish", Purpose::Hook);
@@ -48,7 +49,7 @@ pub fn look(dir: &Path) -> Vec<Finding> {
     look.control();
     look.words("");
     look.names("", names::KNOWN);
-    look.dependencies();
+    look.dependencies(needs);
     look.supervise("");
     look.log();
     look.findings
@@ -132,23 +133,14 @@ impl Look<'_> {
             self.find(file, "lines end with CR LF, which the shell takes for words; remove the CRs");
         }
         self.interpreter(file, &interpreter);
-        if purpose == Purpose::Run && interpreter.is_shell() {
-            let what = match script::suspicion(&String::from_utf8_lossy(text)) {
-                None => return,
-                Some(Suspicion::NotExecuted(name)) => {
-                    format!(
-                        "may lack an exec before {name}, and then signals reach the shell only; exec {name}"
-                    )
-                }
-                Some(Suspicion::Piped(name)) => format!(
-                    "may run {name} in a pipe, and then signals reach the shell only; exec {name}, and log with \
-                     a log service"
-                ),
-                Some(Suspicion::Background(name)) => format!(
-                    "may put {name} into the background and end, and be started again; exec {name} without the &"
-                ),
-            };
-            self.find(file, what);
+        // Of a longer one the last command is not known.
+        if purpose == Purpose::Run
+            && interpreter.is_shell()
+            && text.len() < ENOUGH
+            && let Some(name) = script::waited_for(&String::from_utf8_lossy(text))
+        {
+            let what = "and then signals reach the shell only";
+            self.find(file, format!("may lack an exec before {name}, {what}; exec {name}"));
         }
     }
 
@@ -228,7 +220,7 @@ impl Look<'_> {
         let all = entries(&self.dir.join(prefix));
         for name in &all {
             if let Some(intended) = names::intended(name, known)
-                && !all.iter().any(|name| name == intended)
+                && all.binary_search_by(|name| name.as_str().cmp(intended)).is_err()
             {
                 self.find(
                     &format!("{prefix}{name}"),
@@ -257,21 +249,18 @@ impl Look<'_> {
     }
 
     /// What init needs to have up before this one.
-    fn dependencies(&mut self) {
+    fn dependencies(&mut self, needs: &mut Needs) {
         const FILE: &str = "dependencies.d";
         let Some(about) = self.about(FILE) else { return };
         if !about.is_dir() {
             return self
                 .find(FILE, "not a directory; make it one, with an empty file named after each service");
         }
-        let Some((parent, own)) = place_of(self.dir) else { return };
-        for name in entries(&self.dir.join(FILE)) {
-            if !parent.join(&name).is_dir() {
-                self.find(&format!("{FILE}/{name}"), format!("there is no service {name} beside this one"));
-            }
+        for name in needs.missing(self.dir) {
+            self.find(&format!("{FILE}/{name}"), format!("there is no service {name} beside this one"));
         }
-        if let Some(circle) = circle(&parent, &own) {
-            self.find(FILE, format!("needs itself: {}; break the circle", circle.join(" needs ")));
+        if let Some(circle) = needs.circle(self.dir) {
+            self.find(FILE, circle);
         }
     }
 
@@ -342,30 +331,6 @@ impl Look<'_> {
             self.find(file, what);
         }
     }
-}
-
-/// The services directory a service is in, and its name there.
-fn place_of(dir: &Path) -> Option<(PathBuf, String)> {
-    let path = std::path::absolute(dir).ok()?;
-    Some((path.parent()?.to_owned(), path.file_name()?.to_string_lossy().into_owned()))
-}
-
-/// The way from a service back to itself, if there is one.
-fn circle(parent: &Path, own: &str) -> Option<Vec<String>> {
-    let mut seen = BTreeSet::new();
-    let mut ways = vec![vec![own.to_owned()]];
-    while let Some(way) = ways.pop() {
-        for name in entries(&parent.join(way.last()?).join("dependencies.d")) {
-            let longer = [way.as_slice(), std::slice::from_ref(&name)].concat();
-            if name == own {
-                return Some(longer);
-            }
-            if seen.insert(name) {
-                ways.push(longer);
-            }
-        }
-    }
-    None
 }
 
 /// The names in a directory that do not begin with a dot, sorted.
