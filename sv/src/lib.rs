@@ -110,7 +110,7 @@ fn for_people(invocation: Invocation, base: &Path) -> ExitCode {
     report.flush();
     result.map_or_else(
         |failure| {
-            write_line(&failure.to_bytes());
+            write_line(&unix::printable(&failure.to_bytes()));
             ExitCode::from(100)
         },
         exit_code,

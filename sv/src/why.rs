@@ -1,7 +1,6 @@
 //! Hands: gathers what is known of a service, and tells it (`sv why`).
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -13,64 +12,61 @@ use unix::{Pid, proc};
 use crate::lint;
 use crate::service::{self, Service, identity, is_below_base};
 use crate::story::{self, Facts};
-use crate::table::printable;
 
 /// How many members of a process group are named.
 const NAMED: usize = 5;
 
 /// What happened to a service, in a few lines; and whether it could be asked.
-pub fn tell(service: &Service, base: &Path, now: Stamp) -> (String, bool) {
-    let name = printable(&service.name.to_string_lossy());
+pub fn tell(service: &Service, base: &Path, now: Stamp) -> (Vec<String>, bool) {
+    let name = &*service.name.to_string_lossy();
     let found = service.visitor().map(|visitor| (visitor, visitor.status()));
     let (visitor, status) = match found {
         Err(refusal) | Ok((_, Err(refusal @ Refusal::Directory(_)))) => {
-            return (refused(&name, &refusal) + &nowhere(&service.name, base), false);
+            let hints = nowhere(&service.name, base);
+            return (lines(refused(name, &refusal), Vec::new(), &hints), false);
         }
         Ok(found) => found,
     };
     let dir = visitor.dir();
     let entries = history::read(dir).unwrap_or_default();
-    let (mut text, hints) = match &status {
+    let (first, hints) = match &status {
         Ok(status) => {
             let (hook, group) = waited_for(entries.last());
             let has_down = nix::sys::stat::stat(&dir.down()).is_ok();
             let facts = Facts { status: *status, has_down, entries: entries.clone(), hook, group, now };
-            (format!("{name}: {}\n", story::state(&facts)), hints(&name, dir, &facts))
+            (format!("{name}: {}", story::state(&facts)), hints(name, dir, &facts))
         }
         Err(refusal) => {
             let mut hints = without_runsv(refusal, service, dir, base);
             hints.extend(findings(dir));
-            (refused(&name, refusal), hints)
+            (refused(name, refusal), hints)
         }
     };
-    for (age, what) in story::events(&entries, now) {
-        let _ = writeln!(text, "  {age:>11}  {}", printable(&what));
-    }
-    for hint in hints {
-        let _ = writeln!(text, "  hint: {}", printable(&hint));
-    }
-    (text, status.is_ok())
+    (lines(first, story::events(&entries, now), &hints), status.is_ok())
+}
+
+fn lines(first: String, events: Vec<(String, String)>, hints: &[String]) -> Vec<String> {
+    let events = events.into_iter().map(|(age, what)| format!("  {age:>11}  {what}"));
+    let hints = hints.iter().map(|hint| format!("  hint: {hint}"));
+    std::iter::once(first).chain(events).chain(hints).collect()
 }
 
 /// As `sv status` says it.
 fn refused(name: &str, refusal: &Refusal) -> String {
     let severity = if matches!(refusal, Refusal::Trouble(_)) { "warning" } else { "fail" };
-    format!("{severity}: {name}: {}\n", String::from_utf8_lossy(&refusal.to_bytes()))
+    format!("{severity}: {name}: {}", String::from_utf8_lossy(&refusal.to_bytes()))
 }
 
 /// Where a service that does not exist was looked for, and which it may have been.
-fn nowhere(name: &OsStr, base: &Path) -> String {
+fn nowhere(name: &OsStr, base: &Path) -> Vec<String> {
     if !is_below_base(name) {
-        return String::new();
+        return Vec::new();
     }
-    let mut text = format!("  hint: looked in {}, which SVDIR can change\n", base.display());
     let name = name.to_string_lossy();
     let others = service::all(base).unwrap_or_default();
-    let others = others.iter().map(|other| other.to_string_lossy());
-    for other in others.filter(|other| lint::is_close(&name, other)).take(1) {
-        let _ = writeln!(text, "  hint: there is {} in it", printable(&other));
-    }
-    text
+    let meant = others.iter().map(|other| other.to_string_lossy()).find(|it| lint::is_close(&name, it));
+    let looked = format!("looked in {}, which SVDIR can change", base.display());
+    std::iter::once(looked).chain(meant.map(|meant| format!("there is {meant} in it"))).collect()
 }
 
 /// The control script and the processes that the last event says are waited for, if they are still

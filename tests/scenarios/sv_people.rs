@@ -42,6 +42,8 @@ on_suites! {
     lint_finds_shell_scripts_that_do_not_exec,
     lint_reads_what_is_nested_without_end,
     lint_finds_the_circles_among_many_services,
+    a_name_drives_no_terminal,
+    what_is_found_is_printable,
     lint_finds_names_that_nobody_reads,
     lint_finds_bad_words_and_circles,
     lint_finds_a_supervise_that_cannot_work,
@@ -520,6 +522,49 @@ fn lint_finds_the_circles_among_many_services(suite: &Suite) {
         output.stdout.ends_with(" needs s011 needs 28 others needs s000; break the circle\n"),
         "{output:?}"
     );
+}
+
+/// SV-12: names come from the disk, by way of a shell.
+fn a_name_drives_no_terminal(suite: &Suite) {
+    let tree = suite.tree();
+    let name = "./a\x1b[31m\u{9b}2J\rb";
+    let command = |word: &str| format!("sv {word} \"$NAME\"");
+    let fail = "unable to change to service directory: file does not exist";
+    let raw = tree.command("sh").args(["-c", &command("status")]).env("NAME", name).output();
+    raw.says(&format!("fail: {name}: {fail}\n"), 1);
+    for word in ["status", "start", "check"] {
+        let script = tree.command("script").args(["-qec", &command(word), "/dev/null"]).env("NAME", name);
+        assert_eq!(script.output().stdout, format!("fail: ./a?[31m?2J?b: {fail}\r\n"), "{word}");
+    }
+}
+
+/// Whoever names a file, or a process, does not drive the terminal of who asks about it.
+fn what_is_found_is_printable(suite: &Suite) {
+    let tree = suite.tree();
+    let evil = "\x1b]0;x\x07\u{9b}2J\r";
+    let web = tree
+        .service("web")
+        .file("run", &format!("#!/nope{evil}\n"))
+        .file(&format!("dependencies.d/{evil}"), "")
+        .script("control/restart", "")
+        .link("supervise", format!("/nowhere{evil}/x"))
+        .made();
+    fs::create_dir(tree.services().join(evil)).unwrap();
+    fs::create_dir_all(web.path("history")).unwrap();
+    let dead = tree.service("dead").run("exec sleep 1").dir("supervise").made();
+    let line = format!("@400000006b00f7383856c484 unable to start ./run: {evil}\n");
+    dead.write("supervise/.history", &line);
+    let odd = tree.services().join(evil);
+    for words in ["lint", "list", "why web", "why dead", "lint web", "why webb", "disable dead"] {
+        for base in [tree.services(), odd.clone()] {
+            let sv = tree.command("sv").args(words.split(' ')).env("SVDIR", base);
+            let output = sv.output();
+            let text = output.stdout + &output.stderr;
+            assert!(!text.contains(|it: char| it.is_control() && it != '\n'), "{words}: {text:?}");
+        }
+    }
+    let output = tree.command("sv").arg("why").arg(evil).output();
+    assert!(output.stdout.starts_with("warning: ?]0;x??2J?: "), "{output:?}");
 }
 
 fn lint_finds_names_that_nobody_reads(suite: &Suite) {
