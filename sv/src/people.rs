@@ -136,7 +136,7 @@ fn has_findings(name: &OsStr, base: &Path, needs: &mut lint::Needs, report: &mut
         report.remark(&format!("fail: {shown}: {}", String::from_utf8_lossy(&refusal)));
         return true;
     }
-    let findings = lint::look(&path, needs);
+    let findings = lint::look(&path, &shown, needs);
     for finding in &findings {
         report.remark(&format!("sv lint: {shown}: {finding}"));
     }

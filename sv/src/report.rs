@@ -71,7 +71,7 @@ impl Report {
         let mut line = Vec::with_capacity(128);
         let is_complete = self.write_service(&mut line, &service.name, &service.name, status, sight.has_down);
         if let Some(log) = &sight.log {
-            self.write_log(&mut line, &service.name, log, status);
+            self.write_log(&mut line, &service.name, log);
         }
         self.say(&line);
         match status.pid {
@@ -165,34 +165,24 @@ impl Report {
         has_down.is_ok()
     }
 
-    /// Appends the log service, and what is wrong with it (SV-25).
-    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, log: &Sight, main: &Status) {
-        let (status, refusal) = match &log.status {
-            Ok(status) => (Some(status), None),
-            // The original shows the main record in the place of the one it could not read.
-            Err(refusal @ Refusal::Trouble(_)) => (Some(main), Some(refusal)),
-            Err(refusal) => (None, Some(refusal)),
-        };
+    /// Appends the log service, or what is wrong with it (SV-25).
+    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, log: &Sight) {
         line.extend_from_slice(b"; ");
-        if let Some(refusal) = refusal {
-            self.failures += 1;
-            line.extend_from_slice(severity_in_log(refusal));
-            line.extend_from_slice(name.as_bytes());
-            line.extend_from_slice(b"/log: ");
-            match refusal {
-                Refusal::Directory(why) => {
-                    line.extend(Failure::new("unable to change directory", *why).to_bytes());
-                }
-                Refusal::NotRunning => line.extend(refusal.to_bytes()),
-                Refusal::Trouble(failure) => {
-                    line.extend(failure.to_bytes());
-                    line.push(b'\n');
-                }
+        let refusal = match &log.status {
+            Ok(status) => {
+                self.write_service(line, name, OsStr::new("log"), status, log.has_down);
+                return;
             }
-        }
-        if let Some(status) = status {
-            self.write_service(line, name, OsStr::new("log"), status, log.has_down);
-        }
+            Err(refusal) => refusal,
+        };
+        self.failures += 1;
+        line.extend_from_slice(severity_in_log(refusal));
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(b"/log: ");
+        line.extend(match refusal {
+            Refusal::Directory(why) => Failure::new("unable to change directory", *why).to_bytes(),
+            Refusal::NotRunning | Refusal::Trouble(_) => refusal.to_bytes(),
+        });
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use servicedir::visitor::{Refusal, Visitor};
-use servicedir::{Note, ServiceDir, Stamp, Want, history};
-use unix::{Pid, proc};
+use servicedir::{Note, ServiceDir, Stamp, Status, Want, history};
+use unix::{Pid, Signal, proc};
 
 use crate::lint;
 use crate::service::{self, Service, identity, is_below_base};
@@ -38,7 +38,7 @@ pub fn tell(service: &Service, base: &Path, now: Stamp) -> (Vec<String>, bool) {
         }
         Err(refusal) => {
             let mut hints = without_runsv(refusal, service, dir, base);
-            hints.extend(findings(dir));
+            hints.extend(findings(dir, name));
             (refused(name, refusal), hints)
         }
     };
@@ -93,27 +93,68 @@ fn process(pid: Pid) -> Option<proc::Stat> {
 
 fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
     let mut hints = story::hints(&facts.entries);
+    let unused_log = lint::unused_log(dir, name);
+    if let Ok(pid) = i32::try_from(facts.status.pid)
+        && pid > 0
+    {
+        hints.extend(obstacle(Pid::from_raw(pid), &facts.status));
+    }
     if facts.status.pid == 0 && facts.status.want == Want::Up {
         if facts.entries.is_empty() {
             hints.push("there is no history: this runsv keeps none, or has nothing to tell yet".to_owned());
         }
-        hints.extend(findings(dir));
-    } else if facts.status.want == Want::Down && facts.status.pid == 0 {
-        hints.push(format!("to start it: sv up {name}"));
+        hints.extend(findings(dir, name));
+    } else {
+        if facts.status.want == Want::Down && facts.status.pid == 0 {
+            hints.push(format!("to start it: sv up {name}"));
+        }
+        hints.extend(unused_log.iter().map(ToString::to_string));
     }
     let log = Visitor::of(dir.log());
     let is_log_there = nix::sys::stat::stat(log.dir().path()).is_ok();
-    if is_log_there && log.status().map_or(true, |status| status.pid == 0) {
+    if is_log_there && unused_log.is_none() && log.status().map_or(true, |status| status.pid == 0) {
         hints.push(format!("its log service does not run: sv why {name}/log"));
     }
     hints
 }
 
+/// What keeps the signals of runsv from a process, or the process from heeding them, as far as the kernel
+/// tells.
+fn obstacle(pid: Pid, status: &Status) -> Option<String> {
+    let process = proc::stat(pid)?;
+    let runsv = process.parent;
+    let supervisor = proc::stat(runsv).filter(|it| it.name == "runsv")?;
+    if supervisor.state == 'T' {
+        return Some(format!("its runsv (pid {runsv}) is stopped, and does nothing: kill -CONT {runsv}"));
+    }
+    if let Some((user, other)) = proc::barred_from_signalling(runsv, pid) {
+        return Some(format!(
+            "runsv is not permitted to signal it: runsv runs as user {user}, pid {pid} as user {other}; as that \
+             user, or as root: kill {pid}"
+        ));
+    }
+    match process.state {
+        'T' if !status.is_paused => {
+            Some(format!("pid {pid} is stopped, though not by runsv: it goes on after sv cont"))
+        }
+        'D' if status.got_term => Some(format!(
+            "pid {pid} waits in the kernel for a device or a file system, where no signal ends it"
+        )),
+        _ if status.got_term && proc::ignores(pid, Signal::TERM) => {
+            Some(format!("pid {pid} ignores SIGTERM: down-signal may name another signal"))
+        }
+        _ => None,
+    }
+}
+
 /// What `sv lint` finds.
-fn findings(dir: &ServiceDir) -> Vec<String> {
+fn findings(dir: &ServiceDir, name: &str) -> Vec<String> {
     // What it advises must hold wherever the reader is.
     let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().to_owned());
-    lint::look(&path, &mut lint::Needs::default()).into_iter().map(|finding| finding.to_string()).collect()
+    lint::look(&path, name, &mut lint::Needs::default())
+        .into_iter()
+        .map(|finding| finding.to_string())
+        .collect()
 }
 
 /// What to do about a runsv that is not there, or cannot be asked.
@@ -128,6 +169,14 @@ fn without_runsv(refusal: &Refusal, service: &Service, dir: &ServiceDir, base: &
             Some(Errno::ENOENT) => {}
             _ => return Vec::new(),
         }
+    }
+    // A log service is that of the runsv of its service.
+    if let Some(parent) = dir.path().parent().filter(|_| dir.path().ends_with("log"))
+        && let name = service.name.to_string_lossy()
+        && let Some(finding) =
+            lint::unused_log(&ServiceDir::at(parent), name.strip_suffix("/log").unwrap_or(&name))
+    {
+        return vec![finding.to_string()];
     }
     let place = base.display();
     let mut hints = Vec::new();

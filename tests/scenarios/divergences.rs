@@ -41,6 +41,12 @@ mod ours {
         web.eventually_reads("output", "/dev/null\n");
     }
 
+    /// What cannot be asked is not shown as something else.
+    #[test]
+    fn sv_25_a_log_that_cannot_be_asked_is_not_its_service() {
+        crate::sv_lines::a_log_that_cannot_be_asked_is_told(Suite::ours(), "");
+    }
+
     /// A check that cannot be executed agrees to nothing, and says why once.
     #[test]
     fn sv_45_a_check_that_cannot_be_executed_does_not_pass() {
@@ -622,6 +628,12 @@ mod theirs {
     #[test]
     fn sv_44_a_check_has_no_output() {
         crate::sv_waiting::the_check_is_called_in_its_directory_without_output(Suite::theirs());
+    }
+
+    /// The record of the service is shown in the place of its log's.
+    #[test]
+    fn sv_25_a_log_that_cannot_be_asked_is_shown_as_its_service() {
+        crate::sv_lines::a_log_that_cannot_be_asked_is_told(Suite::theirs(), "run: log: (pid N) Ns\n");
     }
 
     /// A check that cannot be executed is passed.

@@ -129,17 +129,56 @@ pub fn is_ending(pid: Pid) -> bool {
 
 fn has_fatal_signal(pid: Pid) -> bool {
     let text = read_text(pid, "status").unwrap_or_default();
-    let set = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
-        value.and_then(|value| u64::from_str_radix(value.trim(), 16).ok()).unwrap_or(0)
-    };
-    let bit = |signal: crate::Signal| 1_u64 << (signal.0 - 1);
+    let set = |name| bits(&text, name);
     let pending = set("SigPnd") | set("ShdPnd");
     // What it blocks, ignores or catches will not end it.
     pending
         & !(set("SigBlk") | set("SigIgn") | set("SigCgt"))
         & (bit(crate::Signal::TERM) | bit(crate::Signal::KILL))
         != 0
+}
+
+/// Whether a process ignores a signal.
+pub fn ignores(pid: Pid, signal: crate::Signal) -> bool {
+    is_ours() && bits(&read_text(pid, "status").unwrap_or_default(), "SigIgn") & bit(signal) != 0
+}
+
+fn bit(signal: crate::Signal) -> u64 {
+    1 << (signal.0 - 1)
+}
+
+/// The users of a process and another, if those are why the kernel does not let it signal the other
+/// (kill(2)).
+pub fn barred_from_signalling(process: Pid, other: Pid) -> Option<(u32, u32)> {
+    if !is_ours() {
+        return None;
+    }
+    let [sender, target] = [read_text(process, "status")?, read_text(other, "status")?];
+    barred(&sender, &target)
+}
+
+fn barred(sender: &str, target: &str) -> Option<(u32, u32)> {
+    const KILL: u64 = 1 << 5;
+    let [real, effective, _] = users(sender)?;
+    let [target, _, saved] = users(target)?;
+    let is_same = [real, effective].into_iter().any(|user| user == target || user == saved);
+    let may = is_same || bits(sender, "CapEff") & KILL != 0;
+    (!may).then_some((effective, target))
+}
+
+/// The real, the effective and the saved user in a /proc/PID/status.
+fn users(status: &str) -> Option<[u32; 3]> {
+    let mut users = field(status, "Uid")?.split_whitespace().map_while(|user| user.parse().ok());
+    Some([users.next()?, users.next()?, users.next()?])
+}
+
+/// A set of bits in a /proc/PID/status.
+fn bits(status: &str, name: &str) -> u64 {
+    field(status, name).and_then(|value| u64::from_str_radix(value, 16).ok()).unwrap_or(0)
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":")).map(str::trim)
 }
 
 /// `sleep (pid 7)`, for a message.
@@ -228,5 +267,20 @@ mod tests {
         assert_eq!(stat(pid).map(|stat| stat.name), Some("caf\u{fffd}".to_owned()));
         drop(child.stdin.take());
         child.wait().expect("an end");
+    }
+
+    #[test]
+    fn a_process_may_signal_those_of_its_own_user_unless_it_has_the_right() {
+        let status = |users: &str, rights: &str| format!("Name:\tx\nUid:\t{users}\nCapEff:\t{rights}\n");
+        let none = "0000000000000000";
+        let user = status("7\t7\t7\t7", none);
+        assert_eq!(barred(&user, &status("7\t8\t8\t8", none)), None);
+        assert_eq!(barred(&user, &status("8\t8\t7\t8", none)), None);
+        assert_eq!(barred(&user, &status("0\t7\t0\t7", none)), Some((7, 0)));
+        assert_eq!(barred(&status("9\t8\t9\t9", none), &status("8\t8\t8\t8", none)), None);
+        assert_eq!(barred(&status("7\t7\t7\t7", "0000000000000020"), &status("0\t0\t0\t0", none)), None);
+        assert_eq!(barred("", &user), None);
+        let own = nix::unistd::getpid();
+        assert_eq!(barred_from_signalling(own, own), None);
     }
 }

@@ -11,9 +11,10 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::AccessFlags;
 use servicedir::ServiceDir;
-use servicedir::visitor::Visitor;
+use servicedir::visitor::{Refusal, Visitor};
 use unix::Signal;
 use unix::phrase::{errno_of, phrase};
 
@@ -23,6 +24,10 @@ use script::Interpreter;
 
 /// The most that is read of a program.
 const ENOUGH: usize = 64 * 1024;
+
+/// What is said of a program that cannot be executed where it is.
+const NOEXEC: &str = "on a file system that is mounted noexec, so it cannot be executed; keep it on another, \
+                      or mount that one with exec";
 
 /// The longest text of a `supervise` link that runsv accepts (LAY-10).
 const LONGEST_LINK: usize = 255;
@@ -40,8 +45,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All that is wrong with the service at `dir`.
-pub fn look(dir: &Path, needs: &mut Needs) -> Vec<Finding> {
+/// All that is wrong with the service at `dir`, which is called `name`.
+pub fn look(dir: &Path, name: &str, needs: &mut Needs) -> Vec<Finding> {
     let mut look = Look { dir, findings: Vec::new() };
     look.program("run", Purpose::Run);
     look.program("finish", Purpose::Hook);
@@ -52,7 +57,27 @@ pub fn look(dir: &Path, needs: &mut Needs) -> Vec<Finding> {
     look.dependencies(needs);
     look.supervise("");
     look.log();
+    look.findings.extend(unused_log(&ServiceDir::at(dir), name));
     look.findings
+}
+
+/// A log service that was made when the runsv of the service called `name` was there already: runsv looks
+/// for it only when it starts, and then keeps its `log/supervise/ok` open.
+pub fn unused_log(dir: &ServiceDir, name: &str) -> Option<Finding> {
+    let is_used = || match Visitor::of(dir.log()).is_supervised() {
+        Ok(is_supervised) => is_supervised,
+        Err(Refusal::Trouble(failure)) => failure.why() != Some(Errno::ENOENT),
+        // It cannot be told, or there is none.
+        Err(_) => true,
+    };
+    let is_unused = Visitor::of(dir.clone()).is_supervised() == Ok(true) && !is_used();
+    is_unused.then(|| Finding {
+        file: "log".to_owned(),
+        what: format!(
+            "made when runsv was there already, which looks for it only when it starts; sv exit {name}, and \
+             the runsv that runsvdir starts then has it"
+        ),
+    })
 }
 
 /// What a program is for.
@@ -110,6 +135,9 @@ impl Look<'_> {
         if about.mode() & 0o111 == 0 {
             self.find(file, format!("not executable; chmod +x {}", shown(&self.dir.join(file))));
         }
+        if is_noexec(&self.dir.join(file)) {
+            self.find(file, NOEXEC);
+        }
         // Who may not read it cannot judge it, but it may run.
         let Ok(text) = unix::read_start(&self.dir.join(file), ENOUGH) else { return };
         self.content(file, &text, purpose);
@@ -148,6 +176,9 @@ impl Look<'_> {
         let path = &interpreter.path;
         if path.is_empty() {
             return self.find(file, "nothing follows #! in its first line; name an interpreter there");
+        }
+        if is_noexec(&self.dir.join(path)) {
+            return self.find(file, format!("interpreter {path}: {NOEXEC}"));
         }
         if let Err(why) = can_execute(&self.dir.join(path)) {
             return self.find(file, format!("interpreter {path}: {}; install or correct it", phrase(why)));
@@ -347,6 +378,11 @@ fn can_execute(path: &Path) -> Result<(), Errno> {
         return Err(Errno::EISDIR);
     }
     nix::unistd::faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+}
+
+/// Whether nothing on its file system is executed.
+fn is_noexec(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|about| about.flags().contains(FsFlags::ST_NOEXEC))
 }
 
 fn shown(path: &Path) -> String {
