@@ -50,10 +50,10 @@ pub fn collect() -> Vec<Outcome> {
 
 /// Ends a check, and what it has started.
 pub fn kill(check: Pid) {
-    let children = proc::children(check);
-    // Whoever is gone already needs no signal.
-    let _ = Signal::KILL.send(check);
-    for child in children {
-        kill(child);
+    let mut rest = vec![check];
+    while let Some(pid) = rest.pop() {
+        rest.extend(proc::children(pid));
+        // A process that is gone already needs no signal.
+        let _ = Signal::KILL.send(pid);
     }
 }

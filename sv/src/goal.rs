@@ -4,16 +4,9 @@ use std::time::Duration;
 
 use servicedir::{Stamp, State, Status, Want};
 
-/// What a new process has to survive to count, and then be at rest: who works may yet give up.
-const FIRST_STEPS: Duration = Duration::from_millis(1);
-
-/// What it has to survive if it does not come to rest, or if the one before did not survive: so much
-/// lies between two looks of the original's.
-const NEXT_STEPS: Duration = Duration::from_millis(420);
-
-/// What has survived this where the original would look, now or at its last look, counts without coming
-/// to rest: it is not to be told later than by the original.
-const GROWN: Duration = Duration::from_millis(50);
+/// How long a process has to live to count as up where no check says so: as long as lies between two
+/// looks of the original's sv.
+pub const LIFE: Duration = Duration::from_millis(420);
 
 /// Something that shows that a command has been carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,10 +34,8 @@ pub enum Sign {
 pub enum Verdict {
     /// There.
     Reached,
-    /// There, if `./check` says so.
-    IfCheckAgrees,
-    /// A process lives, but it has to do so a little longer.
-    Soon(Duration),
+    /// There as soon as `./check` says so, or, without a check, if the process lives for so much longer.
+    Lives(Duration),
     /// Not there.
     NotYet,
 }
@@ -54,37 +45,18 @@ pub enum Verdict {
 pub struct Goal {
     signs: &'static [Sign],
     before: Status,
-    /// The process that was seen taking its first steps.
-    young: Option<Process>,
-    /// What a process has to survive.
-    steps: Duration,
+    /// The process that was seen last, and after how much waiting it was first seen.
+    seen: Option<(Process, Duration)>,
 }
 
-/// What else is known of the process in a status.
+/// The time of a look, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Life {
-    /// How long ago the time is that stands in the status.
+pub struct Look {
+    /// How long ago the time in the status is. It tells the age of a process as long as nothing sets the
+    /// wall clock; zero for a time to come.
     pub age: Duration,
-    /// How long something has been waited for.
+    /// How long the service has been attended to, by the clock that cannot be set.
     pub waited: Duration,
-    /// Whether the process is seen to sleep, and not until a child of its own is done.
-    pub is_at_rest: bool,
-}
-
-impl Life {
-    /// The age up to which it makes a difference whether the process is at rest.
-    pub const CHILDHOOD: Duration = NEXT_STEPS;
-
-    /// When the original would see it grown; it looks again and again after the same time.
-    fn until_seen_grown(&self) -> Duration {
-        let looks = self.waited.as_nanos() / NEXT_STEPS.as_nanos();
-        let since_look = self.waited.saturating_sub(NEXT_STEPS * u32::try_from(looks).unwrap_or(u32::MAX));
-        if looks > 0 && self.age.saturating_sub(since_look) >= GROWN {
-            return Duration::ZERO;
-        }
-        let next = NEXT_STEPS.saturating_sub(since_look);
-        if self.age.saturating_add(next) >= GROWN { next } else { next + NEXT_STEPS }
-    }
 }
 
 /// One life of a service.
@@ -98,20 +70,26 @@ pub fn process(status: &Status) -> Process {
 impl Goal {
     /// Waits for `signs` at a service that was as `before` when nothing had been sent yet.
     pub fn new(signs: &'static [Sign], before: Status) -> Self {
-        Self { signs, before, young: None, steps: FIRST_STEPS }
+        Self { signs, before, seen: None }
     }
 
     /// Judges the status of a service whose runsv lives.
-    pub fn verdict(&mut self, now: &Status, life: Life) -> Verdict {
-        if self.young.take().is_some_and(|young| young != process(now)) {
-            self.steps = NEXT_STEPS;
-        }
-        let verdict = self.signs.iter().map(|sign| self.shows(*sign, now, life)).max();
-        let verdict = verdict.unwrap_or(Verdict::Reached);
-        if let Verdict::Soon(_) = verdict {
-            self.young = Some(process(now));
-        }
-        verdict
+    pub fn verdict(&mut self, now: &Status, look: Look) -> Verdict {
+        let rest = LIFE.saturating_sub(self.lived(process(now), look));
+        self.signs.iter().map(|sign| self.shows(*sign, now, rest)).max().unwrap_or(Verdict::Reached)
+    }
+
+    /// How long a process has certainly lived.
+    fn lived(&mut self, process: Process, look: Look) -> Duration {
+        let first = match self.seen {
+            Some((seen, first)) if seen == process => first,
+            _ => look.waited,
+        };
+        self.seen = Some((process, first));
+        let is_new = process != self::process(&self.before);
+        // A process that was started in the meantime is no older than the wait, whatever its stamp says.
+        let age = if is_new { look.age.min(look.waited) } else { look.age };
+        age.max(look.waited.saturating_sub(first))
     }
 
     /// Whether the end of runsv is what is waited for.
@@ -119,7 +97,7 @@ impl Goal {
         self.signs.contains(&Sign::Gone)
     }
 
-    fn shows(&self, sign: Sign, now: &Status, life: Life) -> Verdict {
+    fn shows(&self, sign: Sign, now: &Status, rest: Duration) -> Verdict {
         let has_process = now.pid != 0;
         let is_running = has_process && now.state == Some(State::Run);
         let is_down = !has_process && now.state == Some(State::Down);
@@ -129,9 +107,10 @@ impl Goal {
         let is_between = !has_process && now.state == Some(State::Finish);
         // The whole stamp: a service that was started in this very second is still the old one.
         let is_another = now.since != self.before.since;
+        let lives_if = |fact| if fact { Verdict::Lives(rest) } else { Verdict::NotYet };
         match sign {
             _ if is_between => Verdict::NotYet,
-            Sign::Up => self.when_settled(is_running && !is_wanted_down, life),
+            Sign::Up => lives_if(is_running && !is_wanted_down),
             Sign::Down => when(is_down && now.want != Want::Up),
             Sign::Once if has_process => when(is_wanted_down),
             Sign::Once => when(is_another),
@@ -139,27 +118,9 @@ impl Goal {
             Sign::Paused => when(!has_process || now.is_paused),
             Sign::Continued => when(!has_process || !now.is_paused),
             Sign::Renewed if !has_process && is_wanted_down => Verdict::Reached,
-            Sign::Renewed => self.when_settled(has_process && is_another && !now.got_term, life),
-            Sign::AsRequested if now.want == Want::Up => self.when_settled(is_running, life),
+            Sign::Renewed => lives_if(has_process && is_another && !now.got_term),
+            Sign::AsRequested if now.want == Want::Up => lives_if(is_running),
             Sign::AsRequested => when(is_down),
-        }
-    }
-
-    fn when_settled(&self, fact: bool, life: Life) -> Verdict {
-        if !fact {
-            return Verdict::NotYet;
-        }
-        let rest = if life.is_at_rest {
-            self.steps.saturating_sub(life.age)
-        } else if self.steps == FIRST_STEPS {
-            NEXT_STEPS.saturating_sub(life.age).min(life.until_seen_grown())
-        } else {
-            NEXT_STEPS.saturating_sub(life.age)
-        };
-        match rest {
-            Duration::ZERO => Verdict::IfCheckAgrees,
-            // The older it is, the less it matters to see at once that it has come to rest.
-            rest => Verdict::Soon(rest.min(self.steps.saturating_sub(life.age).max(life.age / 8))),
         }
     }
 }
@@ -171,7 +132,9 @@ fn when(fact: bool) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{IfCheckAgrees, NotYet, Reached};
+    use Verdict::{Lives, NotYet, Reached};
+
+    const GROWN: Verdict = Lives(Duration::ZERO);
 
     fn stamp(nanoseconds: u32) -> Stamp {
         Stamp { seconds: (1 << 62) + 1000, nanoseconds }
@@ -193,84 +156,72 @@ mod tests {
         Status { want, pid: 8, state: Some(State::Finish), ..bare(stamp(since)) }
     }
 
-    fn aged(age: Duration) -> Life {
-        Life { age, waited: age, is_at_rest: true }
+    fn look(age: u64, waited: u64) -> Look {
+        Look { age: Duration::from_millis(age), waited: Duration::from_millis(waited) }
     }
 
+    fn lives(rest: u64) -> Verdict {
+        Lives(Duration::from_millis(rest))
+    }
+
+    /// Of a look at a process that has lived for long enough.
     fn verdict(sign: &'static [Sign], before: Status, now: Status) -> Verdict {
-        Goal::new(sign, before).verdict(&now, aged(FIRST_STEPS))
+        Goal::new(sign, before).verdict(&now, look(420, 420))
     }
 
     #[test]
     fn up_is_a_running_service_that_is_wanted_up() {
         let judge = |now| verdict(&[Sign::Up], down(1, Want::Down), now);
-        assert_eq!(judge(running(2, Want::Up)), IfCheckAgrees);
+        assert_eq!(judge(running(2, Want::Up)), GROWN);
         assert_eq!(judge(running(2, Want::Down)), NotYet);
         assert_eq!(judge(finishing(2, Want::Up)), NotYet);
         assert_eq!(judge(down(2, Want::Up)), NotYet);
     }
 
     #[test]
-    fn a_new_process_has_to_survive_its_first_steps() {
+    fn a_new_process_has_to_live_as_long_as_lies_between_two_looks_of_the_original() {
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
         let first = running(2, Want::Up);
-        assert_eq!(goal.verdict(&first, aged(FIRST_STEPS / 4)), Verdict::Soon(FIRST_STEPS / 4 * 3));
-        assert_eq!(goal.verdict(&first, aged(FIRST_STEPS)), IfCheckAgrees);
+        assert_eq!(goal.verdict(&first, look(0, 3)), lives(420));
+        assert_eq!(goal.verdict(&first, look(300, 303)), lives(120));
+        assert_eq!(goal.verdict(&first, look(420, 423)), GROWN);
     }
 
     #[test]
-    fn when_one_process_has_stumbled_the_next_is_watched_for_longer() {
+    fn the_next_process_has_to_live_as_long_as_the_one_before_should_have() {
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        assert_eq!(goal.verdict(&running(2, Want::Up), aged(Duration::ZERO)), Verdict::Soon(FIRST_STEPS));
-        assert_eq!(goal.verdict(&down(3, Want::Up), aged(Duration::ZERO)), NotYet);
-        let second = running(4, Want::Up);
-        assert_eq!(
-            goal.verdict(&second, aged(FIRST_STEPS)),
-            Verdict::Soon(NEXT_STEPS.saturating_sub(FIRST_STEPS))
-        );
-        assert_eq!(goal.verdict(&second, aged(NEXT_STEPS)), IfCheckAgrees);
+        assert_eq!(goal.verdict(&running(2, Want::Up), look(400, 403)), lives(20));
+        assert_eq!(goal.verdict(&down(3, Want::Up), look(0, 404)), NotYet);
+        assert_eq!(goal.verdict(&running(4, Want::Up), look(1, 1004)), lives(419));
+        assert_eq!(goal.verdict(&running(4, Want::Up), look(420, 1423)), GROWN);
+        // It died, and another was started, between two looks.
+        assert_eq!(goal.verdict(&running(5, Want::Up), look(2, 2500)), lives(418));
     }
 
     #[test]
-    fn a_process_that_does_not_come_to_rest_has_to_live_as_long_as_with_the_original() {
+    fn a_process_that_was_there_before_is_as_old_as_its_stamp() {
+        let before = running(1, Want::Up);
+        let judge = |age| Goal::new(&[Sign::AsRequested], before).verdict(&before, look(age, 0));
+        assert_eq!(judge(420), GROWN);
+        assert_eq!(judge(99), lives(321));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_delays_nothing() {
+        // The stamp of a time to come: the process is as old as it has been seen.
+        let before = running(1, Want::Up);
+        let mut goal = Goal::new(&[Sign::AsRequested], before);
+        assert_eq!(goal.verdict(&before, look(0, 1)), lives(420));
+        assert_eq!(goal.verdict(&before, look(0, 301)), lives(120));
+        assert_eq!(goal.verdict(&before, look(0, 421)), GROWN);
+    }
+
+    #[test]
+    fn a_clock_that_was_set_forward_makes_no_process_older() {
+        let hour = 3_600_000;
         let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        let waited = Duration::ZERO;
-        let mut busy = |age| goal.verdict(&running(2, Want::Up), Life { is_at_rest: false, waited, age });
-        // It is looked at again and again, soon at first.
-        assert_eq!(busy(Duration::ZERO), Verdict::Soon(FIRST_STEPS));
-        assert_eq!(busy(FIRST_STEPS), Verdict::Soon(FIRST_STEPS / 8));
-        assert_eq!(busy(NEXT_STEPS / 2), Verdict::Soon(NEXT_STEPS / 16));
-        assert_eq!(busy(NEXT_STEPS.saturating_sub(FIRST_STEPS)), Verdict::Soon(FIRST_STEPS));
-        assert_eq!(busy(NEXT_STEPS), IfCheckAgrees);
-    }
-
-    #[test]
-    fn a_process_that_does_not_come_to_rest_is_told_no_later_than_by_the_original() {
-        let [look, moment] = [NEXT_STEPS * 2, Duration::from_millis(2)];
-        let busy = |age, waited| {
-            let mut goal = Goal::new(&[Sign::Renewed], running(1, Want::Up));
-            goal.verdict(&running(2, Want::Up), Life { age, waited, is_at_rest: false })
-        };
-        assert_eq!(busy(GROWN * 2, look), IfCheckAgrees);
-        assert_eq!(busy(GROWN * 2 + moment, look + moment), IfCheckAgrees);
-        // Then it is too late for this look; at the next it is older than it needs to be.
-        assert_eq!(busy(GROWN + moment, look + moment * 2), Verdict::Soon((GROWN + moment) / 8));
-        assert_eq!(busy(GROWN, look.saturating_sub(moment)), Verdict::Soon(moment));
-        // The first look is before there was anything new.
-        assert_eq!(busy(GROWN * 2, GROWN), Verdict::Soon(GROWN / 4));
-        // A clock that was set back makes a record of a time to come: as old as can be.
-        assert_eq!(busy(Duration::MAX, Duration::ZERO), IfCheckAgrees);
-    }
-
-    #[test]
-    fn a_process_counts_as_soon_as_it_is_at_rest() {
-        let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        let first = running(2, Want::Up);
-        assert_eq!(
-            goal.verdict(&first, Life { is_at_rest: false, ..aged(FIRST_STEPS * 9) }),
-            Verdict::Soon(FIRST_STEPS * 9 / 8)
-        );
-        assert_eq!(goal.verdict(&first, aged(FIRST_STEPS * 10)), IfCheckAgrees);
+        assert_eq!(goal.verdict(&running(2, Want::Up), look(hour, 5)), lives(415));
+        assert_eq!(goal.verdict(&running(2, Want::Up), look(hour, 420)), GROWN);
     }
 
     #[test]
@@ -301,9 +252,9 @@ mod tests {
         assert_eq!(judge(Status { got_term: true, ..before }), NotYet);
         assert_eq!(judge(finishing(1, Want::Up)), NotYet);
         assert_eq!(judge(down(2, Want::Up)), NotYet);
-        assert_eq!(judge(running(2, Want::Up)), IfCheckAgrees);
+        assert_eq!(judge(running(2, Want::Up)), GROWN);
         // The same process id may come again.
-        assert_eq!(judge(Status { pid: before.pid, ..running(2, Want::Up) }), IfCheckAgrees);
+        assert_eq!(judge(Status { pid: before.pid, ..running(2, Want::Up) }), GROWN);
         assert_eq!(judge(Status { got_term: true, ..running(2, Want::Up) }), NotYet);
         assert_eq!(judge(down(2, Want::Down)), NotYet);
     }
@@ -322,7 +273,7 @@ mod tests {
         let between = Status { pid: 0, ..finishing(1, Want::Down) };
         for sign in [Sign::Renewed, Sign::Once, Sign::Down, Sign::Paused, Sign::Continued, Sign::AsRequested]
         {
-            assert_eq!(Goal::new(&[], before).shows(sign, &between, aged(NEXT_STEPS)), NotYet, "{sign:?}");
+            assert_eq!(Goal::new(&[], before).shows(sign, &between, Duration::ZERO), NotYet, "{sign:?}");
         }
         let another = Status { pid: 0, ..finishing(2, Want::Down) };
         assert_eq!(verdict(&[Sign::Once], down(1, Want::Down), another), NotYet);
@@ -332,7 +283,7 @@ mod tests {
     #[test]
     fn a_want_that_no_runsv_writes_is_not_down() {
         let odd = running(1, Want::Unknown);
-        assert_eq!(verdict(&[Sign::Up], odd, odd), IfCheckAgrees);
+        assert_eq!(verdict(&[Sign::Up], odd, odd), GROWN);
         assert_eq!(verdict(&[Sign::Once], odd, odd), NotYet);
         assert_eq!(verdict(&[Sign::Renewed], odd, down(2, Want::Unknown)), NotYet);
         assert_eq!(verdict(&[Sign::Down], odd, down(2, Want::Unknown)), Reached);
@@ -357,7 +308,7 @@ mod tests {
     #[test]
     fn a_check_compares_with_what_is_requested() {
         let judge = |now| verdict(&[Sign::AsRequested], now, now);
-        assert_eq!(judge(running(1, Want::Up)), IfCheckAgrees);
+        assert_eq!(judge(running(1, Want::Up)), GROWN);
         assert_eq!(judge(down(1, Want::Up)), NotYet);
         assert_eq!(judge(finishing(1, Want::Up)), NotYet);
         assert_eq!(judge(down(1, Want::Down)), Reached);

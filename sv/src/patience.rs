@@ -12,16 +12,16 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use servicedir::visitor::{Change, Refusal, Watch};
 use servicedir::{Command, Status};
-use unix::{Pid, Poller, Signal, proc};
+use unix::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
-use crate::goal::{Goal, Life, Process, Verdict, process};
+use crate::goal::{Goal, LIFE, Look, Process, Verdict, process};
 use crate::report::Report;
 use crate::service::Service;
 
-/// The least time anything is given: the original looks a second time after this, whatever the
-/// limit says.
-const LEAST_LIMIT: Duration = Duration::from_millis(420);
+/// The least time anything is given: the original looks a second time, and ends after a third pause,
+/// whatever the limit says. A process that starts at once has the time to live for long enough.
+const LEAST_LIMIT: Duration = LIFE.saturating_mul(2);
 
 /// How soon a look is taken again where no event will tell, and a check asked again; each pause is
 /// twice the one before, up to the longest.
@@ -341,36 +341,36 @@ impl<'a> Waiting<'a> {
                 return false;
             }
         };
-        match goal.verdict(&status, life(&status, self.since.elapsed())) {
+        match goal.verdict(&status, look(&status, self.since)) {
             Verdict::NotYet => return false,
-            Verdict::Soon(rest) => {
-                self.look_at = Some(Instant::now() + rest);
-                return false;
-            }
-            Verdict::IfCheckAgrees if !self.is_agreed(&status, report) => {
-                return self.ask(checks, may_check, &status, report);
-            }
-            Verdict::IfCheckAgrees | Verdict::Reached => {}
+            Verdict::Lives(_) if self.check == Check::Agrees(process(&status)) => {}
+            Verdict::Lives(rest) => match self.has_check() {
+                Ok(true) => return self.ask(checks, may_check, &status, report),
+                Ok(false) if rest.is_zero() => {}
+                Ok(false) => {
+                    self.look_at = Some(Instant::now() + rest);
+                    return false;
+                }
+                Err(why) => {
+                    self.complain("stat", why, report);
+                    self.look_again(LONGEST_PAUSE);
+                    return false;
+                }
+            },
+            Verdict::Reached => {}
         }
         report.tell("ok", self.service, &status);
         self.finish();
         false
     }
 
-    /// Whether the check has nothing against the process that runs now.
-    fn is_agreed(&mut self, status: &Status, report: &mut Report) -> bool {
-        if self.check == Check::Agrees(process(status)) {
-            return true;
-        }
-        let Ok(visitor) = self.service.visitor() else { return false };
+    /// Whether there is a file `check`, if that can be told.
+    fn has_check(&self) -> Result<bool, Errno> {
+        let Ok(visitor) = self.service.visitor() else { return Ok(false) };
         match nix::sys::stat::stat(&visitor.dir().check()) {
-            Ok(_) => false,
-            Err(Errno::ENOENT) => true,
-            Err(why) => {
-                self.complain("stat", why, report);
-                self.look_again(LONGEST_PAUSE);
-                false
-            }
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(why) => Err(why),
         }
     }
 
@@ -441,11 +441,9 @@ impl<'a> Waiting<'a> {
     }
 }
 
-/// What the kernel knows of the process in a status.
-fn life(status: &Status, waited: Duration) -> Life {
-    // The label of a moment to come is the work of a clock that was set: that is no young process.
-    let age = SystemTime::now().duration_since(status.since.time()).unwrap_or(Duration::MAX);
-    // Whoever is older counts anyhow. Who cannot be seen (no /proc, or somebody else's) is not at rest.
-    let is_at_rest = || i32::try_from(status.pid).is_ok_and(|pid| proc::is_at_rest(Pid::from_raw(pid)));
-    Life { age, waited, is_at_rest: age < Life::CHILDHOOD && is_at_rest() }
+/// The time of a look at a status.
+fn look(status: &Status, since: Instant) -> Look {
+    // The label of a moment to come is the work of a clock that was set.
+    let age = SystemTime::now().duration_since(status.since.time()).unwrap_or_default();
+    Look { age, waited: since.elapsed() }
 }

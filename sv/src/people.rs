@@ -44,7 +44,8 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
         Verb::People(Word::Why) => Ok(tell_why(names, base, report)),
         Verb::People(Word::Lint) => {
             let names = if names.is_empty() { everybody(base)? } else { names };
-            Ok(names.iter().filter(|name| has_findings(name, base, report)).count())
+            let needs = &mut lint::Needs::default();
+            Ok(names.iter().filter(|name| has_findings(name, base, needs, report)).count())
         }
         Verb::People(word @ (Word::Enable | Word::Disable)) => {
             services_directory(base)?;
@@ -106,15 +107,17 @@ fn tell_why(names: Vec<OsString>, base: &Path, report: &mut Report) -> usize {
     let now = Stamp::of(SystemTime::now());
     let mut failures = 0;
     for service in &services {
-        let (text, could_be_asked) = why::tell(service, base, now);
-        report.write(&text);
+        let (lines, could_be_asked) = why::tell(service, base, now);
+        for line in &lines {
+            report.remark(line);
+        }
         failures += usize::from(!could_be_asked);
     }
     failures
 }
 
 /// Says what is wrong with a directory.
-fn has_findings(name: &OsStr, base: &Path, report: &mut Report) -> bool {
+fn has_findings(name: &OsStr, base: &Path, needs: &mut lint::Needs, report: &mut Report) -> bool {
     // As everywhere, a name is below the services directory; but one that is not there may be here.
     let below = base.join(name);
     let path = if is_below_base(name) && (below.is_dir() || !Path::new(name).is_dir()) {
@@ -122,7 +125,7 @@ fn has_findings(name: &OsStr, base: &Path, report: &mut Report) -> bool {
     } else {
         PathBuf::from(name)
     };
-    let shown = table::printable(&name.to_string_lossy());
+    let shown = name.to_string_lossy();
     let problem = match fs_err::metadata(&path) {
         Ok(about) if about.is_dir() => None,
         Ok(_) => Some(Errno::ENOTDIR),
@@ -130,31 +133,31 @@ fn has_findings(name: &OsStr, base: &Path, report: &mut Report) -> bool {
     };
     if let Some(why) = problem {
         let refusal = Refusal::Directory(why).to_bytes();
-        report.write(&format!("fail: {shown}: {}\n", String::from_utf8_lossy(&refusal)));
+        report.remark(&format!("fail: {shown}: {}", String::from_utf8_lossy(&refusal)));
         return true;
     }
-    let findings = lint::look(&path);
+    let findings = lint::look(&path, &shown, needs);
     for finding in &findings {
-        report.write(&format!("sv lint: {shown}: {}\n", table::printable(&finding.to_string())));
+        report.remark(&format!("sv lint: {shown}: {finding}"));
     }
     !findings.is_empty()
 }
 
 /// Changes what is in the services directory, and with a time to wait, waits for runsvdir to follow.
 fn change(word: Word, name: &OsStr, base: &Path, patience: Option<Duration>, report: &mut Report) -> bool {
-    let shown = table::printable(&name.to_string_lossy());
+    let shown = name.to_string_lossy();
     let done = if word == Word::Enable { enable::enable(name, base) } else { enable::disable(name, base) };
     let change = match done {
         Ok(change) => change,
         Err(refusal) => {
             let why = refusal.to_bytes();
-            report.write(&format!("fail: {shown}: {}\n", String::from_utf8_lossy(&why)));
+            report.remark(&format!("fail: {shown}: {}", String::from_utf8_lossy(&why)));
             return false;
         }
     };
     let what = if word == Word::Enable { "enabled" } else { "disabled" };
     let Some(limit) = patience else {
-        report.write(&format!("ok: {shown}: {what}\n"));
+        report.remark(&format!("ok: {shown}: {what}"));
         return true;
     };
     let is_done = await_runsvdir(word, &change, limit);
@@ -163,7 +166,7 @@ fn change(word: Word, name: &OsStr, base: &Path, patience: Option<Duration>, rep
         _ => "runsv not running",
     };
     let severity = if is_done { "ok" } else { "timeout" };
-    report.write(&format!("{severity}: {shown}: {what}, {now}\n"));
+    report.remark(&format!("{severity}: {shown}: {what}, {now}"));
     is_done
 }
 

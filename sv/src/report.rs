@@ -1,15 +1,15 @@
 //! Hands: what sv says, and the count of what failed.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
 use servicedir::visitor::Refusal;
 use servicedir::{Stamp, Status};
-use unix::Failure;
 use unix::failure::write_line;
+use unix::{Failure, printable};
 
 use crate::line::write_status;
 use crate::service::Service;
@@ -37,6 +37,8 @@ pub enum Answer {
 /// waits.
 pub struct Report {
     text: Vec<u8>,
+    /// Whether standard output is a terminal: there a name cannot be more than a name.
+    is_shown: bool,
     now: Stamp,
     /// How many lines told of a failure.
     pub failures: usize,
@@ -45,7 +47,8 @@ pub struct Report {
 impl Report {
     /// Nothing said, nothing failed.
     pub fn new() -> Self {
-        Self { text: Vec::new(), now: Stamp::of(SystemTime::now()), failures: 0 }
+        let is_shown = std::io::stdout().is_terminal();
+        Self { text: Vec::new(), is_shown, now: Stamp::of(SystemTime::now()), failures: 0 }
     }
 
     /// From here on, ages are counted to this moment.
@@ -68,7 +71,7 @@ impl Report {
         let mut line = Vec::with_capacity(128);
         let is_complete = self.write_service(&mut line, &service.name, &service.name, status, sight.has_down);
         if let Some(log) = &sight.log {
-            self.write_log(&mut line, &service.name, log, status);
+            self.write_log(&mut line, &service.name, log);
         }
         self.say(&line);
         match status.pid {
@@ -105,7 +108,12 @@ impl Report {
         message.push(name);
         message.push(file);
         self.flush();
-        write_line(&Failure::new(message, why).to_bytes());
+        let message = Failure::new(message, why).to_bytes();
+        write_line(&if std::io::stderr().is_terminal() {
+            printable(&message)
+        } else {
+            message.as_slice().into()
+        });
     }
 
     /// Writes what was said. Nobody can be told if that fails.
@@ -115,7 +123,12 @@ impl Report {
         self.text.clear();
     }
 
-    /// Writes whole lines of another form than runit's.
+    /// Says a line that runit's sv does not know, in which there may be anything of what was found.
+    pub fn remark(&mut self, line: &str) {
+        self.put(&printable(line.as_bytes()));
+    }
+
+    /// Writes whole lines of another form than runit's, in which nothing acts on a terminal by accident.
     pub fn write(&mut self, lines: &str) {
         self.text.extend_from_slice(lines.as_bytes());
         if self.text.len() >= ENOUGH {
@@ -123,7 +136,12 @@ impl Report {
         }
     }
 
+    /// Says one of runit's lines. Programs read names as they are.
     fn say(&mut self, line: &[u8]) {
+        if self.is_shown { self.put(&printable(line)) } else { self.put(line) }
+    }
+
+    fn put(&mut self, line: &[u8]) {
         self.text.extend_from_slice(line);
         self.text.push(b'\n');
         if self.text.len() >= ENOUGH {
@@ -147,34 +165,24 @@ impl Report {
         has_down.is_ok()
     }
 
-    /// Appends the log service, and what is wrong with it (SV-25).
-    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, log: &Sight, main: &Status) {
-        let (status, refusal) = match &log.status {
-            Ok(status) => (Some(status), None),
-            // The original shows the main record in the place of the one it could not read.
-            Err(refusal @ Refusal::Trouble(_)) => (Some(main), Some(refusal)),
-            Err(refusal) => (None, Some(refusal)),
-        };
+    /// Appends the log service, or what is wrong with it (SV-25).
+    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, log: &Sight) {
         line.extend_from_slice(b"; ");
-        if let Some(refusal) = refusal {
-            self.failures += 1;
-            line.extend_from_slice(severity_in_log(refusal));
-            line.extend_from_slice(name.as_bytes());
-            line.extend_from_slice(b"/log: ");
-            match refusal {
-                Refusal::Directory(why) => {
-                    line.extend(Failure::new("unable to change directory", *why).to_bytes());
-                }
-                Refusal::NotRunning => line.extend(refusal.to_bytes()),
-                Refusal::Trouble(failure) => {
-                    line.extend(failure.to_bytes());
-                    line.push(b'\n');
-                }
+        let refusal = match &log.status {
+            Ok(status) => {
+                self.write_service(line, name, OsStr::new("log"), status, log.has_down);
+                return;
             }
-        }
-        if let Some(status) = status {
-            self.write_service(line, name, OsStr::new("log"), status, log.has_down);
-        }
+            Err(refusal) => refusal,
+        };
+        self.failures += 1;
+        line.extend_from_slice(severity_in_log(refusal));
+        line.extend_from_slice(name.as_bytes());
+        line.extend_from_slice(b"/log: ");
+        line.extend(match refusal {
+            Refusal::Directory(why) => Failure::new("unable to change directory", *why).to_bytes(),
+            Refusal::NotRunning | Refusal::Trouble(_) => refusal.to_bytes(),
+        });
     }
 }
 

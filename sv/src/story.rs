@@ -250,7 +250,7 @@ fn hint(life: &Life) -> Option<String> {
     if let Some(why) = life.unable {
         let what = match why {
             "file does not exist" => "run, or the program its first line names after #!, is missing",
-            "access denied" => "run is not executable: chmod +x run",
+            "access denied" => "run, or what its first line names after #!, may not be executed",
             "exec format error" => "run is no program: a script must begin with a line such as #!/bin/sh",
             _ => "run cannot be executed",
         };
@@ -434,7 +434,7 @@ mod tests {
             (&["./run ended: SIGTERM, after 2.000 s"], "runsv did not send this SIGTERM"),
             (
                 &["unable to start ./run: access denied", "./run ended: exit 111, after 0.001 s"],
-                "chmod +x run",
+                "may not be executed",
             ),
         ] {
             let said = first_hint(lines);

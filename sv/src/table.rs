@@ -109,6 +109,6 @@ fn notes(portrait: &Portrait) -> Vec<String> {
 }
 
 /// Without what would act on a terminal.
-pub fn printable(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
+fn printable(text: &str) -> String {
+    String::from_utf8_lossy(&unix::printable(text.as_bytes())).into_owned()
 }

@@ -1,76 +1,72 @@
 //! Hands: gathers what is known of a service, and tells it (`sv why`).
 
 use std::ffi::OsStr;
-use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
 use servicedir::visitor::{Refusal, Visitor};
-use servicedir::{Note, ServiceDir, Stamp, Want, history};
-use unix::{Pid, proc};
+use servicedir::{Note, ServiceDir, Stamp, Status, Want, history};
+use unix::{Pid, Signal, proc};
 
 use crate::lint;
 use crate::service::{self, Service, identity, is_below_base};
 use crate::story::{self, Facts};
-use crate::table::printable;
 
 /// How many members of a process group are named.
 const NAMED: usize = 5;
 
 /// What happened to a service, in a few lines; and whether it could be asked.
-pub fn tell(service: &Service, base: &Path, now: Stamp) -> (String, bool) {
-    let name = printable(&service.name.to_string_lossy());
+pub fn tell(service: &Service, base: &Path, now: Stamp) -> (Vec<String>, bool) {
+    let name = &*service.name.to_string_lossy();
     let found = service.visitor().map(|visitor| (visitor, visitor.status()));
     let (visitor, status) = match found {
         Err(refusal) | Ok((_, Err(refusal @ Refusal::Directory(_)))) => {
-            return (refused(&name, &refusal) + &nowhere(&service.name, base), false);
+            let hints = nowhere(&service.name, base);
+            return (lines(refused(name, &refusal), Vec::new(), &hints), false);
         }
         Ok(found) => found,
     };
     let dir = visitor.dir();
     let entries = history::read(dir).unwrap_or_default();
-    let (mut text, hints) = match &status {
+    let (first, hints) = match &status {
         Ok(status) => {
             let (hook, group) = waited_for(entries.last());
             let has_down = nix::sys::stat::stat(&dir.down()).is_ok();
             let facts = Facts { status: *status, has_down, entries: entries.clone(), hook, group, now };
-            (format!("{name}: {}\n", story::state(&facts)), hints(&name, dir, &facts))
+            (format!("{name}: {}", story::state(&facts)), hints(name, dir, &facts))
         }
         Err(refusal) => {
             let mut hints = without_runsv(refusal, service, dir, base);
-            hints.extend(findings(dir));
-            (refused(&name, refusal), hints)
+            hints.extend(findings(dir, name));
+            (refused(name, refusal), hints)
         }
     };
-    for (age, what) in story::events(&entries, now) {
-        let _ = writeln!(text, "  {age:>11}  {}", printable(&what));
-    }
-    for hint in hints {
-        let _ = writeln!(text, "  hint: {}", printable(&hint));
-    }
-    (text, status.is_ok())
+    (lines(first, story::events(&entries, now), &hints), status.is_ok())
+}
+
+fn lines(first: String, events: Vec<(String, String)>, hints: &[String]) -> Vec<String> {
+    let events = events.into_iter().map(|(age, what)| format!("  {age:>11}  {what}"));
+    let hints = hints.iter().map(|hint| format!("  hint: {hint}"));
+    std::iter::once(first).chain(events).chain(hints).collect()
 }
 
 /// As `sv status` says it.
 fn refused(name: &str, refusal: &Refusal) -> String {
     let severity = if matches!(refusal, Refusal::Trouble(_)) { "warning" } else { "fail" };
-    format!("{severity}: {name}: {}\n", String::from_utf8_lossy(&refusal.to_bytes()))
+    format!("{severity}: {name}: {}", String::from_utf8_lossy(&refusal.to_bytes()))
 }
 
 /// Where a service that does not exist was looked for, and which it may have been.
-fn nowhere(name: &OsStr, base: &Path) -> String {
+fn nowhere(name: &OsStr, base: &Path) -> Vec<String> {
     if !is_below_base(name) {
-        return String::new();
+        return Vec::new();
     }
-    let mut text = format!("  hint: looked in {}, which SVDIR can change\n", base.display());
     let name = name.to_string_lossy();
     let others = service::all(base).unwrap_or_default();
-    let others = others.iter().map(|other| other.to_string_lossy());
-    for other in others.filter(|other| lint::is_close(&name, other)).take(1) {
-        let _ = writeln!(text, "  hint: there is {} in it", printable(&other));
-    }
-    text
+    let meant = others.iter().map(|other| other.to_string_lossy()).find(|it| lint::is_close(&name, it));
+    let looked = format!("looked in {}, which SVDIR can change", base.display());
+    std::iter::once(looked).chain(meant.map(|meant| format!("there is {meant} in it"))).collect()
 }
 
 /// The control script and the processes that the last event says are waited for, if they are still
@@ -97,27 +93,68 @@ fn process(pid: Pid) -> Option<proc::Stat> {
 
 fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
     let mut hints = story::hints(&facts.entries);
+    let unused_log = lint::unused_log(dir, name);
+    if let Ok(pid) = i32::try_from(facts.status.pid)
+        && pid > 0
+    {
+        hints.extend(obstacle(Pid::from_raw(pid), &facts.status));
+    }
     if facts.status.pid == 0 && facts.status.want == Want::Up {
         if facts.entries.is_empty() {
             hints.push("there is no history: this runsv keeps none, or has nothing to tell yet".to_owned());
         }
-        hints.extend(findings(dir));
-    } else if facts.status.want == Want::Down && facts.status.pid == 0 {
-        hints.push(format!("to start it: sv up {name}"));
+        hints.extend(findings(dir, name));
+    } else {
+        if facts.status.want == Want::Down && facts.status.pid == 0 {
+            hints.push(format!("to start it: sv up {name}"));
+        }
+        hints.extend(unused_log.iter().map(ToString::to_string));
     }
     let log = Visitor::of(dir.log());
     let is_log_there = nix::sys::stat::stat(log.dir().path()).is_ok();
-    if is_log_there && log.status().map_or(true, |status| status.pid == 0) {
+    if is_log_there && unused_log.is_none() && log.status().map_or(true, |status| status.pid == 0) {
         hints.push(format!("its log service does not run: sv why {name}/log"));
     }
     hints
 }
 
+/// What keeps the signals of runsv from a process, or the process from heeding them, as far as the kernel
+/// tells.
+fn obstacle(pid: Pid, status: &Status) -> Option<String> {
+    let process = proc::stat(pid)?;
+    let runsv = process.parent;
+    let supervisor = proc::stat(runsv).filter(|it| it.name == "runsv")?;
+    if supervisor.state == 'T' {
+        return Some(format!("its runsv (pid {runsv}) is stopped, and does nothing: kill -CONT {runsv}"));
+    }
+    if let Some((user, other)) = proc::barred_from_signalling(runsv, pid) {
+        return Some(format!(
+            "runsv is not permitted to signal it: runsv runs as user {user}, pid {pid} as user {other}; as that \
+             user, or as root: kill {pid}"
+        ));
+    }
+    match process.state {
+        'T' if !status.is_paused => {
+            Some(format!("pid {pid} is stopped, though not by runsv: it goes on after sv cont"))
+        }
+        'D' if status.got_term => Some(format!(
+            "pid {pid} waits in the kernel for a device or a file system, where no signal ends it"
+        )),
+        _ if status.got_term && proc::ignores(pid, Signal::TERM) => {
+            Some(format!("pid {pid} ignores SIGTERM: down-signal may name another signal"))
+        }
+        _ => None,
+    }
+}
+
 /// What `sv lint` finds.
-fn findings(dir: &ServiceDir) -> Vec<String> {
+fn findings(dir: &ServiceDir, name: &str) -> Vec<String> {
     // What it advises must hold wherever the reader is.
     let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().to_owned());
-    lint::look(&path).into_iter().map(|finding| finding.to_string()).collect()
+    lint::look(&path, name, &mut lint::Needs::default())
+        .into_iter()
+        .map(|finding| finding.to_string())
+        .collect()
 }
 
 /// What to do about a runsv that is not there, or cannot be asked.
@@ -132,6 +169,14 @@ fn without_runsv(refusal: &Refusal, service: &Service, dir: &ServiceDir, base: &
             Some(Errno::ENOENT) => {}
             _ => return Vec::new(),
         }
+    }
+    // A log service is that of the runsv of its service.
+    if let Some(parent) = dir.path().parent().filter(|_| dir.path().ends_with("log"))
+        && let name = service.name.to_string_lossy()
+        && let Some(finding) =
+            lint::unused_log(&ServiceDir::at(parent), name.strip_suffix("/log").unwrap_or(&name))
+    {
+        return vec![finding.to_string()];
     }
     let place = base.display();
     let mut hints = Vec::new();

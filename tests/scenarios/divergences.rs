@@ -12,6 +12,9 @@ mod ours {
     use tests::status::DOWN;
     use tests::{Service, Suite, Supervised, eventually_some, nothing_happens_for, time_until};
 
+    /// How long a process has to live to count as up, where no check says so.
+    const LIFE: Duration = Duration::from_millis(420);
+
     /// The bytes are always written: `sv down; sv up` ends up, however quickly they follow.
     #[test]
     fn sv_31_down_and_up_in_quick_succession_end_up() {
@@ -36,6 +39,12 @@ mod ours {
             .running();
         web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
         web.eventually_reads("output", "/dev/null\n");
+    }
+
+    /// What cannot be asked is not shown as something else.
+    #[test]
+    fn sv_25_a_log_that_cannot_be_asked_is_not_its_service() {
+        crate::sv_lines::a_log_that_cannot_be_asked_is_told(Suite::ours(), "");
     }
 
     /// A check that cannot be executed agrees to nothing, and says why once.
@@ -185,14 +194,65 @@ mod ours {
     #[test]
     fn dev_6_a_service_that_dies_soon_after_each_start_is_not_up() {
         let tree = Suite::ours().tree();
-        let perl = "exec /usr/bin/perl -e 'exit 1'";
-        let ends = ["exec false", "sleep 0.02; exit 1", "sleep 0.1 | cat; exit 1", perl, "exit 0"];
-        let names: Vec<String> = (0..3 * ends.len()).map(|number| format!("web{number}")).collect();
-        let service = |(name, end): (&String, &&str)| tree.service(name).run(end).down().supervised();
+        let sleeps = |time| format!("exec perl -e 'select undef, undef, undef, {time}; exit 1'");
+        let ends = [
+            "exec false".to_owned(),
+            "sleep 0.02; exit 1".to_owned(),
+            "sleep 0.1 | cat; exit 1".to_owned(),
+            "exec /usr/bin/perl -e 'exit 1'".to_owned(),
+            "exit 0".to_owned(),
+            sleeps(0.005),
+            sleeps(0.05),
+            sleeps(0.2),
+        ];
+        let names: Vec<String> = (0..2 * ends.len()).map(|number| format!("web{number}")).collect();
+        let service = |(name, end): (&String, &String)| tree.service(name).run(end).down().supervised();
         let _services: Vec<_> = names.iter().zip(ends.iter().cycle()).map(service).collect();
         let output = tree.sv(&format!("-w 3 start {}", names.join(" ")));
         assert_eq!(output.code(), i32::try_from(names.len()).ok(), "{}", output.stdout);
         assert!(output.stdout.lines().all(|line| line.starts_with("timeout: ")), "{}", output.stdout);
+    }
+
+    /// As soon as its check agrees: nothing else is waited for.
+    #[test]
+    fn dev_6_a_check_that_agrees_makes_a_young_process_count() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").check("exit 0").down().supervised();
+        tests::eventually("a start that takes no time", || {
+            let output = web.sv("start");
+            output.says("ok: run: web: (pid N) Ns, normally down\n", 0);
+            web.sv("stop").says("ok: down: web: Ns\n", 0);
+            output.took < LIFE
+        });
+    }
+
+    /// Each process is dead when the check that was asked about it agrees.
+    #[test]
+    fn dev_6_a_check_is_about_the_process_that_lives() {
+        let check = "rm -f dead; until test -e dead; do sleep .01; done";
+        let finish = "until od -An -j 19 -t u1 supervise/status | grep -q 2; do sleep .01; done; echo >dead";
+        let web = Suite::ours().service("web").run("sleep .05; exit 1").check(check).finish(finish);
+        let web = web.down().supervised();
+        let output = web.sv("-w 3 start");
+        assert_eq!(output.code(), Some(1), "{output:?}");
+        assert!(output.stdout.starts_with("timeout: "), "{output:?}");
+    }
+
+    #[test]
+    fn dev_6_without_a_check_a_process_has_to_live_for_a_while() {
+        let web = Suite::ours().service("web").run("exec sleep 1000").down().supervised();
+        // The shortest limit is long enough.
+        tests::eventually("a start that is not held up", || {
+            let output = web.sv("-w 0 start");
+            assert!(output.took >= LIFE, "{output:?}");
+            web.sv("stop").says("ok: down: web: Ns\n", 0);
+            output.code() == Some(0)
+        });
+        web.sv("start").says("ok: run: web: (pid N) Ns, normally down\n", 0);
+        tests::eventually("a process that is old enough is told of at once", || {
+            let output = web.sv("start");
+            output.says("ok: run: web: (pid N) Ns, normally down\n", 0);
+            output.took < LIFE
+        });
     }
 
     /// A check that takes longer than the limit does not keep sv from saying so.
@@ -685,6 +745,12 @@ mod theirs {
     #[test]
     fn sv_44_a_check_has_no_output() {
         crate::sv_waiting::the_check_is_called_in_its_directory_without_output(Suite::theirs());
+    }
+
+    /// The record of the service is shown in the place of its log's.
+    #[test]
+    fn sv_25_a_log_that_cannot_be_asked_is_shown_as_its_service() {
+        crate::sv_lines::a_log_that_cannot_be_asked_is_told(Suite::theirs(), "run: log: (pid N) Ns\n");
     }
 
     /// A check that cannot be executed is passed.

@@ -18,7 +18,6 @@ both_suites! {
     the_log_follows_on_the_same_line,
     only_status_shows_the_log,
     a_log_whose_runsv_is_gone_is_told,
-    a_log_that_may_not_be_asked_is_told,
     a_log_that_is_a_file_is_told,
     a_record_is_told_byte_by_byte,
     the_age_is_never_negative,
@@ -145,25 +144,27 @@ pub fn a_log_whose_runsv_is_gone_is_told(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     fs::remove_file(web.path("log/supervise/ok")).unwrap();
-    fs::write(web.path("log/supervise/ok"), "").unwrap();
-    fs::remove_file(web.path("log/supervise/status")).unwrap();
-    let text =
-        "run: web: (pid N) Ns; warning: web/log: unable to open supervise/status: file does not exist\n";
-    web.sv("status").says(&format!("{text}run: log: (pid N) Ns\n"), 1);
-    fs::remove_file(web.path("log/supervise/ok")).unwrap();
     nix::unistd::mkfifo(&web.path("log/supervise/ok"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     web.sv("status").says("run: web: (pid N) Ns; fail: web/log: runsv not running\n", 1);
 }
 
-/// SV-25.
-fn a_log_that_may_not_be_asked_is_told(suite: &Suite) {
+/// SV-25: a log that was added to a service that runs, one without a record, and one that may not be
+/// asked. `instead` is what is said in the place of its status.
+pub fn a_log_that_cannot_be_asked_is_told(suite: &Suite, instead: &str) {
+    let says = |why: &str| format!("run: web: (pid N) Ns; warning: web/log: unable to open {why}\n{instead}");
+    let added = sleeping(suite);
+    fs::create_dir(added.path("log")).unwrap();
+    added.write_script("log/run", "#!/bin/sh\nexec cat\n");
+    added.sv("status").says(&says("supervise/ok: file does not exist"), 1);
+
     let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
     set_mode(&web.path("supervise"), 0o755);
     set_mode(&web.path("supervise/ok"), 0o622);
     let sv = web.tree().command("sv").args(["status", "web"]).as_nobody();
-    let text = "run: web: (pid N) Ns; warning: web/log: unable to open supervise/ok: access denied\n";
-    sv.output().says(&format!("{text}run: log: (pid N) Ns\n"), 1);
+    sv.output().says(&says("supervise/ok: access denied"), 1);
+    fs::remove_file(web.path("log/supervise/status")).unwrap();
+    web.sv("status").says(&says("supervise/status: file does not exist"), 1);
 }
 
 /// SV-25.

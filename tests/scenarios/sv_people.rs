@@ -40,6 +40,14 @@ on_suites! {
     lint_finds_nothing_in_a_tree_that_runs,
     lint_finds_what_is_wrong_with_programs,
     lint_finds_shell_scripts_that_do_not_exec,
+    lint_reads_what_is_nested_without_end,
+    lint_finds_the_circles_among_many_services,
+    noexec_is_named,
+    a_log_that_was_added_later_is_named,
+    why_tells_what_keeps_signals_from_a_process,
+    why_tells_of_a_process_that_may_not_be_signalled,
+    a_name_drives_no_terminal,
+    what_is_found_is_printable,
     lint_finds_names_that_nobody_reads,
     lint_finds_bad_words_and_circles,
     lint_finds_a_supervise_that_cannot_work,
@@ -469,10 +477,196 @@ fn lint_finds_shell_scripts_that_do_not_exec(suite: &Suite) {
         format!("may lack an exec before {name}, and then signals reach the shell only; exec {name}")
     };
     lint_says(web.tree(), &[&format!("run: {}", text("httpd")), &format!("log/run: {}", text("svlogd"))]);
-    let web = suite.service("web").run("httpd &").made();
-    let text =
-        "run: may put httpd into the background and end, and be started again; exec httpd without the &";
-    lint_says(web.tree(), &[text]);
+    for run in
+        ["echo x\nrm -f /service/web", "test -d / || exit 1\nrunsvchdir single", "httpd &\nwait", "a | b"]
+    {
+        lint_says(suite.service("web").run(run).made().tree(), &[]);
+    }
+}
+
+fn lint_reads_what_is_nested_without_end(suite: &Suite) {
+    for nested in ["$((", "$(", "${$", "\"$(\"", "((", "{", "`\\`"] {
+        let run = format!("#!/bin/sh\n{}\n", nested.repeat(300_000 / nested.len()));
+        let web = suite.service("web").file("run", &run).made();
+        tests::tree::set_mode(&web.path("run"), 0o755);
+        lint_says(web.tree(), &[]);
+        assert_eq!(web.sv("why").code(), Some(1));
+    }
+}
+
+fn lint_finds_the_circles_among_many_services(suite: &Suite) {
+    let tree = suite.tree();
+    let name = |number: usize| format!("s{number:03}");
+    for number in 0..150 {
+        let service = tree.service(&name(number)).run("exec x").dir("dependencies.d").made();
+        (0..number).for_each(|other| service.write(&format!("dependencies.d/{}", name(other)), ""));
+    }
+    tree.sv("lint").is("", "", 0);
+    // The first needs the last: all need themselves.
+    fs::write(tree.services().join("s000/dependencies.d/s149"), "").unwrap();
+    let output = tree.sv("lint");
+    assert_eq!(output.code(), Some(99), "{output:?}");
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert_eq!(lines.len(), 150);
+    let text = "dependencies.d: needs itself: s007 needs s000 needs s149 needs s007; break the circle";
+    assert_eq!(lines[7], format!("sv lint: s007: {text}"));
+    // And none if the way does not come back.
+    let tree = suite.tree();
+    for number in 0..40 {
+        let next = format!("dependencies.d/{}", name((number + 1).min(39)));
+        tree.service(&name(number)).run("exec x").file(&next, "").made();
+    }
+    tree.sv("lint s000").is("", "", 0);
+    tree.sv("lint s039")
+        .says("sv lint: s039: dependencies.d: needs itself: s039 needs s039; break the circle\n", 1);
+    fs::write(tree.services().join("s039/dependencies.d/s000"), "").unwrap();
+    let output = tree.sv("lint s000");
+    assert!(output.stdout.contains("needs itself: s000 needs s001 needs s002 needs "), "{output:?}");
+    assert!(
+        output.stdout.ends_with(" needs s011 needs 28 others needs s000; break the circle\n"),
+        "{output:?}"
+    );
+}
+
+/// podman mounts /run and /tmp so.
+fn noexec_is_named(suite: &Suite) {
+    let tree = suite.tree();
+    tree.service("web").made();
+    let script = "mount -t tmpfs -o noexec none service/web && mkdir service/web/log &&
+        printf '#!/bin/sh\nexec sleep 1000\n' | tee service/web/run service/web/log/run >service/web/check &&
+        chmod +x service/web/run service/web/log/run && sv lint web; sv why web";
+    let output = tree.command("unshare").args(["--mount", "sh", "-c", script]).dir(tree.root()).output();
+    let finding = "on a file system that is mounted noexec, so it cannot be executed; keep it on another, or mount that one with exec";
+    for text in ["sv lint: web: run: ", "sv lint: web: log/run: ", "hint: run: ", "sv lint: web: check: "] {
+        assert!(output.stdout.contains(&format!("{text}{finding}\n")), "{text}: {output:?}");
+    }
+    let check = format!("check: not executable; chmod +x {}/web/check\n", tree.services().display());
+    assert!(output.stdout.contains(&check), "{output:?}");
+    assert!(!output.stdout.contains("run: not executable"), "{output:?}");
+}
+
+/// B17: it is not used, and one thing helps.
+fn a_log_that_was_added_later_is_named(suite: &Suite) {
+    let tree = suite.tree();
+    let web = tree.service("web").run("exec sleep 1000").running();
+    let text = "log: made when runsv was there already, which looks for it only when it starts; sv exit web, \
+                and the runsv that runsvdir starts then has it";
+    assert!(!web.sv("why").stdout.contains("log: made"));
+    lint_says(&tree, &[]);
+    fs::create_dir(web.path("log")).unwrap();
+    web.write_script("log/run", "#!/bin/sh\nexec cat\n");
+    lint_says(&tree, &[text]);
+    let hint = format!("\n  hint: {text}\n");
+    for name in ["web", "web/log"] {
+        let output = tree.sv(&format!("why {name}"));
+        assert!(output.stdout.ends_with(&hint), "{output:?}");
+        assert_eq!(output.stdout.matches("hint: ").count(), 1, "{output:?}");
+    }
+    web.sv("shutdown").says("ok: web: runsv not running\n", 0);
+    let runsv = web.runsv().start();
+    web.log().eventually_runs();
+    lint_says(&tree, &[]);
+    // One that an earlier runsv had, and this one has not.
+    runsv.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(runsv.finished().code(), Some(0));
+    fs::rename(web.path("log"), web.path("spare")).unwrap();
+    let _runsv = web.runsv().start();
+    web.eventually_runs();
+    fs::rename(web.path("spare"), web.path("log")).unwrap();
+    lint_says(&tree, &[text]);
+}
+
+fn why_tells_what_keeps_signals_from_a_process(suite: &Suite) {
+    use nix::sys::signal::Signal;
+
+    let web = suite.service("web").run("trap '' TERM; echo >ready; exec sleep 1000").running();
+    web.eventually_has("ready");
+    let pid = web.eventually_runs().pid;
+    let hints = || -> Vec<String> {
+        let output = web.sv("why").stdout;
+        output.lines().filter_map(|line| line.strip_prefix("  hint: ")).map(str::to_owned).collect()
+    };
+    assert_eq!(hints(), [""; 0]);
+    web.sv("term");
+    web.eventually_stat("run, got TERM");
+    assert_eq!(hints(), [format!("pid {pid} ignores SIGTERM: down-signal may name another signal")]);
+    tests::process::send(pid, Signal::SIGSTOP);
+    eventually("it is stopped", || {
+        hints() == [format!("pid {pid} is stopped, though not by runsv: it goes on after sv cont")]
+    });
+    web.runsv.signal(Signal::SIGSTOP);
+    let runsv = web.runsv.pid();
+    eventually("its runsv is stopped", || {
+        hints() == [format!("its runsv (pid {runsv}) is stopped, and does nothing: kill -CONT {runsv}")]
+    });
+    web.runsv.signal(Signal::SIGCONT);
+    tests::process::send(pid, Signal::SIGKILL);
+}
+
+/// A tree of an ordinary user, with a service that becomes another user.
+fn why_tells_of_a_process_that_may_not_be_signalled(suite: &Suite) {
+    let web = suite.service("web").run("exec ./other").file("down", "").made();
+    fs::copy("/usr/bin/setpriv", web.path("setpriv")).unwrap();
+    tests::tree::set_mode(&web.path("setpriv"), 0o4755);
+    web.write_script("other", "#!/bin/sh\nexec ./setpriv --reuid 0 --regid 0 --clear-groups sleep 1000\n");
+    for path in ["", "run"] {
+        std::os::unix::fs::chown(web.path(path), Some(65534), Some(65534)).unwrap();
+    }
+    let runsv = web.tree().command("runsv").arg(web.dir()).as_nobody().start();
+    web.eventually("is supervised", Service::is_supervised);
+    web.sv("up");
+    let text = |pid| {
+        format!(
+            "runsv is not permitted to signal it: runsv runs as user 65534, pid {pid} as user 0; as that user, \
+             or as root: kill {pid}\n"
+        )
+    };
+    eventually("it has become root", || web.sv("why").stdout.contains(&text(web.status().pid)));
+    tests::process::send(web.status().pid, nix::sys::signal::Signal::SIGKILL);
+    drop(runsv);
+}
+
+/// SV-12: names come from the disk, by way of a shell.
+fn a_name_drives_no_terminal(suite: &Suite) {
+    let tree = suite.tree();
+    let name = "./a\x1b[31m\u{9b}2J\rb";
+    let command = |word: &str| format!("sv {word} \"$NAME\"");
+    let fail = "unable to change to service directory: file does not exist";
+    let raw = tree.command("sh").args(["-c", &command("status")]).env("NAME", name).output();
+    raw.says(&format!("fail: {name}: {fail}\n"), 1);
+    for word in ["status", "start", "check"] {
+        let script = tree.command("script").args(["-qec", &command(word), "/dev/null"]).env("NAME", name);
+        assert_eq!(script.output().stdout, format!("fail: ./a?[31m?2J?b: {fail}\r\n"), "{word}");
+    }
+}
+
+/// Whoever names a file, or a process, does not drive the terminal of who asks about it.
+fn what_is_found_is_printable(suite: &Suite) {
+    let tree = suite.tree();
+    let evil = "\x1b]0;x\x07\u{9b}2J\r";
+    let web = tree
+        .service("web")
+        .file("run", &format!("#!/nope{evil}\n"))
+        .file(&format!("dependencies.d/{evil}"), "")
+        .script("control/restart", "")
+        .link("supervise", format!("/nowhere{evil}/x"))
+        .made();
+    fs::create_dir(tree.services().join(evil)).unwrap();
+    fs::create_dir_all(web.path("history")).unwrap();
+    let dead = tree.service("dead").run("exec sleep 1").dir("supervise").made();
+    let line = format!("@400000006b00f7383856c484 unable to start ./run: {evil}\n");
+    dead.write("supervise/.history", &line);
+    let odd = tree.services().join(evil);
+    for words in ["lint", "list", "why web", "why dead", "lint web", "why webb", "disable dead"] {
+        for base in [tree.services(), odd.clone()] {
+            let sv = tree.command("sv").args(words.split(' ')).env("SVDIR", base);
+            let output = sv.output();
+            let text = output.stdout + &output.stderr;
+            assert!(!text.contains(|it: char| it.is_control() && it != '\n'), "{words}: {text:?}");
+        }
+    }
+    let output = tree.command("sv").arg("why").arg(evil).output();
+    assert!(output.stdout.starts_with("warning: ?]0;x??2J?: "), "{output:?}");
 }
 
 fn lint_finds_names_that_nobody_reads(suite: &Suite) {

@@ -48,6 +48,7 @@ both_suites! {
     a_check_that_cannot_be_looked_at_does_not_pass,
     the_check_is_asked_again_and_again,
     up_with_v_on_a_running_service_is_ok_at_once,
+    the_stamp_of_another_time_delays_nothing,
 }
 
 const SLEEPS: &str = "exec sleep 1000";
@@ -441,4 +442,20 @@ pub fn up_with_v_on_a_running_service_is_ok_at_once(suite: &Suite) {
     let before = web.record();
     web.sv("-v up").says("ok: run: web: (pid N) Ns\n", 0);
     assert_eq!(web.record(), before);
+}
+
+/// SV-35: a clock that was set gives a process the stamp of a time to come, or of one long ago.
+fn the_stamp_of_another_time_delays_nothing(suite: &Suite) {
+    let web = suite.service("web").run(SLEEPS).running();
+    let good = web.record();
+    for seconds in [0, 1 << 62, (1 << 62) + 10, web.status().seconds + 1_000_000, u64::MAX] {
+        let mut record = good.clone();
+        record[..8].copy_from_slice(&seconds.to_be_bytes());
+        fs_err::write(web.path("supervise/status"), &record).unwrap();
+        for word in ["check", "start", "-v up"] {
+            let output = web.sv(word);
+            assert!(output.stdout.starts_with("ok: run: web: (pid "), "{seconds}: {output:?}");
+            assert_eq!(output.code(), Some(0), "{seconds}: {output:?}");
+        }
+    }
 }

@@ -4,7 +4,6 @@
 //! A /proc may tell of another pid namespace, where the numbers mean other processes. Who looks for
 //! processes finds none there; who asks about one by its number asks [`is_ours`] first, if it matters.
 
-use std::ffi::OsString;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -86,36 +85,6 @@ pub fn children(pid: Pid) -> Vec<Pid> {
         .collect()
 }
 
-/// Whether a process sleeps, with all its threads, and has no child that it could be waiting for.
-pub fn is_at_rest(pid: Pid) -> bool {
-    // One look takes its time: who has slept at its beginning may have had a child at its end.
-    is_ours() && sleepers(pid).is_some_and(|sleepers| Some(sleepers) == self::sleepers(pid))
-}
-
-/// The threads of a process, each with how often it has been asleep or set aside; `None` if one does not
-/// sleep, or has a child.
-fn sleepers(pid: Pid) -> Option<Vec<(OsString, Vec<String>)>> {
-    sleepers_of(pid, fs_err::read_dir(path(pid, "task")).ok()?)
-}
-
-fn sleepers_of(pid: Pid, threads: fs_err::ReadDir) -> Option<Vec<(OsString, Vec<String>)>> {
-    let sleepers: Option<Vec<_>> = threads
-        .filter_map(Result::ok)
-        .map(|thread| {
-            let name = thread.file_name();
-            let read = |file| read_text(pid, &format!("task/{}/{file}", name.display()));
-            let status = read("status")?;
-            let is_asleep = status.lines().any(|line| line.starts_with("State:\tS"));
-            // Without the means to see children, there are none.
-            let is_alone = read("children").is_none_or(|line| line.is_empty());
-            let counts = status.lines().filter(|line| line.contains("ctxt_switches")).map(str::to_owned);
-            (is_asleep && is_alone).then(|| (name.clone(), counts.collect()))
-        })
-        .collect();
-    // Who ends meanwhile has none any more.
-    sleepers.filter(|sleepers| !sleepers.is_empty())
-}
-
 /// Every process there is, with what is known of it, looked up one by one.
 pub fn stats() -> impl Iterator<Item = (Pid, Stat)> {
     all().into_iter().filter_map(|pid| Some((pid, stat(pid)?)))
@@ -170,17 +139,56 @@ pub fn is_ending(pid: Pid) -> bool {
 
 fn has_fatal_signal(pid: Pid) -> bool {
     let text = read_text(pid, "status").unwrap_or_default();
-    let set = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":"));
-        value.and_then(|value| u64::from_str_radix(value.trim(), 16).ok()).unwrap_or(0)
-    };
-    let bit = |signal: crate::Signal| 1_u64 << (signal.0 - 1);
+    let set = |name| bits(&text, name);
     let pending = set("SigPnd") | set("ShdPnd");
     // What it blocks, ignores or catches will not end it.
     pending
         & !(set("SigBlk") | set("SigIgn") | set("SigCgt"))
         & (bit(crate::Signal::TERM) | bit(crate::Signal::KILL))
         != 0
+}
+
+/// Whether a process ignores a signal.
+pub fn ignores(pid: Pid, signal: crate::Signal) -> bool {
+    is_ours() && bits(&read_text(pid, "status").unwrap_or_default(), "SigIgn") & bit(signal) != 0
+}
+
+fn bit(signal: crate::Signal) -> u64 {
+    1 << (signal.0 - 1)
+}
+
+/// The users of a process and another, if those are why the kernel does not let it signal the other
+/// (kill(2)).
+pub fn barred_from_signalling(process: Pid, other: Pid) -> Option<(u32, u32)> {
+    if !is_ours() {
+        return None;
+    }
+    let [sender, target] = [read_text(process, "status")?, read_text(other, "status")?];
+    barred(&sender, &target)
+}
+
+fn barred(sender: &str, target: &str) -> Option<(u32, u32)> {
+    const KILL: u64 = 1 << 5;
+    let [real, effective, _] = users(sender)?;
+    let [target, _, saved] = users(target)?;
+    let is_same = [real, effective].into_iter().any(|user| user == target || user == saved);
+    let may = is_same || bits(sender, "CapEff") & KILL != 0;
+    (!may).then_some((effective, target))
+}
+
+/// The real, the effective and the saved user in a /proc/PID/status.
+fn users(status: &str) -> Option<[u32; 3]> {
+    let mut users = field(status, "Uid")?.split_whitespace().map_while(|user| user.parse().ok());
+    Some([users.next()?, users.next()?, users.next()?])
+}
+
+/// A set of bits in a /proc/PID/status.
+fn bits(status: &str, name: &str) -> u64 {
+    field(status, name).and_then(|value| u64::from_str_radix(value, 16).ok()).unwrap_or(0)
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Option<&'a str> {
+    status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":")).map(str::trim)
 }
 
 /// `sleep (pid 7)`, for a message.
@@ -283,43 +291,17 @@ mod tests {
     }
 
     #[test]
-    fn who_sleeps_without_a_child_is_at_rest() {
-        let start = |script| {
-            let mut shell = std::process::Command::new("sh");
-            shell.args(["-c", script]).stdin(std::process::Stdio::piped()).spawn().expect("a shell")
-        };
-        let eventually = |is_so: &dyn Fn() -> bool| {
-            let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-            while !is_so() {
-                assert!(std::time::Instant::now() < deadline);
-                std::thread::yield_now();
-            }
-        };
-        let pid = |child: &std::process::Child| Pid::from_raw(child.id().cast_signed());
-        // They end with their input.
-        let mut waits = start("exec cat");
-        eventually(&|| is_at_rest(pid(&waits)));
-        let mut has_child = start("cat; :");
-        eventually(&|| !children(pid(&has_child)).is_empty());
-        assert!(!is_at_rest(pid(&has_child)));
-        assert!(!is_at_rest(nix::unistd::getpid()));
-        let threads = fs_err::read_dir(path(pid(&waits), "task")).expect("a process");
-        for child in [&mut waits, &mut has_child] {
-            drop(child.stdin.take());
-            child.wait().expect("an end");
-        }
-        assert!(!is_at_rest(pid(&waits)));
-        assert_eq!(sleepers_of(pid(&waits), threads), None, "it ended while it was looked at");
-    }
-
-    /// The child may end, and another begin, while it is looked at.
-    #[test]
-    fn who_waits_for_one_child_after_another_is_never_at_rest() {
-        let script = "for number in $(seq 500); do sleep .0005; done";
-        let mut busy = std::process::Command::new("sh").args(["-c", script]).spawn().expect("a shell");
-        let pid = Pid::from_raw(busy.id().cast_signed());
-        while busy.try_wait().expect("a child").is_none() {
-            assert!(!is_at_rest(pid));
-        }
+    fn a_process_may_signal_those_of_its_own_user_unless_it_has_the_right() {
+        let status = |users: &str, rights: &str| format!("Name:\tx\nUid:\t{users}\nCapEff:\t{rights}\n");
+        let none = "0000000000000000";
+        let user = status("7\t7\t7\t7", none);
+        assert_eq!(barred(&user, &status("7\t8\t8\t8", none)), None);
+        assert_eq!(barred(&user, &status("8\t8\t7\t8", none)), None);
+        assert_eq!(barred(&user, &status("0\t7\t0\t7", none)), Some((7, 0)));
+        assert_eq!(barred(&status("9\t8\t9\t9", none), &status("8\t8\t8\t8", none)), None);
+        assert_eq!(barred(&status("7\t7\t7\t7", "0000000000000020"), &status("0\t0\t0\t0", none)), None);
+        assert_eq!(barred("", &user), None);
+        let own = nix::unistd::getpid();
+        assert_eq!(barred_from_signalling(own, own), None);
     }
 }

@@ -1,5 +1,6 @@
-//! sv start, stop and restart of a service that reacts at once.
+//! sv start, stop and restart of a service that reacts at once, with a check and without.
 
+use std::os::unix::fs::symlink;
 use std::thread;
 
 use super::{Figures, Measure, Runs, time};
@@ -10,18 +11,21 @@ use crate::tree::{GROWN_UP, Running};
 
 pub(super) const MEASURE: Measure = Measure {
     name: "control",
-    about: "sv stop, start, restart (s6-svc -wD -d, -wu -u, -wr -r) of a prompt service",
+    about: "sv stop, start, restart (s6-svc -wD -d, -wu -u, -wr -r) of a service that reacts at once",
     note: "the service is older than 1 s, so no supervisor holds it back; \
            the original's sv looks, sleeps 420 ms, and looks again; \
+           without a check, ours waits until a process has lived for 420 ms; the check is /bin/true; \
            s6-supervise rests for a second before every restart",
     run,
 };
 
+/// Where a process has to live for as long as lies between two looks of the original's.
+const NOT_LATER: Goal = Goal::Ratio(1.05);
+
 fn run(runs: Runs) -> Outcome<Vec<Row>> {
     let trees = SUPERVISORS.iter().map(|&family| Running::settled(family, 1)).collect::<Outcome<Vec<_>>>()?;
-    let mut stop = Figures::of_supervisors();
-    let mut start = Figures::of_supervisors();
-    let mut restart = Figures::of_supervisors();
+    let trees: Vec<_> = trees.iter().collect();
+    let [mut stop, mut start, mut restart] = [(); 3].map(|()| Figures::of_supervisors());
     for _ in 0..runs.of(25, 3) {
         ask(Request::Stop, &trees, &mut stop)?;
         ask(Request::Start, &trees, &mut start)?;
@@ -29,11 +33,31 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
         ask(Request::Restart, &trees, &mut restart)?;
         thread::sleep(GROWN_UP);
     }
-    let rows = |figures: Figures, what| figures.rows_with_goal(what, Family::Runit, Goal::Ratio(0.01));
-    Ok([rows(stop, "sv stop, ms"), rows(start, "sv start, ms"), rows(restart, "sv restart, ms")].concat())
+    // s6 has no such file.
+    let trees: Vec<_> = trees.into_iter().filter(|running| running.family != Family::S6).collect();
+    for running in &trees {
+        symlink("/bin/true", running.tree.service(0).join("check"))?;
+    }
+    let [mut checked_start, mut checked_restart] = [(); 2].map(|()| Figures::beside_runit());
+    for _ in 0..runs.of(25, 3) {
+        ask(Request::Stop, &trees, &mut Figures::beside_runit())?;
+        ask(Request::Start, &trees, &mut checked_start)?;
+        thread::sleep(GROWN_UP);
+        ask(Request::Restart, &trees, &mut checked_restart)?;
+        thread::sleep(GROWN_UP);
+    }
+    let rows = |figures: Figures, what, goal| figures.rows_with_goal(what, Family::Runit, goal);
+    Ok([
+        rows(stop, "sv stop, ms", Goal::Ratio(0.01)),
+        rows(checked_start, "sv start with a check, ms", Goal::Ratio(0.02)),
+        rows(checked_restart, "sv restart with a check, ms", Goal::Ratio(0.02)),
+        rows(start, "sv start without a check, ms", NOT_LATER),
+        rows(restart, "sv restart without a check, ms", NOT_LATER),
+    ]
+    .concat())
 }
 
-fn ask(request: Request, trees: &[Running], figures: &mut Figures) -> Outcome<()> {
+fn ask(request: Request, trees: &[&Running], figures: &mut Figures) -> Outcome<()> {
     for running in trees {
         let took = time(&mut running.family.control(request, &running.tree.service(0))?)?;
         figures.push(running.family, took);

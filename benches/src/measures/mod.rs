@@ -94,6 +94,11 @@ impl Figures {
         Self(SUPERVISORS.map(|family| (family, Sample::default())).into())
     }
 
+    /// Nothing yet, for ours and the original.
+    fn beside_runit() -> Self {
+        Self([Family::Ours, Family::Runit].map(|family| (family, Sample::default())).into())
+    }
+
     /// Adds a figure of a family.
     fn push(&mut self, family: Family, figure: f64) {
         if let Some((_, sample)) = self.0.iter_mut().find(|(other, _)| *other == family) {

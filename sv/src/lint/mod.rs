@@ -1,27 +1,33 @@
 //! Hands: looks at a service directory for what will go wrong (`sv lint`).
 
 mod names;
+mod needs;
 mod script;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::AccessFlags;
 use servicedir::ServiceDir;
-use servicedir::visitor::Visitor;
+use servicedir::visitor::{Refusal, Visitor};
 use unix::Signal;
 use unix::phrase::{errno_of, phrase};
 
 pub use names::is_close;
-use script::{Interpreter, Suspicion};
+pub use needs::Needs;
+use script::Interpreter;
 
 /// The most that is read of a program.
-const ENOUGH: usize = 256 * 1024;
+const ENOUGH: usize = 64 * 1024;
+
+/// What is said of a program that cannot be executed where it is.
+const NOEXEC: &str = "on a file system that is mounted noexec, so it cannot be executed; keep it on another, \
+                      or mount that one with exec";
 
 /// The longest text of a `supervise` link that runsv accepts (LAY-10).
 const LONGEST_LINK: usize = 255;
@@ -39,8 +45,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All that is wrong with the service at `dir`.
-pub fn look(dir: &Path) -> Vec<Finding> {
+/// All that is wrong with the service at `dir`, which is called `name`.
+pub fn look(dir: &Path, name: &str, needs: &mut Needs) -> Vec<Finding> {
     let mut look = Look { dir, findings: Vec::new() };
     look.program("run", Purpose::Run);
     look.program("finish", Purpose::Hook);
@@ -48,10 +54,30 @@ pub fn look(dir: &Path) -> Vec<Finding> {
     look.control();
     look.words("");
     look.names("", names::KNOWN);
-    look.dependencies();
+    look.dependencies(needs);
     look.supervise("");
     look.log();
+    look.findings.extend(unused_log(&ServiceDir::at(dir), name));
     look.findings
+}
+
+/// A log service that was made when the runsv of the service called `name` was there already: runsv looks
+/// for it only when it starts, and then keeps its `log/supervise/ok` open.
+pub fn unused_log(dir: &ServiceDir, name: &str) -> Option<Finding> {
+    let is_used = || match Visitor::of(dir.log()).is_supervised() {
+        Ok(is_supervised) => is_supervised,
+        Err(Refusal::Trouble(failure)) => failure.why() != Some(Errno::ENOENT),
+        // It cannot be told, or there is none.
+        Err(_) => true,
+    };
+    let is_unused = Visitor::of(dir.clone()).is_supervised() == Ok(true) && !is_used();
+    is_unused.then(|| Finding {
+        file: "log".to_owned(),
+        what: format!(
+            "made when runsv was there already, which looks for it only when it starts; sv exit {name}, and \
+             the runsv that runsvdir starts then has it"
+        ),
+    })
 }
 
 /// What a program is for.
@@ -109,6 +135,9 @@ impl Look<'_> {
         if about.mode() & 0o111 == 0 {
             self.find(file, format!("not executable; chmod +x {}", shown(&self.dir.join(file))));
         }
+        if is_noexec(&self.dir.join(file)) {
+            self.find(file, NOEXEC);
+        }
         // Who may not read it cannot judge it, but it may run.
         let Ok(text) = unix::read_start(&self.dir.join(file), ENOUGH) else { return };
         self.content(file, &text, purpose);
@@ -132,23 +161,14 @@ impl Look<'_> {
             self.find(file, "lines end with CR LF, which the shell takes for words; remove the CRs");
         }
         self.interpreter(file, &interpreter);
-        if purpose == Purpose::Run && interpreter.is_shell() {
-            let what = match script::suspicion(&String::from_utf8_lossy(text)) {
-                None => return,
-                Some(Suspicion::NotExecuted(name)) => {
-                    format!(
-                        "may lack an exec before {name}, and then signals reach the shell only; exec {name}"
-                    )
-                }
-                Some(Suspicion::Piped(name)) => format!(
-                    "may run {name} in a pipe, and then signals reach the shell only; exec {name}, and log with \
-                     a log service"
-                ),
-                Some(Suspicion::Background(name)) => format!(
-                    "may put {name} into the background and end, and be started again; exec {name} without the &"
-                ),
-            };
-            self.find(file, what);
+        // Of a longer one the last command is not known.
+        if purpose == Purpose::Run
+            && interpreter.is_shell()
+            && text.len() < ENOUGH
+            && let Some(name) = script::waited_for(&String::from_utf8_lossy(text))
+        {
+            let what = "and then signals reach the shell only";
+            self.find(file, format!("may lack an exec before {name}, {what}; exec {name}"));
         }
     }
 
@@ -156,6 +176,9 @@ impl Look<'_> {
         let path = &interpreter.path;
         if path.is_empty() {
             return self.find(file, "nothing follows #! in its first line; name an interpreter there");
+        }
+        if is_noexec(&self.dir.join(path)) {
+            return self.find(file, format!("interpreter {path}: {NOEXEC}"));
         }
         if let Err(why) = can_execute(&self.dir.join(path)) {
             return self.find(file, format!("interpreter {path}: {}; install or correct it", phrase(why)));
@@ -228,7 +251,7 @@ impl Look<'_> {
         let all = entries(&self.dir.join(prefix));
         for name in &all {
             if let Some(intended) = names::intended(name, known)
-                && !all.iter().any(|name| name == intended)
+                && all.binary_search_by(|name| name.as_str().cmp(intended)).is_err()
             {
                 self.find(
                     &format!("{prefix}{name}"),
@@ -257,21 +280,18 @@ impl Look<'_> {
     }
 
     /// What init needs to have up before this one.
-    fn dependencies(&mut self) {
+    fn dependencies(&mut self, needs: &mut Needs) {
         const FILE: &str = "dependencies.d";
         let Some(about) = self.about(FILE) else { return };
         if !about.is_dir() {
             return self
                 .find(FILE, "not a directory; make it one, with an empty file named after each service");
         }
-        let Some((parent, own)) = place_of(self.dir) else { return };
-        for name in entries(&self.dir.join(FILE)) {
-            if !parent.join(&name).is_dir() {
-                self.find(&format!("{FILE}/{name}"), format!("there is no service {name} beside this one"));
-            }
+        for name in needs.missing(self.dir) {
+            self.find(&format!("{FILE}/{name}"), format!("there is no service {name} beside this one"));
         }
-        if let Some(circle) = circle(&parent, &own) {
-            self.find(FILE, format!("needs itself: {}; break the circle", circle.join(" needs ")));
+        if let Some(circle) = needs.circle(self.dir) {
+            self.find(FILE, circle);
         }
     }
 
@@ -344,30 +364,6 @@ impl Look<'_> {
     }
 }
 
-/// The services directory a service is in, and its name there.
-fn place_of(dir: &Path) -> Option<(PathBuf, String)> {
-    let path = std::path::absolute(dir).ok()?;
-    Some((path.parent()?.to_owned(), path.file_name()?.to_string_lossy().into_owned()))
-}
-
-/// The way from a service back to itself, if there is one.
-fn circle(parent: &Path, own: &str) -> Option<Vec<String>> {
-    let mut seen = BTreeSet::new();
-    let mut ways = vec![vec![own.to_owned()]];
-    while let Some(way) = ways.pop() {
-        for name in entries(&parent.join(way.last()?).join("dependencies.d")) {
-            let longer = [way.as_slice(), std::slice::from_ref(&name)].concat();
-            if name == own {
-                return Some(longer);
-            }
-            if seen.insert(name) {
-                ways.push(longer);
-            }
-        }
-    }
-    None
-}
-
 /// The names in a directory that do not begin with a dot, sorted.
 fn entries(dir: &Path) -> Vec<String> {
     let Ok(entries) = fs_err::read_dir(dir) else { return Vec::new() };
@@ -382,6 +378,11 @@ fn can_execute(path: &Path) -> Result<(), Errno> {
         return Err(Errno::EISDIR);
     }
     nix::unistd::faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
+}
+
+/// Whether nothing on its file system is executed.
+fn is_noexec(path: &Path) -> bool {
+    statvfs(path).is_ok_and(|about| about.flags().contains(FsFlags::ST_NOEXEC))
 }
 
 fn shown(path: &Path) -> String {

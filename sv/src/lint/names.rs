@@ -22,6 +22,10 @@ pub const KNOWN_IN_LOG: &[&str] = &["run", "down", "check", "down-signal", "time
 /// The names in `control` that runsv looks for.
 pub const BYTES: &str = "tkpchaiq12udx";
 
+/// Names whose lengths differ by more than two letters, of four bytes at the most, are not compared: their
+/// table would be large.
+const MOST_BYTES: usize = 8;
+
 /// The known name that this unknown one was probably meant to be.
 pub fn intended<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if known.contains(&name) || is_backup(name) {
@@ -63,6 +67,9 @@ pub fn intended_byte(name: &str) -> Option<char> {
 /// Whether a name may be another one, mistyped.
 pub fn is_close(name: &str, other: &str) -> bool {
     let (name, other) = (name.to_lowercase(), other.to_lowercase());
+    if name.len().abs_diff(other.len()) > MOST_BYTES {
+        return false;
+    }
     name == other || distance(&name, &other) <= if other.len() < 5 { 1 } else { 2 }
 }
 
@@ -77,6 +84,9 @@ fn is_backup(name: &str) -> bool {
 }
 
 fn is_misspelt(name: &str, known: &str) -> bool {
+    if name.len().abs_diff(known.len()) > MOST_BYTES {
+        return false;
+    }
     let is_plural = name.strip_suffix('s') == Some(known);
     let is_alike = name.chars().next() == known.chars().next() && !is_plural;
     match known.len() {
