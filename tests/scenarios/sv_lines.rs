@@ -144,8 +144,7 @@ pub fn only_status_shows_the_log(suite: &Suite) {
 pub fn a_log_whose_runsv_is_gone_is_told(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").log("exec cat").running();
     web.log().eventually_runs();
-    fs::remove_file(web.path("log/supervise/ok")).unwrap();
-    fs::write(web.path("log/supervise/ok"), "").unwrap();
+    web.log().eventually_stat("run");
     fs::remove_file(web.path("log/supervise/status")).unwrap();
     let text =
         "run: web: (pid N) Ns; warning: web/log: unable to open supervise/status: file does not exist\n";
