@@ -85,8 +85,14 @@ impl Visitor {
 
     /// The published status, whether or not runsv still stands for it.
     pub fn last_status(&self) -> Result<Status, Refusal> {
-        let file = open_regular(&self.dir.status(), OFlag::O_RDONLY, Mode::empty())
-            .map_err(|why| self.refusal("unable to open supervise/status", why))?;
+        let path = self.dir.status();
+        let file = open_regular(&path, OFlag::O_RDONLY, Mode::empty()).map_err(|why| match why {
+            // runit can open a directory, and then not read it.
+            Unopened::Other(_) if path.is_dir() => {
+                Refusal::Trouble(Failure::new("unable to read supervise/status", Errno::EISDIR))
+            }
+            why => self.refusal("unable to open supervise/status", why),
+        })?;
         let mut record = [0; RECORD_SIZE];
         let length = nix::unistd::read(&file, &mut record)
             .map_err(Failure::of("unable to read supervise/status"))

@@ -189,9 +189,9 @@ impl<'a> Program<'a> {
         // program or exits.
         let child = Errno::result(unsafe { libc::fork() });
         if child == Ok(0) {
-            let mark = session.as_ref().map(|(_, writer)| writer.as_raw_fd());
+            let at_session = session.as_ref().map(|(_, writer)| writer.as_raw_fd());
             let failure =
-                self.become_program(mask, mark, &own_descriptors, &arguments, environment.as_deref());
+                self.become_program(mask, at_session, &own_descriptors, &arguments, environment.as_deref());
             if let Some(reports) = reports {
                 start_failure::report(reports, failure);
             }
@@ -216,12 +216,12 @@ impl<'a> Program<'a> {
     fn become_program(
         &self,
         mask: SignalSet,
-        mark: Option<RawFd>,
+        at_session: Option<RawFd>,
         own_descriptors: &[descriptors::Range],
         arguments: &[*const libc::c_char],
         environment: Option<&[*const libc::c_char]>,
     ) -> (Step, Errno) {
-        match self.put_in_order(mask, mark, own_descriptors) {
+        match self.put_in_order(mask, at_session, own_descriptors) {
             Ok(()) => (Step::Execute, self.execute(arguments, environment)),
             Err(failure) => failure,
         }
@@ -230,7 +230,7 @@ impl<'a> Program<'a> {
     fn put_in_order(
         &self,
         mask: SignalSet,
-        mark: Option<RawFd>,
+        at_session: Option<RawFd>,
         own_descriptors: &[descriptors::Range],
     ) -> Result<(), (Step, Errno)> {
         match self.leads {
@@ -238,10 +238,10 @@ impl<'a> Program<'a> {
             // A child that was just forked leads nothing, so neither call can fail.
             Leads::Session => {
                 let _ = nix::unistd::setsid();
-                if let Some(mark) = mark {
+                if let Some(end) = at_session {
                     // SAFETY: the parent's own end of the pipe, which nothing else in this process uses.
                     unsafe {
-                        libc::close(mark);
+                        libc::close(end);
                     }
                 }
             }
