@@ -640,7 +640,7 @@ fn a_name_drives_no_terminal(suite: &Suite) {
     }
 }
 
-/// Whoever names a file, or a process, does not drive the terminal of who asks about it.
+/// The name of a file or a process does not drive the terminal of the caller.
 fn what_is_found_is_printable(suite: &Suite) {
     let tree = suite.tree();
     let evil = "\x1b]0;x\x07\u{9b}2J\r";
