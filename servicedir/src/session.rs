@@ -8,13 +8,11 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 
-use fs_err::OpenOptions;
-use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid};
 use unix::failure::words;
-use unix::{Failure, Session};
+use unix::{Failure, Session, open_regular};
 
 use crate::layout::ServiceDir;
 
@@ -37,12 +35,9 @@ pub fn write(dir: &ServiceDir, session: &Session) -> Result<(), Failure> {
     let about = fs_err::metadata(dir.supervise()).map_err(Failure::of_io(unable("open")))?;
     // A runsv that was killed may have left one. One of another user is not written to.
     let _ = nix::unistd::unlink(&fresh);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&fresh)
-        .map_err(Failure::of_io(unable("open")))?;
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
+    let mode = Mode::S_IRUSR | Mode::S_IWUSR;
+    let mut file = open_regular(&fresh, flags, mode).map_err(|why| why.failure(unable("open")))?;
     let line = format!("{} {} {session}", about.dev(), about.ino());
     file.write_all(line.as_bytes()).map_err(Failure::of_io(unable("write")))?;
     unix::replace::replace(&fresh, &place).map_err(Failure::of(unable("rename")))
