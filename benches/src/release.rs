@@ -1,16 +1,14 @@
 //! Builds the release as it is shipped, and has its own `benches` do the measuring.
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 
 use crate::arguments::Wishes;
 use crate::{MEASURE, Outcome, family, namespace};
-
-/// Where `cargo static` puts the programs, below the target directory.
-const PLACE: &str = "x86_64-unknown-linux-gnu/release";
 
 /// Builds, then measures in a pid namespace: whatever becomes of this program, nothing it started stays.
 pub fn measure(wishes: &Wishes, arguments: &[OsString]) -> Outcome<ExitCode> {
@@ -28,10 +26,11 @@ fn build() -> Outcome<PathBuf> {
     // The alias `static` is found from the directory, the target directory by an absolute path.
     let target = target_dir()?;
     cargo.current_dir(workspace).arg("static").arg("--quiet").arg("--target-dir").arg(&target);
-    if !cargo.status()?.success() {
+    let built = cargo.stderr(Stdio::inherit()).output()?;
+    if !built.status.success() {
         return Err("the static release does not build".into());
     }
-    Ok(target.join(PLACE))
+    Ok(OsStr::from_bytes(built.stdout.trim_ascii()).into())
 }
 
 /// The target directory this program was built in.
