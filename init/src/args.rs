@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, value_parser};
-use unix::Failure;
-use unix::failure::words;
+use sys::Failure;
+use sys::failure::words;
 
 use crate::machine::Weight;
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use unix::process_1::stop_requests;
-use unix::signal::SignalSet;
-use unix::spawn::failure_of;
-use unix::{Failure, Poller, Reporter, Signal, has_children, reap_next};
+use sys::process::pid_1::stop_requests;
+use sys::process::spawn::failure_of;
+use sys::signal::SignalSet;
+use sys::{Failure, Poller, Reporter, Signal, has_children, reap_next};
 
 use crate::hands::Hands;
 use crate::machine::Event;

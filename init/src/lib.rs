@@ -13,7 +13,8 @@ use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
-use unix::{Failure, Reporter, failure, process_1};
+use sys::process::pid_1;
+use sys::{Failure, Reporter, failure};
 
 use args::{Options, Request};
 use hands::Hands;
@@ -28,7 +29,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Runs `init` with these arguments, the program's name first; returns its exit code.
 pub fn run(arguments: Vec<OsString>) -> u8 {
-    process_1::hold_stop_requests_back();
+    pid_1::hold_stop_requests_back();
     let caught = inbox::caught_signals();
     let inbox = Inbox::new(&caught);
     let mut reporter = Reporter::new("init");

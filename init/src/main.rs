@@ -1,4 +1,4 @@
 //! The program `init`: see `init.8` beside this file's folder.
 #![no_main]
 
-unix::main!("init", init::SYSTEM, init::run);
+sys::main!("init", init::SYSTEM, init::run);

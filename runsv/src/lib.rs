@@ -1,23 +1,19 @@
 //! runsv: starts and monitors a service, and optionally its log service.
 //!
-//! Decisions are in `machine`; `hands` and `inbox` touch the world; `supervise` connects
-//! them. What a service directory and its `supervise/` look like is crate `servicedir`'s.
+//! Crate `supervise` decides and acts; `event_loop` hosts it.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
-mod hands;
-mod inbox;
-mod machine;
-mod open;
-mod supervise;
+mod event_loop;
 
 use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, ArgAction, Command, value_parser};
-use unix::Reporter;
-use unix::failure::{words, write_usage};
+use supervise::startup;
+use sys::Reporter;
+use sys::failure::{words, write_usage};
 
 /// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
 pub const TROUBLE: u8 = 111;
@@ -38,12 +34,12 @@ pub fn run(args: Vec<OsString>) -> u8 {
 
 fn keep(dir: &OsStr) -> u8 {
     let mut reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
-    match open::open(dir) {
-        Ok(open::Opened::Ready(mut parts)) => {
-            supervise::supervise(&mut parts);
+    match startup::open(dir) {
+        Ok(startup::Opened::Ready(mut parts)) => {
+            event_loop::supervise(&mut parts);
             0
         }
-        Ok(open::Opened::ToldToLeave) => 0,
+        Ok(startup::Opened::ToldToLeave) => 0,
         Err(failure) => {
             reporter.fatal(&failure);
             TROUBLE

@@ -1,8 +1,7 @@
 //! runsvdir: starts a runsv for each directory in the services directory, and keeps it running.
 //!
-//! Two machines decide: the `roster` who should run, `rescan` when to look. Hands look
-//! (`scan`), have changes told (`watch`), start runsvs (`start`) and show stderr in the
-//! title (`rolling_log`). The loop in `supervise` connects them.
+//! Crate `scan` decides which services should run, and scans and watches the directory. Here `event_loop`
+//! hosts it, `runsv_starter` starts runsvs, and `rolling_log` shows stderr in the title.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
@@ -10,19 +9,15 @@
 
 use std::ffi::OsString;
 
-use unix::Reporter;
-use unix::failure::{words, write_usage};
+use sys::Reporter;
+use sys::failure::{words, write_usage};
 
-use crate::supervise::{End, Supervision};
+use crate::event_loop::{End, Supervision};
 
-mod arguments;
-mod rescan;
+mod cli;
+mod event_loop;
 mod rolling_log;
-mod roster;
-mod scan;
-mod start;
-mod supervise;
-mod watch;
+mod runsv_starter;
 
 /// The command line was wrong.
 const USAGE: u8 = 1;
@@ -35,7 +30,7 @@ const HANGUP: u8 = 111;
 
 /// The program.
 pub fn run(arguments: Vec<OsString>) -> u8 {
-    let wishes = match arguments::read(arguments) {
+    let wishes = match cli::read(arguments) {
         Ok(wishes) => wishes,
         Err(usage) => {
             write_usage(usage.as_bytes());

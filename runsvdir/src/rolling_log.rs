@@ -5,8 +5,8 @@ use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag};
-use unix::title::ShownArgument;
-use unix::{Errno, Failure, Poller};
+use sys::process::title::ShownArgument;
+use sys::{Errno, Failure, Poller};
 
 /// The shortest argument that is accepted.
 const SHORTEST: usize = 7;

@@ -1,6 +1,6 @@
 //! The bytes of `supervise/control` (RSV-30).
 
-use unix::Signal;
+use sys::Signal;
 
 /// What a service can be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use unix::open_regular;
+use sys::open_regular;
 
 use crate::layout::ServiceDir;
 use crate::status::Stamp;
@@ -100,7 +100,7 @@ impl History {
 
     /// Puts a file with the newest lines in the place of the old one.
     fn shorten(&self) -> io::Result<(File, usize)> {
-        let half = unix::read_end(open(&self.path, OFlag::O_RDONLY)?, LIMIT / 2)?;
+        let half = sys::read_end(open(&self.path, OFlag::O_RDONLY)?, LIMIT / 2)?;
         let start = half.iter().position(|byte| *byte == b'\n').map_or(half.len(), |end| end + 1);
         let rest = half.get(start..).unwrap_or_default();
         let fresh = self.path.with_file_name(".history.new");
@@ -130,7 +130,7 @@ pub struct Entry {
 /// What is remembered of the service at `dir`, oldest first; lines nobody could have written are
 /// left out.
 pub fn read(dir: &ServiceDir) -> io::Result<Vec<Entry>> {
-    let text = unix::read_end(open(&dir.history(), OFlag::O_RDONLY)?, 2 * LIMIT)?;
+    let text = sys::read_end(open(&dir.history(), OFlag::O_RDONLY)?, 2 * LIMIT)?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 

@@ -4,14 +4,14 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
+pub mod client;
 pub mod command;
 pub mod history;
 pub mod layout;
+pub mod lock;
 pub mod note;
-pub mod owner;
 pub mod session;
 pub mod status;
-pub mod visitor;
 pub mod word;
 
 pub use command::Command;

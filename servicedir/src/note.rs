@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use unix::{Ending, Pid, Signal};
+use sys::{Ending, Pid, Signal};
 
 use crate::command::Command;
 use crate::status::Want;

@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt as _;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid};
-use unix::failure::words;
-use unix::{Failure, Session, open_regular};
+use sys::failure::words;
+use sys::{Failure, Session, open_regular};
 
 use crate::layout::ServiceDir;
 
@@ -40,7 +40,7 @@ pub fn write(dir: &ServiceDir, session: &Session) -> Result<(), Failure> {
     let mut file = open_regular(&fresh, flags, mode).map_err(|why| why.failure(unable("open")))?;
     let line = format!("{} {} {session}", about.dev(), about.ino());
     file.write_all(line.as_bytes()).map_err(Failure::of_io(unable("write")))?;
-    unix::replace::replace(&fresh, &place).map_err(Failure::of(unable("rename")))
+    sys::fs::replace::replace(&fresh, &place).map_err(Failure::of(unable("rename")))
 }
 
 /// Removes the record: the session has ended.

@@ -9,7 +9,7 @@ const TOO_MUCH: usize = 64;
 /// The word in a file, without the white space around it; `None` if there is something else in it.
 /// Nothing that stands in the place of such a file is waited for.
 pub fn read(path: &Path) -> io::Result<Option<String>> {
-    let text = unix::read_start(path, TOO_MUCH)?;
+    let text = sys::read_start(path, TOO_MUCH)?;
     let is_short = text.len() < TOO_MUCH;
     Ok(String::from_utf8(text).ok().filter(|_| is_short).map(|text| text.trim().to_owned()))
 }

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 use fs_err::{File, OpenOptions};
 use nix::errno::Errno;
 use servicedir::ServiceDir;
-use unix::spawn::failure_of;
-use unix::{Pid, Program, Signal, proc, reap_next};
+use sys::process::spawn::failure_of;
+use sys::{Pid, Program, Signal, procfs, reap_next};
 
 /// Starts checks.
 pub struct Checks {
@@ -52,7 +52,7 @@ pub fn collect() -> Vec<Outcome> {
 pub fn kill(check: Pid) {
     let mut rest = vec![check];
     while let Some(pid) = rest.pop() {
-        rest.extend(proc::children(pid));
+        rest.extend(procfs::children(pid));
         // A process that is gone already needs no signal.
         let _ = Signal::KILL.send(pid);
     }

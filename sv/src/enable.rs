@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use servicedir::ServiceDir;
-use servicedir::visitor::{Refusal, Visitor};
-use unix::Failure;
-use unix::failure::words;
-use unix::phrase::errno_of;
+use servicedir::client::{Refusal, Visitor};
+use sys::Failure;
+use sys::errno_text::errno_of;
+use sys::failure::words;
 
 use crate::service::identity;
 

@@ -6,40 +6,40 @@
 //! What runit's sv does not have begins in `people`: `table`, `json`, `time` and `story` are its
 //! machines, `portrait`, `why`, `lint` and `enable` its hands.
 
-mod args;
 mod check;
+mod cli;
+mod condition;
+mod details;
+mod diagnosis;
 mod enable;
-mod goal;
+mod extensions;
 mod json;
 mod line;
 mod lint;
-mod patience;
-mod people;
-mod portrait;
 mod report;
 mod service;
-mod sight;
-mod story;
+mod snapshot;
 mod table;
 mod time;
 mod verb;
+mod waiter;
 mod why;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use servicedir::visitor::Refusal;
-use unix::Failure;
-use unix::failure::{write_line, write_usage};
-use unix::phrase::errno_of;
+use servicedir::client::Refusal;
+use sys::Failure;
+use sys::errno_text::errno_of;
+use sys::failure::{write_line, write_usage};
 
-use args::{Invocation, Manner};
-use goal::Goal;
-use patience::Patience;
+use cli::{Invocation, Manner};
+use condition::Goal;
 use report::Report;
 use service::Service;
-use sight::Sight;
+use snapshot::Sight;
 use verb::{Order, Verb};
+use waiter::Patience;
 
 /// Where services are, unless `SVDIR` says otherwise (GEN-10).
 const SERVICES: &str = "/etc/service";
@@ -53,14 +53,14 @@ const MOST_FAILURES: usize = 99;
 /// Runs sv.
 pub fn run(args: Vec<OsString>) -> u8 {
     let mut args = args.into_iter();
-    let (name, manner) = args::program_name(args.next());
-    let invocation = match args::parse(args.collect(), std::env::var_os("SVWAIT"), &name, manner) {
+    let (name, manner) = cli::program_name(args.next());
+    let invocation = match cli::parse(args.collect(), std::env::var_os("SVWAIT"), &name, manner) {
         Ok(invocation) => invocation,
         Err(misuse) => {
             if let Some(message) = misuse.message(&name) {
                 write_line(message.as_encoded_bytes());
             }
-            write_usage(&args::usage(&name, manner));
+            write_usage(&cli::usage(&name, manner));
             return if manner == Manner::Sv { FATAL } else { 2 };
         }
     };
@@ -107,7 +107,7 @@ fn exit_code(failures: usize) -> u8 {
 /// What runit's sv does not have.
 fn for_people(invocation: Invocation, base: &Path) -> u8 {
     let mut report = Report::new();
-    let result = people::carry_out(invocation, base, &mut report);
+    let result = extensions::carry_out(invocation, base, &mut report);
     report.flush();
     result.map_or_else(
         |failure| {

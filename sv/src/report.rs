@@ -6,14 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
-use servicedir::visitor::Refusal;
+use servicedir::client::Refusal;
 use servicedir::{Stamp, Status};
-use unix::failure::write_line;
-use unix::{Failure, printable};
+use sys::failure::write_line;
+use sys::{Failure, printable};
 
 use crate::line::write_status;
 use crate::service::Service;
-use crate::sight::{Sight, has_down};
+use crate::snapshot::{Sight, has_down};
 
 /// How much is gathered before it is written.
 const ENOUGH: usize = 32 * 1024;

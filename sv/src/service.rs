@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use servicedir::visitor::{Refusal, Visitor};
+use servicedir::client::{Refusal, Visitor};
 use servicedir::{Command, ServiceDir, Status};
-use unix::phrase::errno_of;
+use sys::errno_text::errno_of;
 
 /// A service as it was named, and where that is.
 pub struct Service {

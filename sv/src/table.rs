@@ -2,8 +2,8 @@
 
 use servicedir::{Stamp, State, Want};
 
+use crate::details::Portrait;
 use crate::line::facts;
-use crate::portrait::Portrait;
 use crate::time::human;
 
 /// What a state looks like on a terminal.
@@ -110,5 +110,5 @@ fn notes(portrait: &Portrait) -> Vec<String> {
 
 /// Without what would act on a terminal.
 fn printable(text: &str) -> String {
-    String::from_utf8_lossy(&unix::printable(text.as_bytes())).into_owned()
+    String::from_utf8_lossy(&sys::printable(text.as_bytes())).into_owned()
 }

@@ -3,8 +3,8 @@
 use servicedir::Command;
 use servicedir::Command::{Alarm, Cont, Down, Exit, Hup, Interrupt, Kill, Once, Pause, Quit, Term, Up};
 
-use crate::args::Manner;
-use crate::goal::Sign;
+use crate::cli::Manner;
+use crate::condition::Sign;
 
 /// What sv is asked to do with each service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

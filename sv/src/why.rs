@@ -5,13 +5,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use servicedir::visitor::{Refusal, Visitor};
+use servicedir::client::{Refusal, Visitor};
 use servicedir::{Note, ServiceDir, Stamp, Status, Want, history};
-use unix::{Pid, Signal, proc};
+use sys::{Pid, Signal, procfs};
 
+use crate::diagnosis::{self, Facts};
 use crate::lint;
 use crate::service::{self, Service, identity, is_below_base};
-use crate::story::{self, Facts};
 
 /// How many members of a process group are named.
 const NAMED: usize = 5;
@@ -34,7 +34,7 @@ pub fn tell(service: &Service, base: &Path, now: Stamp) -> (Vec<String>, bool) {
             let (hook, group) = waited_for(entries.last());
             let has_down = nix::sys::stat::stat(&dir.down()).is_ok();
             let facts = Facts { status: *status, has_down, entries: entries.clone(), hook, group, now };
-            (format!("{name}: {}", story::state(&facts)), hints(name, dir, &facts))
+            (format!("{name}: {}", diagnosis::state(&facts)), hints(name, dir, &facts))
         }
         Err(refusal) => {
             let mut hints = without_runsv(refusal, service, dir, base);
@@ -42,7 +42,7 @@ pub fn tell(service: &Service, base: &Path, now: Stamp) -> (Vec<String>, bool) {
             (refused(name, refusal), hints)
         }
     };
-    (lines(first, story::events(&entries, now), &hints), status.is_ok())
+    (lines(first, diagnosis::events(&entries, now), &hints), status.is_ok())
 }
 
 fn lines(first: String, events: Vec<(String, String)>, hints: &[String]) -> Vec<String> {
@@ -75,24 +75,24 @@ fn waited_for(last: Option<&history::Entry>) -> (Option<(String, Pid)>, Vec<Stri
     match last.and_then(|entry| Note::parse(&entry.what)) {
         Some(Note::Asks(byte, pid)) => {
             let is_hook =
-                process(pid).and_then(|it| proc::stat(it.parent)).is_some_and(|it| it.name == "runsv");
+                process(pid).and_then(|it| procfs::stat(it.parent)).is_some_and(|it| it.name == "runsv");
             (is_hook.then(|| (format!("control/{}", char::from(byte)), pid)), Vec::new())
         }
         Some(Note::GroupLives(leader)) => {
             let is_member = |pid: &Pid| process(*pid).is_some_and(|it| it.group == leader);
-            (None, proc::all().into_iter().filter(is_member).take(NAMED).map(proc::describe).collect())
+            (None, procfs::all().into_iter().filter(is_member).take(NAMED).map(procfs::describe).collect())
         }
         _ => (None, Vec::new()),
     }
 }
 
 /// A process that is not just waiting to be reaped.
-fn process(pid: Pid) -> Option<proc::Stat> {
-    proc::stat(pid).filter(|it| it.state != 'Z')
+fn process(pid: Pid) -> Option<procfs::Stat> {
+    procfs::stat(pid).filter(|it| it.state != 'Z')
 }
 
 fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
-    let mut hints = story::hints(&facts.entries);
+    let mut hints = diagnosis::hints(&facts.entries);
     let unused_log = lint::unused_log(dir, name);
     if let Ok(pid) = i32::try_from(facts.status.pid)
         && pid > 0
@@ -121,13 +121,13 @@ fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
 /// What keeps the signals of runsv from a process, or the process from heeding them, as far as the kernel
 /// tells.
 fn obstacle(pid: Pid, status: &Status) -> Option<String> {
-    let process = proc::stat(pid)?;
+    let process = procfs::stat(pid)?;
     let runsv = process.parent;
-    let supervisor = proc::stat(runsv).filter(|it| it.name == "runsv")?;
+    let supervisor = procfs::stat(runsv).filter(|it| it.name == "runsv")?;
     if supervisor.state == 'T' {
         return Some(format!("its runsv (pid {runsv}) is stopped, and does nothing: kill -CONT {runsv}"));
     }
-    if let Some((user, other)) = proc::barred_from_signalling(runsv, pid) {
+    if let Some((user, other)) = procfs::barred_from_signalling(runsv, pid) {
         return Some(format!(
             "runsv is not permitted to signal it: runsv runs as user {user}, pid {pid} as user {other}; as that \
              user, or as root: kill {pid}"
@@ -140,7 +140,7 @@ fn obstacle(pid: Pid, status: &Status) -> Option<String> {
         'D' if status.got_term => Some(format!(
             "pid {pid} waits in the kernel for a device or a file system, where no signal ends it"
         )),
-        _ if status.got_term && proc::ignores(pid, Signal::TERM) => {
+        _ if status.got_term && procfs::ignores(pid, Signal::TERM) => {
             Some(format!("pid {pid} ignores SIGTERM: down-signal may name another signal"))
         }
         _ => None,
@@ -215,16 +215,18 @@ fn is_entry_of(base: &Path, dir: &Path) -> bool {
 fn scanner_of(base: &Path) -> Option<Pid> {
     let base = identity(base)?;
     let is_scanner = |pid: &Pid| {
-        let place = proc::path(*pid, "cwd");
+        let place = procfs::path(*pid, "cwd");
         let is_base = |path: &Path| identity(path) == Some(base);
         // It may see other files under the same name.
         let leads_to_base = |word: &Path| match word.strip_prefix("/") {
-            Ok(rest) => is_base(&proc::path(*pid, "root").join(rest)),
+            Ok(rest) => is_base(&procfs::path(*pid, "root").join(rest)),
             Err(_) => is_base(&place.join(word)),
         };
-        proc::stat(*pid).is_some_and(|it| it.name == "runsvdir" && it.state != 'Z')
+        procfs::stat(*pid).is_some_and(|it| it.name == "runsvdir" && it.state != 'Z')
             && (is_base(&place)
-                || proc::arguments(*pid).iter().any(|word| leads_to_base(Path::new(OsStr::from_bytes(word)))))
+                || procfs::arguments(*pid)
+                    .iter()
+                    .any(|word| leads_to_base(Path::new(OsStr::from_bytes(word)))))
     };
-    proc::all().into_iter().find(is_scanner)
+    procfs::all().into_iter().find(is_scanner)
 }

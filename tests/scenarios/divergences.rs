@@ -4,7 +4,7 @@
 /// What ours does.
 mod ours {
     use std::time::Duration;
-    use tests::calm::{Crowd, Stopwatch};
+    use tests::load::{Crowd, Stopwatch};
 
     use fs_err as fs;
     use nix::sys::signal::Signal;
@@ -44,7 +44,7 @@ mod ours {
     /// What cannot be asked is not shown as something else.
     #[test]
     fn sv_25_a_log_that_cannot_be_asked_is_not_its_service() {
-        crate::sv_lines::a_log_that_cannot_be_asked_is_told(Suite::ours(), "");
+        crate::sv::lines::a_log_that_cannot_be_asked_is_told(Suite::ours(), "");
     }
 
     /// A check that cannot be executed agrees to nothing, and says why once.
@@ -732,31 +732,31 @@ mod ours {
 /// What the original does.
 mod theirs {
     use std::time::Duration;
-    use tests::calm::Crowd;
+    use tests::load::Crowd;
 
     /// A byte that the record seems to hold already is not written, and so is lost.
     #[test]
     fn sv_31_what_is_wanted_already_is_not_sent() {
-        crate::sv_lines::u_is_not_sent_to_who_wants_up(Suite::theirs());
-        crate::sv_lines::d_is_sent_unless_term_was(Suite::theirs());
+        crate::sv::lines::u_is_not_sent_to_who_wants_up(Suite::theirs());
+        crate::sv::lines::d_is_sent_unless_term_was(Suite::theirs());
     }
 
     /// The check's output is closed.
     #[test]
     fn sv_44_a_check_has_no_output() {
-        crate::sv_waiting::the_check_is_called_in_its_directory_without_output(Suite::theirs());
+        crate::sv::waiting::the_check_is_called_in_its_directory_without_output(Suite::theirs());
     }
 
     /// The record of the service is shown in the place of its log's.
     #[test]
     fn sv_25_a_log_that_cannot_be_asked_is_shown_as_its_service() {
-        crate::sv_lines::a_log_that_cannot_be_asked_is_told(Suite::theirs(), "run: log: (pid N) Ns\n");
+        crate::sv::lines::a_log_that_cannot_be_asked_is_told(Suite::theirs(), "run: log: (pid N) Ns\n");
     }
 
     /// A check that cannot be executed is passed.
     #[test]
     fn sv_45_a_check_that_cannot_be_executed_passes() {
-        crate::sv_waiting::a_check_that_cannot_be_executed_passes(Suite::theirs());
+        crate::sv::waiting::a_check_that_cannot_be_executed_passes(Suite::theirs());
     }
 
     use nix::sys::signal::Signal;
@@ -1056,8 +1056,8 @@ use tests::{
     Builder, Command, Program, Service, Suite, Supervised, Tree, eventually_some, nothing_happens_for,
 };
 
-use crate::init_voice::FullPipe;
-use crate::obstacles::make_exec_hang;
+use crate::init::messages::FullPipe;
+use crate::runsv::hanging_files::make_exec_hang;
 
 /// Writes four bytes and a `d` into a rest, and returns how many runs there were by then, when the
 /// `d` has been handled and no run is under way.

@@ -1,41 +1,59 @@
 //! Every clause of the behaviour, tried on our programs and on the original's.
 
-mod arrival;
-mod command_line;
-mod control;
 mod coverage;
-mod daemons;
-mod deaths;
 mod divergences;
-mod docker;
-mod ending;
-mod environment;
-mod foreign;
 mod harness;
-mod hooks;
-mod init;
-mod init_acceptance;
-mod init_command;
-mod init_critical;
-mod init_hooks;
-mod init_hostile;
-mod init_odd_files;
-mod init_order;
-mod init_voice;
-mod init_windows;
-mod layout;
-mod logging;
-mod mixed;
-mod obstacles;
-mod process_group;
-mod record;
-mod runsvdir;
-mod sv_lines;
-mod sv_lsb;
-mod sv_people;
-mod sv_waiting;
-mod sv_words;
-mod walk;
+
+mod runsv {
+    mod command_line;
+    pub mod control;
+    mod deaths;
+    mod ending;
+    pub mod environment;
+    pub mod hanging_files;
+    mod hooks;
+    mod layout;
+    mod logging;
+    mod process_group;
+    mod record;
+}
+
+mod runsvdir {
+    mod arrival;
+    pub mod scanning;
+}
+
+mod sv {
+    mod extensions;
+    pub mod lines;
+    pub mod lsb;
+    pub mod waiting;
+    pub mod words;
+}
+
+mod init {
+    mod acceptance;
+    mod command;
+    mod critical;
+    mod dependencies;
+    mod docker;
+    mod hooks;
+    mod hostile;
+    mod interrupted_steps;
+    pub mod messages;
+    mod odd_files;
+    pub mod stop;
+}
+
+mod interop {
+    mod foreign_clients;
+    mod mixed_pairs;
+    mod real_daemons;
+}
+
+mod property {
+    mod random_walk;
+}
 
 /// A `./run` that ignores TERM and says when it does.
 const IGNORES_TERM: &str = "trap '' TERM; echo >ready; exec sleep 1000";

@@ -30,8 +30,8 @@
 // To panic is how a harness speaks.
 #![allow(clippy::missing_panics_doc)]
 
-pub mod calm;
 pub mod command;
+pub mod load;
 pub mod namespace;
 pub mod process;
 pub mod service;

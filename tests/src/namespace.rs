@@ -8,8 +8,8 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::calm::Stopwatch;
 use crate::command::{Command, Output, Program};
+use crate::load::Stopwatch;
 use crate::process::{self, Process};
 use crate::wait::{eventually_some, time_until};
 

@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use servicedir::visitor::Visitor;
+use servicedir::client::Visitor;
 use servicedir::{ServiceDir, Status};
-use unix::{Pid, has_children, proc};
+use sys::{Pid, has_children, procfs};
 
 use crate::machine::{Child, Kind};
 
@@ -18,12 +18,12 @@ const PATIENCE: Duration = Duration::from_millis(20);
 /// Init's children and the scanner's, or `None` where nobody can tell. The dead are left out.
 pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
     // The scanner's first: what it loses while we look, because it dies, is ours a moment later.
-    let mut children: BTreeSet<Pid> = scanner.into_iter().flat_map(proc::children).collect();
+    let mut children: BTreeSet<Pid> = scanner.into_iter().flat_map(procfs::children).collect();
     children.extend(own_children()?);
     let mut known: Vec<Child> = Vec::with_capacity(children.len());
     let mut others = Vec::new();
     for pid in children {
-        let arguments = proc::arguments(pid);
+        let arguments = procfs::arguments(pid);
         if let Some(name) = supervised(&arguments) {
             let needs = needs_of(directory, &name);
             known.push(Child { pid, kind: Kind::Supervisor { name, needs } });
@@ -49,14 +49,14 @@ pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
 
 /// The children, from the kernel's list of them or by a look at everybody.
 fn own_children() -> Option<Vec<Pid>> {
-    let listed = proc::own_children();
+    let listed = procfs::own_children();
     if !listed.is_empty() || !has_children() {
         return Some(listed);
     }
     let own = nix::unistd::getpid();
-    let found: Vec<Pid> = proc::all()
+    let found: Vec<Pid> = procfs::all()
         .into_iter()
-        .filter(|pid| proc::stat(*pid).is_some_and(|stat| stat.parent == own))
+        .filter(|pid| procfs::stat(*pid).is_some_and(|stat| stat.parent == own))
         .collect();
     (!found.is_empty()).then_some(found)
 }
@@ -99,9 +99,9 @@ fn stranger(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> Kind {
     // Each runsv leads a session, and its service is in it, but for one that has been given a
     // session of its own: that one stands in the record.
     let is_lost =
-        proc::stat(pid).is_some_and(|stat| stat.session != pid && !supervisors.contains(&stat.session));
+        procfs::stat(pid).is_some_and(|stat| stat.session != pid && !supervisors.contains(&stat.session));
     if is_lost
-        && let Some(place) = proc::current_dir(pid)
+        && let Some(place) = procfs::current_dir(pid)
         && place.join("supervise/status").exists()
         && place.join("run").exists()
     {

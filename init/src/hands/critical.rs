@@ -12,7 +12,7 @@ use std::time::SystemTime;
 
 use servicedir::history::{self, Entry};
 use servicedir::{ServiceDir, Stamp, Status};
-use unix::{Pid, proc};
+use sys::{Pid, procfs};
 
 use super::census::{status, supervised};
 use super::past::deeds;
@@ -128,7 +128,7 @@ impl Critical {
         let has_ended = self.before.as_ref().is_some_and(|now| is_life_between(before.status, now.status));
         let has_witness = match before.runsv {
             Some(runsv) => self.is_runsv(runsv),
-            None => !proc::is_ours() && before.status.since >= self.since,
+            None => !procfs::is_ours() && before.status.since >= self.since,
         };
         has_ended && has_witness && !before.is_asked && !self.is_told()
     }
@@ -149,17 +149,19 @@ impl Critical {
         let status = status(&self.service)?;
         let run = i32::try_from(status.pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw);
         let runsv = match run {
-            Some(run) => proc::stat(run).map(|stat| stat.parent).filter(|parent| self.is_runsv(*parent)),
+            Some(run) => procfs::stat(run).map(|stat| stat.parent).filter(|parent| self.is_runsv(*parent)),
             // It is a child of runsvdir, then, which is one of init.
-            None => proc::own_children().into_iter().flat_map(proc::children).find(|pid| self.is_runsv(*pid)),
+            None => {
+                procfs::own_children().into_iter().flat_map(procfs::children).find(|pid| self.is_runsv(*pid))
+            }
         };
         Some(Run { status, runsv, is_asked: is_asked(status) })
     }
 
     /// Whether a process is the runsv of this service.
     fn is_runsv(&self, pid: Pid) -> bool {
-        let place = || fs_err::metadata(proc::path(pid, "cwd")).ok();
-        supervised(&proc::arguments(pid)).is_some()
+        let place = || fs_err::metadata(procfs::path(pid, "cwd")).ok();
+        supervised(&procfs::arguments(pid)).is_some()
             && place().is_some_and(|about| self.is_at((about.dev(), about.ino())))
     }
 }

@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use unix::failure::words;
-use unix::phrase::errno_of;
-use unix::{Errno, Failure};
+use sys::errno_text::errno_of;
+use sys::failure::words;
+use sys::{Errno, Failure};
 
 use super::start::executable;
 use crate::machine::Stage;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use servicedir::{Command, ServiceDir, State, Want};
-use unix::failure::without_sigpipe;
-use unix::{Pid, Signal, open_fifo, proc};
+use sys::failure::without_sigpipe;
+use sys::{Pid, Signal, open_fifo, procfs};
 
 use super::census::status;
 use super::tree::Tree;
@@ -21,7 +21,7 @@ const CROWD: usize = 256;
 
 /// Tells an orphaned service to end, as its runsv would have done.
 pub fn end_orphan(pid: Pid) {
-    let place = proc::current_dir(pid).unwrap_or_default();
+    let place = procfs::current_dir(pid).unwrap_or_default();
     let signal = servicedir::word::read(&place.join("down-signal"))
         .ok()
         .flatten()
@@ -185,11 +185,11 @@ impl Leftovers {
 /// Names children of init that live and were not named before.
 fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
     const ENOUGH: usize = 12;
-    let new: Vec<Pid> = proc::own_children().into_iter().filter(|pid| seen.insert(*pid)).collect();
+    let new: Vec<Pid> = procfs::own_children().into_iter().filter(|pid| seen.insert(*pid)).collect();
     let mut names: Vec<String> = new
         .iter()
         .take(ENOUGH)
-        .filter_map(|pid| Some((pid, proc::stat(*pid).filter(proc::Stat::is_alive)?)))
+        .filter_map(|pid| Some((pid, procfs::stat(*pid).filter(procfs::Stat::is_alive)?)))
         .map(|(pid, stat)| format!("{} (pid {pid})", stat.name))
         .collect();
     if new.len() > ENOUGH {
@@ -204,8 +204,8 @@ fn kill_all_below(tree: &Tree, own: Pid) {
     let family = tree.family(own, &NOBODY);
     // Who forks and dies, again and again, may be gone each time when the tree has been read. Its next
     // one is left to init, and found there at once.
-    let adopted = proc::own_children();
-    let adopted_groups = adopted.iter().filter_map(|pid| Some(proc::stat(*pid)?.group));
+    let adopted = procfs::own_children();
+    let adopted_groups = adopted.iter().filter_map(|pid| Some(procfs::stat(*pid)?.group));
     let mut groups: BTreeSet<Pid> =
         family.iter().filter_map(|pid| tree.group(*pid)).chain(adopted_groups).collect();
     groups.remove(&nix::unistd::getpgrp());
@@ -244,14 +244,14 @@ fn strike(tree: &Tree, heads: &[Pid], spared: &BTreeSet<Pid>, signal: Signal) ->
 }
 
 fn is_supervisor(pid: Pid) -> bool {
-    super::census::supervised(&proc::arguments(pid)).is_some()
+    super::census::supervised(&procfs::arguments(pid)).is_some()
 }
 
 /// The children of a runsv that are a `./run`, and not `./finish` or a control script: these have more
 /// time.
 fn runs(tree: &Tree, supervisor: Pid) -> Vec<Pid> {
     let children = tree.children(supervisor);
-    let place = ServiceDir::at(proc::path(supervisor, "cwd"));
+    let place = ServiceDir::at(procfs::path(supervisor, "cwd"));
     let recorded = status(&place)
         .and_then(|status| Some((status.state?, Pid::from_raw(i32::try_from(status.pid).ok()?))));
     match recorded {
@@ -270,7 +270,7 @@ fn runs(tree: &Tree, supervisor: Pid) -> Vec<Pid> {
 
 /// Whether a process was started as this script, by itself or by its interpreter.
 fn is_script(pid: Pid, script: &[u8]) -> bool {
-    proc::arguments(pid).iter().take(INTERPRETED).any(|argument| argument == script)
+    procfs::arguments(pid).iter().take(INTERPRETED).any(|argument| argument == script)
 }
 
 /// An interpreter, its one argument, and the script.
@@ -278,14 +278,14 @@ const INTERPRETED: usize = 3;
 
 /// Whether a process was started as `control/BYTE`, by itself or by its interpreter.
 fn is_control_script(pid: Pid) -> bool {
-    proc::arguments(pid).iter().any(|argument| argument.starts_with(b"control/"))
+    procfs::arguments(pid).iter().any(|argument| argument.starts_with(b"control/"))
 }
 
 /// The log service's process of a runsv, one of its children. The record may be in the hands of a user
 /// who controls the service: it only tells which of them.
 fn logger_of(supervisor: Pid) -> Option<Pid> {
-    let log = ServiceDir::at(proc::path(supervisor, "cwd")).log();
+    let log = ServiceDir::at(procfs::path(supervisor, "cwd")).log();
     let status = status(&log).filter(|status| status.state != Some(State::Down))?;
     let logger = Pid::from_raw(i32::try_from(status.pid).ok()?);
-    proc::stat(logger).is_some_and(|stat| stat.parent == supervisor).then_some(logger)
+    procfs::stat(logger).is_some_and(|stat| stat.parent == supervisor).then_some(logger)
 }

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use servicedir::{ServiceDir, Stamp, State, Want};
-use unix::{Pid, proc};
+use sys::{Pid, procfs};
 
 use super::census::status;
 use super::critical::{self, Critical, Found, Place};
@@ -99,7 +99,7 @@ impl Lookout {
     pub fn meet<'a>(&mut self, children: impl Iterator<Item = &'a Child>) {
         for child in children.filter(|child| matches!(child.kind, Kind::Supervisor { .. })) {
             if let Entry::Vacant(vacant) = self.places.entry(child.pid)
-                && let Some(path) = proc::current_dir(child.pid)
+                && let Some(path) = procfs::current_dir(child.pid)
             {
                 vacant.insert(path);
             }
@@ -244,7 +244,7 @@ pub fn look(supervisors: &[Pid]) -> Event {
 
 /// Where a supervisor works, whatever that is called by now.
 fn place(supervisor: Pid) -> ServiceDir {
-    ServiceDir::at(proc::path(supervisor, "cwd"))
+    ServiceDir::at(procfs::path(supervisor, "cwd"))
 }
 
 fn seen(service: &ServiceDir) -> Seen {

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use servicedir::Stamp;
-use unix::{Errno, Failure, Group, Pid, Reporter, Signal};
+use sys::{Errno, Failure, Group, Pid, Reporter, Signal};
 
 use crate::args::Options;
 use crate::machine::container::is_request;

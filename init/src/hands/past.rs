@@ -55,7 +55,7 @@ fn told(command: Command) -> Option<Told> {
 
 #[cfg(test)]
 mod tests {
-    use unix::{Ending, Signal};
+    use sys::{Ending, Signal};
 
     use super::*;
 

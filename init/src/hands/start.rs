@@ -9,10 +9,10 @@ use std::time::Duration;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
-use unix::phrase::errno_of;
-use unix::signal::SignalSet;
-use unix::spawn::{along_path, beside_or_along_path, c_string};
-use unix::{Errno, Failure, Pid, Program, Signal, priority};
+use sys::errno_text::errno_of;
+use sys::process::spawn::{along_path, beside_or_along_path, c_string};
+use sys::signal::SignalSet;
+use sys::{Errno, Failure, Pid, Program, Signal, process::priority};
 
 use super::Hands;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use unix::{Pid, clock, proc};
+use sys::{Pid, clock, procfs};
 
 /// A look is not to take longer than this: where thousands of processes fight for the processor,
 /// an answer that is not complete now is better than one that comes when the grace is over. The
@@ -15,7 +15,7 @@ const NEWBORN: u64 = 100;
 
 /// Every process that could be seen.
 pub struct Tree {
-    processes: BTreeMap<Pid, proc::Stat>,
+    processes: BTreeMap<Pid, procfs::Stat>,
     children: BTreeMap<Pid, Vec<Pid>>,
     is_complete: bool,
 }
@@ -24,15 +24,15 @@ impl Tree {
     /// Looks at all of them.
     pub fn read() -> Self {
         let end = Instant::now() + PATIENCE;
-        let everybody = proc::all();
+        let everybody = procfs::all();
         let mut is_complete = !everybody.is_empty();
-        let processes: BTreeMap<Pid, proc::Stat> = everybody
+        let processes: BTreeMap<Pid, procfs::Stat> = everybody
             .into_iter()
             .take_while(|_| {
                 is_complete &= Instant::now() < end;
                 is_complete
             })
-            .filter_map(|pid| Some((pid, proc::stat(pid)?)))
+            .filter_map(|pid| Some((pid, procfs::stat(pid)?)))
             .collect();
         let mut children: BTreeMap<Pid, Vec<Pid>> = BTreeMap::new();
         for (pid, stat) in &processes {
@@ -76,7 +76,7 @@ impl Tree {
 
     /// Whether it was started a moment ago, and may still be on its way to its program.
     pub fn is_newborn(&self, pid: Pid) -> bool {
-        let age = |stat: &proc::Stat| clock::ticks().saturating_sub(stat.started);
+        let age = |stat: &procfs::Stat| clock::ticks().saturating_sub(stat.started);
         self.processes.get(&pid).is_some_and(|stat| age(stat) < NEWBORN)
     }
 
@@ -93,7 +93,7 @@ impl Tree {
 
     /// Whether it has not died yet.
     pub fn is_alive(&self, pid: Pid) -> bool {
-        self.processes.get(&pid).is_some_and(proc::Stat::is_alive)
+        self.processes.get(&pid).is_some_and(procfs::Stat::is_alive)
     }
 
     /// Whether a signal has stopped it; a debugger's hold is none.

@@ -10,9 +10,9 @@ use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use unix::phrase::phrase;
-use unix::process_1::stop_requests;
-use unix::{Ending, Errno, Pid, Signal};
+use sys::errno_text::phrase;
+use sys::process::pid_1::stop_requests;
+use sys::{Ending, Errno, Pid, Signal};
 
 use super::hook_run::HookRun;
 use super::plan::Plan;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use unix::Pid;
+use sys::Pid;
 
 use super::vocabulary::Stage;
 

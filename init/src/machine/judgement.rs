@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use servicedir::{State, Status, Want};
-use unix::{Ending, Signal};
+use sys::{Ending, Signal};
 
 /// How long after a signal that somebody has sent through sv a service ends because of it, whatever it
 /// does on its way: sv itself waits for so long.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use unix::{Ending, Pid, Signal};
+use sys::{Ending, Pid, Signal};
 
 use super::judgement::Account;
 use super::order::Order;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use unix::Pid;
+use sys::Pid;
 
 /// The least between two starts.
 const THROTTLE: Duration = Duration::from_secs(1);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use unix::{Ending, Errno, Pid, Signal};
+use sys::{Ending, Errno, Pid, Signal};
 
 use super::vocabulary::{Action, Child, Event, Job, Kind, Pressure, Seen, Stage, Weight};
 use super::{Account, Container, Setup};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use unix::{Ending, Signal};
+use sys::{Ending, Signal};
 
 /// The command line cannot be understood.
 pub const USAGE: u8 = 100;

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use unix::{Ending, Errno, Pid, Signal};
+use sys::{Ending, Errno, Pid, Signal};
 
 use super::judgement::Account;
 

@@ -14,9 +14,9 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::AccessFlags;
 use servicedir::ServiceDir;
-use servicedir::visitor::{Refusal, Visitor};
-use unix::Signal;
-use unix::phrase::{errno_of, phrase};
+use servicedir::client::{Refusal, Visitor};
+use sys::Signal;
+use sys::errno_text::{errno_of, phrase};
 
 pub use names::is_close;
 pub use needs::Needs;
@@ -139,7 +139,7 @@ impl Look<'_> {
             self.find(file, NOEXEC);
         }
         // Who may not read it cannot judge it, but it may run.
-        let Ok(text) = unix::read_start(&self.dir.join(file), ENOUGH) else { return };
+        let Ok(text) = sys::read_start(&self.dir.join(file), ENOUGH) else { return };
         self.content(file, &text, purpose);
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use unix::{Ending, Signal};
+use sys::{Ending, Signal};
 
 use super::{Command, Container, Phase, Sweep};
 use crate::machine::hook_run::HookRun;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use unix::phrase::phrase;
-use unix::{Ending, Errno, Pid, Signal};
+use sys::errno_text::phrase;
+use sys::{Ending, Errno, Pid, Signal};
 
 use super::{Container, Phase, code_of};
 use crate::machine::hook_run::{HookRun, Running};

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use unix::phrase::phrase;
-use unix::{Ending, Errno, Pid, Signal};
+use sys::errno_text::phrase;
+use sys::{Ending, Errno, Pid, Signal};
 
 use super::{Command, Container, Group, Phase, Step, Stop, code_of};
 use crate::machine::verdict::Reason;

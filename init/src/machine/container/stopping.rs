@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use unix::{Pid, Signal};
+use sys::{Pid, Signal};
 
 use super::{Census, Command, Container, Phase, QUIET, Step};
 use crate::machine::vocabulary::{Action, Child, Kind, Seen, Weight};

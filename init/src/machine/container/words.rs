@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use unix::Signal;
+use sys::Signal;
 
 use super::{Census, Container, Phase, REPORT, Step, Sweep};
 use crate::machine::plan::Plan;

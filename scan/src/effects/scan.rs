@@ -1,0 +1,170 @@
+//! Hands: to look at the services directory, and into the directories in it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::Metadata;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+use servicedir::{ServiceDir, Stamp};
+use sys::errno_text::errno_of;
+use sys::failure::words;
+use sys::{Errno, Failure, Pid, Poller, open_regular, procfs};
+
+use crate::effects::path_watcher::{Watch, is_hidden};
+use crate::state::scan_schedule::Look;
+use crate::state::services::{Entry, Identity, Listing, Roster, What};
+
+/// Where a forced look leaves its mark (RSD-14).
+const MARK: &str = ".forced-rescan";
+
+/// What follows the path of a directory that was removed, in /proc.
+const REMOVED: &[u8] = b" (deleted)";
+
+/// The services directory. Every look at it, and every start from it, goes through the path
+/// again: it may lead elsewhere now.
+pub struct Directory {
+    path: PathBuf,
+    outside: OwnedFd,
+    is_inside: bool,
+}
+
+/// A name that was read, and what is known of it without following it.
+struct Name {
+    name: OsString,
+    is_link: bool,
+}
+
+impl Directory {
+    /// The directory at `path`, which need not exist. Remembers where we are now.
+    pub fn new(path: PathBuf) -> Result<Self, Failure> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let outside = nix::fcntl::open(".", flags, Mode::empty())
+            .map_err(Failure::of("unable to open current directory"))?;
+        Ok(Self { path, outside, is_inside: false })
+    }
+
+    /// Makes it the working directory, for a moment: names are looked up, and runsvs are started,
+    /// in it.
+    pub fn enter(&mut self) -> Result<(), Failure> {
+        if !self.is_inside {
+            nix::unistd::chdir(&self.path)
+                .map_err(Failure::of(self.message("unable to change directory to ")))?;
+            self.is_inside = true;
+        }
+        Ok(())
+    }
+
+    /// Goes back to where we were, so that its file system can be unmounted.
+    pub fn leave(&mut self) {
+        if self.is_inside && nix::unistd::fchdir(&self.outside).is_ok() {
+            self.is_inside = false;
+        }
+    }
+
+    /// Looks at all of it, and has every change watched from before the look. Leaves us inside.
+    pub fn look(
+        &mut self,
+        look: Look,
+        roster: &Roster,
+        watch: &mut Watch,
+        poller: &Poller,
+        token: usize,
+    ) -> Result<Listing, Failure> {
+        self.leave();
+        watch.begin(poller, token);
+        watch.directory(&self.path);
+        fs_err::metadata(&self.path).map_err(Failure::of_io(self.message("unable to stat ")))?;
+        self.enter()?;
+        let here = fs_err::metadata(".").map_err(Failure::of_io(self.message("unable to stat ")))?;
+        let mut names = self.names()?;
+        names.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let targets: Vec<Option<OsString>> =
+            names.iter().map(|name| name.is_link.then(|| watch.link(&name.name)).flatten()).collect();
+        let found: Vec<_> = names.iter().map(|name| fs_err::metadata(&name.name)).collect();
+        // Asked only now: whatever was found above has been told by now.
+        let fresh = watch.take_fresh();
+        let entries = names
+            .into_iter()
+            .zip(targets)
+            .zip(found)
+            .filter_map(|((Name { name, is_link: _ }, target), found)| {
+                let is_fresh = fresh.contains(&name) || target.is_some_and(|name| fresh.contains(&name));
+                let what = match found {
+                    Ok(found) if found.is_dir() => {
+                        let identity = identity(&found);
+                        let runsv = roster.runsv_of(identity).filter(|_| look.is_thorough);
+                        let is_remade = runsv.is_some_and(works_in_removed_directory);
+                        What::Directory { identity, is_fresh, is_remade }
+                    }
+                    Ok(_) => What::Other,
+                    Err(error) => What::Hidden(why_hidden(&name, errno_of(&error))?),
+                };
+                Some(Entry { name, what })
+            })
+            .collect();
+        let (is_forced, is_thorough) = (look.is_forced, look.is_thorough);
+        let (home, is_home_fresh) = (identity(&here), fresh.has_home);
+        Ok(Listing { home, entries, is_forced, is_thorough, is_home_fresh })
+    }
+
+    /// Leaves the mark of a forced look, in the directory that was looked at, where we still are.
+    pub fn mark_forced(now: SystemTime) -> Result<(), Failure> {
+        let stamp = Stamp::of(now).label();
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
+        let mut file = open_regular(Path::new(MARK), flags, Mode::from_bits_truncate(0o644))
+            .map_err(|_| Failure::plain(format!("failed to open./{MARK}{stamp}")))?;
+        std::io::Write::write_all(&mut file, stamp.as_bytes())
+            .map_err(|_| Failure::plain(format!("failed to write./{MARK}{stamp}")))
+    }
+
+    /// The names that may be services.
+    fn names(&self) -> Result<Vec<Name>, Failure> {
+        let entries =
+            fs_err::read_dir(".").map_err(Failure::of_io(self.message("unable to open directory ")))?;
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(Failure::of_io(self.message("unable to read directory ")))?;
+            let (name, kind) = (entry.file_name(), entry.file_type());
+            let is_link = kind.as_ref().is_ok_and(std::fs::FileType::is_symlink);
+            let may_be_service = is_link || kind.map_or(true, |kind| kind.is_dir());
+            if may_be_service && !is_hidden(&name) {
+                names.push(Name { name, is_link });
+            }
+        }
+        Ok(names)
+    }
+
+    fn message(&self, text: &str) -> OsString {
+        words([OsStr::new(text), self.path.as_os_str()])
+    }
+}
+
+/// Which directory holds the state of the service under `name` in the working directory.
+pub fn supervise_of(name: &OsStr) -> Option<Identity> {
+    fs_err::metadata(ServiceDir::at(name).supervise()).ok().map(|found| identity(&found))
+}
+
+fn identity(found: &Metadata) -> Identity {
+    Identity { device: found.dev(), inode: found.ino() }
+}
+
+/// Why a name cannot be seen; `None` if it is simply not there any more.
+fn why_hidden(name: &OsStr, why: Errno) -> Option<Errno> {
+    match fs_err::symlink_metadata(name) {
+        Err(error) if errno_of(&error) == Errno::ENOENT => None,
+        _ => Some(why),
+    }
+}
+
+/// Whether the directory that this runsv works in was removed. Its number may be another
+/// directory's by now.
+fn works_in_removed_directory(runsv: Pid) -> bool {
+    procfs::current_dir(runsv).is_some_and(|directory| {
+        directory.as_os_str().as_bytes().ends_with(REMOVED) && fs_err::symlink_metadata(&directory).is_err()
+    })
+}

@@ -1,0 +1,371 @@
+//! Hands: what runsv does to the world. No decision beyond how to say that something failed.
+
+mod groups;
+mod history;
+mod leftovers;
+mod log_pipe;
+mod settings;
+
+use std::os::fd::AsFd as _;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::stat::Mode;
+use servicedir::history::History;
+use servicedir::lock::{Lock, Place, Publisher};
+use servicedir::{Command, Note, ServiceDir, Status, Want};
+use sys::failure::words;
+use sys::process::spawn::{StartFailure, Step, failure_of};
+use sys::{Errno, Failure, Pid, Program, Reporter, Signal};
+
+use crate::state::{Action, Event, Hook, Role, Script, Started};
+
+use groups::Groups;
+use history::{is_bad_news, is_news};
+use leftovers::Strays;
+pub use log_pipe::LogPipe;
+
+/// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
+const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
+
+/// How long a reader of the standard error that is only slow is waited for at the end.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Everything runsv can do.
+pub struct Hands {
+    main: ServiceDir,
+    reporter: Reporter,
+    publishers: Vec<(Role, Publisher)>,
+    /// What is to be published before any other process can notice that it was not.
+    unpublished: Vec<(Role, Status)>,
+    log_pipe: Option<LogPipe>,
+    children: Vec<(Pid, Part)>,
+    groups: Groups,
+    strays: Strays,
+    histories: Vec<(Role, History)>,
+    is_leaving: bool,
+}
+
+/// What a child was started as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Run,
+    Finish,
+    LogRun,
+    Hook(u8),
+}
+
+impl Hands {
+    /// Hands for the service in the working directory.
+    pub fn new(reporter: Reporter, publishers: Vec<(Role, Publisher)>, log_pipe: Option<LogPipe>) -> Self {
+        let main = ServiceDir::at(".");
+        let histories = vec![(Role::Main, History::new(&main)), (Role::Log, History::new(&main.log()))];
+        Self {
+            main,
+            reporter,
+            publishers,
+            unpublished: Vec::new(),
+            log_pipe,
+            children: Vec::new(),
+            groups: Groups::default(),
+            strays: Strays::default(),
+            histories,
+            is_leaving: false,
+        }
+    }
+
+    /// Takes note of how a service is wanted at the beginning.
+    pub fn began(&mut self, role: Role, want: Want) {
+        // Where there is a history already, it ends with what an earlier runsv was told.
+        let has_history = fs_err::symlink_metadata(self.dir(role).history()).is_ok();
+        self.add_to_history(role, &Note::Began(want).to_string(), has_history);
+    }
+
+    /// Does one thing; the outcome, if the machine awaits one, is an event.
+    pub fn perform(&mut self, action: Action) -> Option<Event> {
+        match action {
+            Action::Publish(role, status) => {
+                self.unpublished.retain(|(other, _)| *other != role);
+                self.unpublished.push((role, status));
+            }
+            Action::Remember(role, note) => self.remember(role, note),
+            Action::Start(role, script) => {
+                self.publish();
+                // For ./finish this was asked when there was a death, and it is not to be due for ever.
+                if script == Script::Run && self.is_displaced(role) {
+                    return Some(Event::NotStarted(role, script));
+                }
+                let began = sys::clock::ticks();
+                let outcome = self.start(role, script);
+                if let Event::Started(role, Script::Run, started) = outcome {
+                    if role == Role::Main {
+                        self.strays.run_started(began, started.pid);
+                    }
+                    if started.is_group {
+                        self.record_session(role, started.pid);
+                    }
+                }
+                return Some(outcome);
+            }
+            Action::RunHook(hook @ Hook::BeforeStart, _) if self.is_displaced(Role::Main) => {
+                return Some(Event::NoHook(hook));
+            }
+            Action::RunHook(hook, pid) => return Some(self.run_hook(hook, pid)),
+            Action::ReadOrders(role) => return Some(self.read_orders(role)),
+            Action::Signal(target, signal) => {
+                self.publish();
+                // A target that is gone needs no signal; the death is on its way to us. A child that was
+                // just forked may not lead its group yet: then it is all of it.
+                let is_sent = target.is_group && signal.send_to_group(target.pid).is_ok();
+                if !is_sent {
+                    let _ = signal.send(target.pid);
+                }
+            }
+            Action::ProbeGroup(role, leader) => {
+                return Some(Event::GroupProbed(role, self.probe_group(role, leader)));
+            }
+            Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
+            Action::NameStrays => self.name_strays(),
+            Action::EndStrays => self.end_strays(),
+            Action::CloseLogPipe => {
+                self.publish();
+                let has_unread = self.log_pipe.as_mut().is_some_and(LogPipe::close_writer);
+                return Some(Event::LogPipeClosed { has_unread });
+            }
+            Action::NameLogHolders => self.name_log_holders(),
+        }
+        None
+    }
+
+    /// Whether there is a `./finish` to run: it must be readable, a dangling link is none (RSV-42).
+    pub fn has_finish(&self) -> bool {
+        !self.is_displaced(Role::Main) && sys::open_to_read(&self.main.finish()).is_ok()
+    }
+
+    /// Forgets a child that ended, and says so if it could not even start.
+    pub fn child_ended(&mut self, pid: Pid) {
+        if let Some(failure) = failure_of(pid) {
+            self.explain(pid, failure);
+        }
+        self.children.retain(|(child, _)| *child != pid);
+        self.strays.child_ended(pid);
+    }
+
+    /// Whether a status file or a message could not be written, and should be tried again.
+    pub fn is_behind(&self) -> bool {
+        self.reporter.unsaid().is_some() || self.publishers.iter().any(|(_, publisher)| publisher.is_behind())
+    }
+
+    /// Tries to write what could not be written before.
+    pub fn catch_up(&mut self) {
+        self.reporter.flush();
+        for (_, publisher) in &mut self.publishers {
+            if let Err(failure) = publisher.retry() {
+                self.reporter.warn(&failure);
+            }
+        }
+    }
+
+    /// What the lock of a service stands for; `None` for a log service that there is not.
+    pub fn place(&self, role: Role) -> Option<Place> {
+        self.publishers.iter().find(|(of, _)| *of == role).map(|(_, publisher)| publisher.place())
+    }
+
+    /// The status files are in a new place, which these locks stand for, and nothing is there yet.
+    pub fn publish_all_again(&mut self, locks: Vec<(Role, Lock)>) {
+        let mut locks: Vec<_> = locks.into_iter().map(|(role, lock)| (role, Some(lock))).collect();
+        for (of, publisher) in &mut self.publishers {
+            let lock = locks.iter_mut().find(|(role, _)| role == of).and_then(|(_, lock)| lock.take());
+            publisher.start_anew(lock);
+        }
+        for (_, history) in &mut self.histories {
+            history.start_anew();
+        }
+        self.write_sessions(|_| true);
+    }
+
+    /// The last messages have a moment to be read.
+    pub fn conclude(&mut self) {
+        self.reporter.conclude(LAST_WORDS);
+    }
+
+    /// Somebody gave a command: what was said before is news again.
+    pub fn refresh_messages(&mut self) {
+        self.reporter.forget();
+    }
+
+    /// Publishes what is so now. Before the next signal or start, and before runsv sleeps, is soon
+    /// enough: what nobody could have read in between is not written.
+    pub fn publish(&mut self) {
+        for (role, status) in self.unpublished.drain(..) {
+            for (_, publisher) in self.publishers.iter_mut().filter(|(of, _)| *of == role) {
+                if let Err(failure) = publisher.publish(status) {
+                    self.reporter.warn(&failure);
+                }
+            }
+        }
+    }
+
+    /// Whether the place of a service may be another runsv's by now: nothing is started or written
+    /// there.
+    fn is_displaced(&self, role: Role) -> bool {
+        self.place(role) == Some(Place::Replaced)
+    }
+
+    fn remember(&mut self, role: Role, note: Note) {
+        match note {
+            Note::ToldToLeave | Note::Told(Command::Exit) => self.is_leaving = true,
+            Note::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
+            _ => {}
+        }
+        // Of a runsv that leaves nobody asks more than what went wrong, if nothing was worth remembering
+        // before.
+        let is_news = if self.is_leaving { is_bad_news(note) } else { is_news(note) };
+        self.add_to_history(role, &note.to_string(), is_news);
+    }
+
+    fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
+        let opens = self.histories.iter().any(|(of, history)| *of == role && history.opens(is_news));
+        if opens && self.is_displaced(role) {
+            return;
+        }
+        for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
+            // A history that cannot be written is no reason to say anything: the status files,
+            // which stand beside it, have said it.
+            let _ = if is_news { history.add_news(words) } else { history.add(words) };
+        }
+    }
+
+    fn dir(&self, role: Role) -> ServiceDir {
+        match role {
+            Role::Main => self.main.clone(),
+            Role::Log => self.main.log(),
+        }
+    }
+
+    fn start(&mut self, role: Role, script: Script) -> Event {
+        let is_group = self.dir(role).file("process-group").exists();
+        let started = match (role, script) {
+            (Role::Main, Script::Run) => self.spawn(Program::new("./run"), Part::Run, is_group),
+            (Role::Main, Script::Finish(ending)) => {
+                let [code, status] = ending.finish_arguments();
+                let program = Program::new("./finish").arg(code).arg(status);
+                self.spawn(program, Part::Finish, is_group)
+            }
+            (Role::Log, _) => self.spawn(Program::new("./run").current_dir("log"), Part::LogRun, is_group),
+        };
+        match started {
+            Ok(pid) => {
+                let limit = match script {
+                    Script::Run => None,
+                    Script::Finish(_) => self.read_milliseconds(role, "timeout-finish"),
+                };
+                Event::Started(role, script, Started { pid, is_group, limit })
+            }
+            Err(why) => {
+                self.reporter.warn(&Failure::new("unable to fork, sleeping", why));
+                Event::NotStarted(role, script)
+            }
+        }
+    }
+
+    fn spawn(&mut self, program: Program<'_>, part: Part, is_group: bool) -> Result<Pid, Errno> {
+        let mut program = program.default_signals(DEFAULT_IN_CHILDREN);
+        if is_group {
+            program = program.own_session_at_once();
+        }
+        if let Some(pipe) = &self.log_pipe {
+            match part {
+                Part::LogRun => program = program.stdin(pipe.reader.as_fd()),
+                _ => {
+                    if let Some(writer) = &pipe.writer {
+                        program = program.stdout(writer.as_fd());
+                    }
+                }
+            }
+        }
+        let pid = program.spawn()?;
+        self.children.push((pid, part));
+        Ok(pid)
+    }
+
+    /// RSV-50: the script is run if its owner may execute it, and told the service's process.
+    fn run_hook(&mut self, hook: Hook, pid: Option<Pid>) -> Event {
+        let byte = hook.byte();
+        let path = self.main.hook(byte);
+        match fs_err::metadata(&path) {
+            Ok(about) if may_owner_execute(&about) => {}
+            Ok(_) => return Event::NoHook(hook),
+            Err(error) => {
+                let why = sys::errno_text::errno_of(&error);
+                if why != Errno::ENOENT {
+                    let text = words(["unable to stat ".as_ref(), path.as_os_str()]);
+                    self.reporter.warn(&Failure::new(text, why));
+                }
+                return Event::NoHook(hook);
+            }
+        }
+        self.publish();
+        let argument = pid.map_or_else(String::new, |pid| pid.to_string());
+        let began = sys::clock::ticks();
+        match self.spawn(Program::new(&path).arg(argument), Part::Hook(byte), false) {
+            Ok(child) => {
+                self.strays.hook_started(began, child);
+                Event::HookStarted(hook, child)
+            }
+            Err(why) => {
+                let text = words(["unable to fork for ".as_ref(), path.as_os_str()]);
+                self.reporter.warn(&Failure::new(text, why));
+                Event::NoHook(hook)
+            }
+        }
+    }
+
+    /// RSV-48: a child that could not start has its message said here, in its words.
+    fn explain(&mut self, child: Pid, failure: StartFailure) {
+        let Some((_, part)) = self.children.iter().find(|(pid, _)| *pid == child) else { return };
+        let text = match (part, failure.step) {
+            (Part::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
+            (Part::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
+            (Part::Finish, Step::Execute | Step::Directory) => "unable to start ./finish".to_owned(),
+            (Part::Finish, Step::Descriptor) => "unable to setup filedescriptor for ./finish".to_owned(),
+            (Part::LogRun, Step::Execute) => "unable to start log/./run".to_owned(),
+            (Part::LogRun, Step::Directory) => "unable to change directory to ./log".to_owned(),
+            (Part::LogRun, Step::Descriptor) => "unable to setup filedescriptor for ./log/run".to_owned(),
+            (Part::Hook(_), Step::Execute | Step::Directory) => "unable to run control/?".to_owned(),
+            (Part::Hook(byte), Step::Descriptor) => {
+                format!("unable to setup stdout for control/{}", char::from(*byte))
+            }
+        };
+        let role = if *part == Part::LogRun { Role::Log } else { Role::Main };
+        let failure = Failure::new(text, failure.why);
+        self.reporter.fatal_in_child(&failure);
+        self.add_to_history(role, &String::from_utf8_lossy(&failure.to_bytes()), true);
+    }
+
+    fn name_log_holders(&mut self) {
+        let Some(pipe) = &self.log_pipe else { return };
+        let log = self.children.iter().find(|(_, part)| *part == Part::LogRun).map(|(pid, _)| *pid);
+        let holders: Vec<String> = sys::procfs::holders_of_pipe(pipe.inode())
+            .into_iter()
+            .filter(|pid| Some(*pid) != log)
+            .map(sys::procfs::describe)
+            .collect();
+        let text = if holders.is_empty() {
+            "log/./run does not end with its input".to_owned()
+        } else {
+            format!("the log pipe is still held open by {}", holders.join(", "))
+        };
+        self.reporter.warn(&Failure::plain(text));
+    }
+}
+
+fn may_owner_execute(about: &std::fs::Metadata) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    Mode::from_bits_truncate(about.permissions().mode()).contains(Mode::S_IXUSR)
+}
+
+/// Whether a path leads somewhere; a dangling link counts as nothing (LAY-1).
+pub fn is_there(path: impl AsRef<Path>) -> bool {
+    fs_err::metadata(path.as_ref()).is_ok()
+}

@@ -1,0 +1,65 @@
+//! Hands: the files that say how a service stops, in the formats s6 gave them, read at the moment
+//! they matter and absent in every old directory.
+
+use std::time::Duration;
+
+use servicedir::ServiceDir;
+use sys::errno_text::errno_of;
+use sys::failure::words;
+use sys::{Errno, Failure, Signal};
+
+use super::Hands;
+use crate::state::{Event, Orders, Role};
+
+impl Hands {
+    pub(super) fn read_orders(&mut self, role: Role) -> Event {
+        let signal = self.read_word(role, "down-signal", "the name or number of a signal", Signal::parse);
+        let orders = Orders {
+            signal: signal.unwrap_or(Orders::default().signal),
+            kill_after: self.read_milliseconds(role, "timeout-kill"),
+        };
+        Event::Orders(role, orders)
+    }
+
+    /// A number of milliseconds; 0, as in s6, and absence both mean without limit.
+    pub(super) fn read_milliseconds(&mut self, role: Role, name: &str) -> Option<Duration> {
+        let expected = "a number of milliseconds";
+        self.read_word(role, name, expected, |word| word.parse().ok().map(Duration::from_millis))
+            .filter(|limit| !limit.is_zero())
+    }
+
+    /// Reads a file of one word; malformed content gets one warning, and the default.
+    fn read_word<T>(
+        &mut self,
+        role: Role,
+        name: &str,
+        expected: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let dir = match role {
+            Role::Main => ServiceDir::at("."),
+            Role::Log => ServiceDir::at("log"),
+        };
+        let path = dir.file(name);
+        let word = match servicedir::word::read(&path) {
+            Ok(word) => word,
+            Err(error) if errno_of(&error) == Errno::ENOENT => return None,
+            Err(error) => {
+                let text = words(["unable to read ".as_ref(), path.as_os_str()]);
+                self.reporter.warn(&Failure::of_io(text)(error));
+                return None;
+            }
+        };
+        let value = word.as_deref().and_then(parse);
+        if value.is_none() {
+            let text = words([
+                "bad content of ".as_ref(),
+                path.as_os_str(),
+                ": expected ".as_ref(),
+                expected.as_ref(),
+            ]);
+            self.reporter.warn(&Failure::plain(text));
+        }
+        value
+    }
+}

@@ -1,0 +1,586 @@
+//! Machine: the life of one service, main or log.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use servicedir::{Command, Note, Stamp, State, Status, Want};
+use sys::{Ending, Now, Pid, Signal};
+
+use super::command_steps::{Step, plan};
+use super::{Action, Event, Hook, KILL_PATIENCE, Orders, Role, STRAY_PATIENCE, Script, Started, Target};
+
+/// A service that lived shorter than this rests for as long before its next start (RSV-44).
+pub const REST: Duration = Duration::from_secs(1);
+
+/// How long to wait when no process can be had (RSV-47).
+pub const FORK_REST: Duration = Duration::from_secs(5);
+
+/// How long the rest of a group may outlive its leader before it is killed, without `timeout-kill`.
+pub const GROUP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a group without a leader is looked at: not every end in it is told to us.
+const GROUP_LOOK: Duration = Duration::from_millis(50);
+
+/// One service.
+#[derive(Debug)]
+pub struct Service {
+    role: Role,
+    phase: Phase,
+    want: Want,
+    /// Start once more, though it is not wanted up.
+    is_start_due: bool,
+    is_paused: bool,
+    got_term: bool,
+    since: Stamp,
+    /// When `./run` was last started, for the rest it may need.
+    run_started: Option<Instant>,
+    /// No start before this.
+    not_before: Option<Instant>,
+    orders: Orders,
+    /// When the stop that is under way becomes a KILL.
+    kill_at: Option<Instant>,
+    /// Killed on its way out: no `./finish`, and no waiting beyond this.
+    forced_at: Option<Instant>,
+    /// When to name what the service has left behind.
+    stray_look_at: Option<Instant>,
+    plan: Plan,
+}
+
+/// Where a service is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No process, nothing under way.
+    Down,
+    /// `control/u` was asked for, or runs; then comes `./run`.
+    Preparing(Option<Pid>),
+    /// `./run` was asked for.
+    Starting,
+    /// `./run` lives.
+    Run(Target),
+    /// `./run` ended; others of its group live.
+    Group { leader: Pid, ending: Ending, has_finish: bool, look_at: Instant },
+    /// `./finish` was asked for, or is due when a process can be had.
+    FinishDue(Ending),
+    /// `./finish` lives.
+    Finish { target: Target, kill_at: Option<Instant> },
+}
+
+/// What is left to do for the last command.
+#[derive(Debug, Default)]
+struct Plan {
+    steps: VecDeque<Step>,
+    /// The process the command was meant for: never signal another one.
+    meant_for: Option<Pid>,
+    hook: HookState,
+    was_hooked: bool,
+    /// An outcome is awaited.
+    is_waiting: bool,
+}
+
+/// The control script of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum HookState {
+    /// There is none now.
+    #[default]
+    None,
+    /// It was asked for.
+    Asked,
+    /// It runs.
+    Runs(Pid),
+}
+
+impl Service {
+    /// A service that is down, and wanted up or down.
+    pub fn new(role: Role, want: Want, now: Now) -> Self {
+        Self {
+            role,
+            phase: Phase::Down,
+            want,
+            is_start_due: false,
+            is_paused: false,
+            got_term: false,
+            since: Stamp::of(now.wall),
+            run_started: None,
+            not_before: None,
+            orders: Orders::default(),
+            kill_at: None,
+            forced_at: None,
+            stray_look_at: None,
+            plan: Plan::default(),
+        }
+    }
+
+    /// An earlier runsv was killed and has left a process group behind: it ends before anything
+    /// starts.
+    pub fn take_over(&mut self, leader: Pid, now: Now) {
+        // How its leader will end is for others to know, and no reason for a ./finish.
+        let ending = Ending::Exited(0);
+        self.phase = Phase::Group { leader, ending, has_finish: false, look_at: now.monotonic };
+    }
+
+    /// What is published.
+    pub fn status(&self) -> Status {
+        let (state, pid) = match self.phase {
+            Phase::Down | Phase::Preparing(_) | Phase::Starting => (State::Down, None),
+            Phase::Run(target) => (State::Run, Some(target.pid)),
+            Phase::Group { leader, .. } => (State::Run, Some(leader)),
+            Phase::FinishDue(_) => (State::Finish, None),
+            Phase::Finish { target, .. } => (State::Finish, Some(target.pid)),
+        };
+        Status {
+            since: self.since,
+            pid: pid.and_then(|pid| pid.as_raw().try_into().ok()).unwrap_or(0),
+            is_paused: self.is_paused,
+            want: self.want,
+            got_term: self.got_term,
+            state: Some(state),
+        }
+    }
+
+    /// Whether the service is down and told to exit, and nothing of it is under way.
+    pub fn is_over(&self) -> bool {
+        self.want == Want::Exit && self.phase == Phase::Down && !self.is_start_due && self.plan.is_done()
+    }
+
+    /// Whether a command may be handled: none is while a control script runs (DEV-2).
+    pub fn takes_commands(&self) -> bool {
+        self.plan.is_done() && !matches!(self.phase, Phase::Preparing(_) | Phase::Starting)
+    }
+
+    /// The process, or what is left of its group.
+    pub fn target(&self) -> Option<Target> {
+        match self.phase {
+            Phase::Run(target) | Phase::Finish { target, .. } => Some(target),
+            Phase::Group { leader, .. } => Some(Target { pid: leader, is_group: true }),
+            Phase::Down | Phase::Preparing(_) | Phase::Starting | Phase::FinishDue(_) => None,
+        }
+    }
+
+    /// When something is due although nothing happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let phase = match self.phase {
+            Phase::Down if self.wants_start() => self.not_before,
+            Phase::FinishDue(_) => self.not_before,
+            Phase::Group { look_at, .. } => Some(look_at),
+            Phase::Finish { kill_at, .. } => kill_at,
+            _ => None,
+        };
+        let kill = if self.is_running() { self.kill_at } else { None };
+        [phase, kill, self.forced_at, self.stray_look_at].into_iter().flatten().min()
+    }
+
+    /// The settling rule: what is wanted up, is down, and may start, starts.
+    pub fn settle(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+        let may_start = self.not_before.is_none_or(|moment| moment <= now.monotonic);
+        match self.phase {
+            Phase::Down if self.wants_start() && may_start => self.prepare(actions),
+            Phase::FinishDue(ending) if self.not_before.is_some() && may_start => {
+                self.not_before = None;
+                actions.push_back(Action::Start(self.role, Script::Finish(ending)));
+            }
+            _ => {}
+        }
+    }
+
+    /// The last start: whatever its logger has not read when the service is gone is still read.
+    pub fn read_to_the_end(&mut self, has_unread: bool, actions: &mut VecDeque<Action>) {
+        self.is_start_due = has_unread && self.want == Want::Up && self.phase == Phase::Down;
+        self.want = Want::Exit;
+        if self.target().is_some() || self.is_start_due {
+            self.publish(actions);
+        }
+    }
+
+    /// A control byte.
+    pub fn command(&mut self, command: Command, now: Now, actions: &mut VecDeque<Action>) {
+        // The log service is not told to exit; it ends with its input (RSV-35).
+        if self.role == Role::Log && command == Command::Exit {
+            return;
+        }
+        self.note_want(command, now);
+        if let Phase::Run(Target { pid, .. }) | Phase::Group { leader: pid, .. } = self.phase {
+            if matches!(command, Command::Up | Command::Down | Command::Once | Command::Exit) {
+                self.publish(actions);
+            }
+            self.plan = Plan {
+                steps: plan(command, self.want)
+                    .into_iter()
+                    .filter(|step| self.role == Role::Main || !matches!(step, Step::Hook(_)))
+                    .collect(),
+                meant_for: Some(pid),
+                ..Plan::default()
+            };
+            self.follow_plan(now, actions);
+            return;
+        }
+        match command {
+            Command::Pause | Command::Cont => self.is_paused = command == Command::Pause,
+            Command::Kill => return self.abandon_finish_on_the_way_out(now, actions),
+            Command::Up | Command::Down | Command::Once | Command::Exit => {}
+            // Nothing is ever sent to ./finish (RSV-33).
+            _ => return,
+        }
+        self.publish(actions);
+    }
+
+    /// A child of runsv ended; it may be none of this service's.
+    pub fn exited(
+        &mut self,
+        pid: Pid,
+        ending: Ending,
+        has_finish: bool,
+        now: Now,
+        actions: &mut VecDeque<Action>,
+    ) {
+        if self.plan.hook == HookState::Runs(pid) {
+            self.plan.hook = HookState::None;
+            // Only a real exit 0 suppresses the signal (DEV-4).
+            self.plan.was_hooked = ending.is_success();
+            return self.follow_plan(now, actions);
+        }
+        match self.phase {
+            Phase::Preparing(Some(hook)) if hook == pid => self.start_run(actions),
+            Phase::Run(target) if target.pid == pid && target.is_group => {
+                self.phase = Phase::Group { leader: pid, ending, has_finish, look_at: now.monotonic };
+                self.note_end(ending, now, actions);
+                actions.push_back(Action::ProbeGroup(self.role, pid));
+            }
+            Phase::Run(target) if target.pid == pid => {
+                self.note_end(ending, now, actions);
+                self.run_ended(ending, has_finish, now, actions);
+            }
+            // Of many deaths at once there is one look.
+            Phase::Group { ref mut look_at, .. } => *look_at = now.monotonic,
+            Phase::Finish { target, .. } if target.pid == pid => {
+                self.remember(Note::Finished(ending), actions);
+                self.rest(now, actions);
+            }
+            // A process that the service left behind, or the other service's.
+            _ => {}
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+        let is_due = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now.monotonic);
+        if is_due(self.forced_at)
+            && let Some(target) = self.target()
+        {
+            // It cannot even be killed; runsv was told to leave all the same (DEV-5).
+            actions.push_back(Action::Abandon(target.pid));
+            self.rest(now, actions);
+        }
+        if self.is_running() && is_due(self.kill_at) {
+            self.kill_at = None;
+            self.signal(Signal::KILL, actions);
+            if let HookState::Runs(hook) = self.plan.hook {
+                actions.push_back(Action::Signal(Target { pid: hook, is_group: false }, Signal::KILL));
+            }
+        }
+        if is_due(self.stray_look_at) {
+            self.stray_look_at = None;
+            actions.push_back(Action::NameStrays);
+        }
+        match &mut self.phase {
+            Phase::Finish { target, kill_at } if is_due(*kill_at) => {
+                *kill_at = None;
+                actions.push_back(Action::Signal(*target, Signal::KILL));
+                actions.push_back(Action::Remember(self.role, Note::Sent(Signal::KILL, target.pid)));
+            }
+            Phase::Group { leader, look_at, .. } if *look_at <= now.monotonic => {
+                *look_at = now.monotonic + GROUP_LOOK;
+                actions.push_back(Action::ProbeGroup(self.role, *leader));
+            }
+            _ => {}
+        }
+    }
+
+    /// What became of an action.
+    pub fn outcome(&mut self, event: Event, now: Now, actions: &mut VecDeque<Action>) {
+        match (self.phase, event) {
+            (Phase::Preparing(None), Event::HookStarted(Hook::BeforeStart, pid)) => {
+                self.phase = Phase::Preparing(Some(pid));
+                self.remember(Note::Asks(Hook::BeforeStart.byte(), pid), actions);
+            }
+            (Phase::Preparing(None), Event::NoHook(Hook::BeforeStart)) => self.start_run(actions),
+            (Phase::Starting, Event::Started(_, Script::Run, started)) => {
+                self.run_started(started, now, actions);
+            }
+            (Phase::Starting, Event::NotStarted(_, Script::Run)) => {
+                self.phase = Phase::Down;
+                self.is_start_due |= self.want != Want::Up;
+                self.not_before = Some(now.monotonic + FORK_REST);
+            }
+            (Phase::FinishDue(_), Event::Started(_, Script::Finish(_), started)) => {
+                self.is_paused = false;
+                self.phase = Phase::Finish {
+                    target: started.target(),
+                    kill_at: started.limit.map(|limit| now.monotonic + limit),
+                };
+                self.publish(actions);
+                self.remember(Note::Finishing(started.pid), actions);
+            }
+            (Phase::FinishDue(_), Event::NotStarted(_, Script::Finish(_))) => {
+                self.not_before = Some(now.monotonic + FORK_REST);
+            }
+            (Phase::Group { .. }, Event::GroupProbed(_, is_alive)) => {
+                self.group_probed(is_alive, now, actions);
+            }
+            (_, Event::HookStarted(hook @ Hook::ForCommand(_), pid)) => {
+                self.plan.hook = HookState::Runs(pid);
+                self.remember(Note::Asks(hook.byte(), pid), actions);
+            }
+            (_, Event::NoHook(Hook::ForCommand(_))) => {
+                self.plan.hook = HookState::None;
+                self.plan.was_hooked = false;
+                self.follow_plan(now, actions);
+            }
+            (_, Event::Orders(_, orders)) => {
+                self.orders = orders;
+                self.plan.is_waiting = false;
+                if self.is_running() {
+                    // The first stop counts: asking again does not buy a service more time.
+                    self.kill_at = self.kill_at.or(orders.kill_after.map(|limit| now.monotonic + limit));
+                }
+                self.follow_plan(now, actions);
+            }
+            // An outcome that has been overtaken.
+            _ => {}
+        }
+    }
+
+    fn wants_start(&self) -> bool {
+        self.want == Want::Up || self.is_start_due
+    }
+
+    fn is_running(&self) -> bool {
+        matches!(self.phase, Phase::Run(_) | Phase::Group { .. })
+    }
+
+    fn publish(&self, actions: &mut VecDeque<Action>) {
+        actions.push_back(Action::Publish(self.role, self.status()));
+    }
+
+    fn remember(&self, note: Note, actions: &mut VecDeque<Action>) {
+        actions.push_back(Action::Remember(self.role, note));
+    }
+
+    fn signal(&self, signal: Signal, actions: &mut VecDeque<Action>) {
+        if let Some(target) = self.target() {
+            actions.push_back(Action::Signal(target, signal));
+            self.remember(Note::Sent(signal, target.pid), actions);
+        }
+    }
+
+    fn note_want(&mut self, command: Command, now: Now) {
+        let (want, is_start_due) = match command {
+            Command::Up => (Want::Up, false),
+            Command::Down => (Want::Down, false),
+            // On a service that runs, `o` only turns restarting off (RSV-34).
+            Command::Once => (Want::Down, self.phase == Phase::Down),
+            Command::Exit => (Want::Exit, false),
+            _ => return,
+        };
+        self.want = want;
+        self.is_start_due = is_start_due;
+        if self.wants_start() {
+            self.forget_limit();
+            self.stray_look_at = None;
+            // Whoever wants it back does not want its end hurried.
+            self.forced_at = None;
+        } else if self.phase == Phase::Down {
+            self.look_for_strays(now);
+        }
+    }
+
+    /// The limit of a stop counts from its first signal; until then it is there for a control script
+    /// that hangs.
+    fn limit_from_now(&mut self, now: Now) {
+        if !self.got_term {
+            self.kill_at = self.orders.kill_after.map(|limit| now.monotonic + limit).or(self.kill_at);
+        }
+    }
+
+    /// Without a signal nobody waits for an end any more.
+    fn forget_limit(&mut self) {
+        if !self.got_term {
+            self.kill_at = None;
+        }
+    }
+
+    fn prepare(&mut self, actions: &mut VecDeque<Action>) {
+        self.not_before = None;
+        self.stray_look_at = None;
+        match self.role {
+            Role::Main => {
+                self.phase = Phase::Preparing(None);
+                actions.push_back(Action::RunHook(Hook::BeforeStart, None));
+            }
+            Role::Log => self.start_run(actions),
+        }
+    }
+
+    fn start_run(&mut self, actions: &mut VecDeque<Action>) {
+        self.phase = Phase::Starting;
+        actions.push_back(Action::Start(self.role, Script::Run));
+    }
+
+    fn run_started(&mut self, started: Started, now: Now, actions: &mut VecDeque<Action>) {
+        self.phase = Phase::Run(started.target());
+        self.is_start_due = false;
+        self.is_paused = false;
+        self.got_term = false;
+        self.kill_at = None;
+        self.run_started = Some(now.monotonic);
+        self.since = Stamp::of(now.wall);
+        self.publish(actions);
+        self.remember(Note::Started(started.pid), actions);
+    }
+
+    fn note_end(&self, ending: Ending, now: Now, actions: &mut VecDeque<Action>) {
+        let lived = self.run_started.map(|started| now.monotonic.saturating_duration_since(started));
+        self.remember(Note::Ended(ending, lived.unwrap_or_default()), actions);
+    }
+
+    /// RSV-42: `./finish` follows at once, if there is one.
+    fn run_ended(&mut self, ending: Ending, has_finish: bool, now: Now, actions: &mut VecDeque<Action>) {
+        self.got_term = false;
+        self.kill_at = None;
+        if has_finish && self.forced_at.is_none() {
+            self.phase = Phase::FinishDue(ending);
+            self.publish(actions);
+            actions.push_back(Action::Start(self.role, Script::Finish(ending)));
+        } else {
+            self.rest(now, actions);
+        }
+    }
+
+    /// RSV-43, RSV-44: down, and a rest for who lived less than a second.
+    fn rest(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+        self.phase = Phase::Down;
+        self.got_term = false;
+        self.kill_at = None;
+        self.forced_at = None;
+        self.since = Stamp::of(now.wall);
+        let was_short =
+            self.run_started.is_some_and(|started| now.monotonic.saturating_duration_since(started) < REST);
+        self.not_before = was_short.then(|| now.monotonic + REST);
+        if !self.wants_start() {
+            self.look_for_strays(now);
+        }
+        self.publish(actions);
+        if was_short && self.wants_start() {
+            self.remember(Note::Rests(REST), actions);
+        }
+    }
+
+    /// What a service leaves behind has a moment to end before it is named.
+    fn look_for_strays(&mut self, now: Now) {
+        if self.role == Role::Main {
+            self.stray_look_at = Some(now.monotonic + STRAY_PATIENCE);
+        }
+    }
+
+    /// The leader is gone; the others of its group follow it.
+    fn group_probed(&mut self, is_alive: bool, now: Now, actions: &mut VecDeque<Action>) {
+        let Phase::Group { leader, ending, has_finish, ref mut look_at } = self.phase else { return };
+        if !is_alive {
+            if self.role == Role::Main {
+                actions.push_back(Action::EndStrays);
+            }
+            return self.run_ended(ending, has_finish, now, actions);
+        }
+        if *look_at <= now.monotonic {
+            *look_at = now.monotonic + GROUP_LOOK;
+        }
+        if self.got_term {
+            self.kill_at = self.kill_at.or(Some(now.monotonic + GROUP_PATIENCE));
+        } else if self.plan.is_done() {
+            self.remember(Note::GroupLives(leader), actions);
+            // Nobody has asked the others to stop, yet.
+            self.plan = Plan {
+                steps: [Step::ReadOrders, Step::StopUnlessHooked, Step::Continue].into(),
+                meant_for: Some(leader),
+                ..Plan::default()
+            };
+            self.follow_plan(now, actions);
+        }
+    }
+
+    /// QRK-4: after `x`, a `k` gets runsv out of a `./finish` that hangs, and leaves it running,
+    /// unless it belongs to a group that ends with the service; else `./finish` is left alone.
+    fn abandon_finish_on_the_way_out(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+        match self.phase {
+            Phase::Finish { target, .. } if self.want == Want::Exit => {
+                if target.is_group {
+                    self.signal(Signal::KILL, actions);
+                    self.forced_at = Some(now.monotonic + KILL_PATIENCE);
+                } else {
+                    actions.push_back(Action::Abandon(target.pid));
+                    self.rest(now, actions);
+                }
+            }
+            Phase::FinishDue(_) if self.want == Want::Exit => self.rest(now, actions),
+            _ => {}
+        }
+    }
+
+    /// Goes on with the plan until it is done or must wait.
+    fn follow_plan(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+        while self.plan.hook == HookState::None && !self.plan.is_waiting {
+            let Some(step) = self.plan.steps.pop_front() else { return };
+            // What was meant for a process that is gone is not sent to its successor.
+            let is_meant = self.is_running() && self.target().map(|target| target.pid) == self.plan.meant_for;
+            match step {
+                Step::ReadOrders => {
+                    self.plan.is_waiting = true;
+                    actions.push_back(Action::ReadOrders(self.role));
+                }
+                Step::Hook(byte) => {
+                    self.plan.hook = HookState::Asked;
+                    self.plan.was_hooked = false;
+                    // The leader of what is left of a group is gone itself.
+                    let is_alive = is_meant && matches!(self.phase, Phase::Run(_));
+                    let pid = self.plan.meant_for.filter(|_| is_alive);
+                    actions.push_back(Action::RunHook(Hook::ForCommand(byte), pid));
+                }
+                Step::StopUnlessHooked if is_meant && !self.plan.was_hooked => {
+                    self.limit_from_now(now);
+                    self.got_term = true;
+                    self.publish(actions);
+                    self.signal(self.orders.signal, actions);
+                }
+                // What control/t has done instead of a restart has no limit.
+                Step::StopUnlessHooked if is_meant && self.want == Want::Up => self.forget_limit(),
+                Step::SignalUnlessHooked(signal) if is_meant && !self.plan.was_hooked => {
+                    self.signal(signal, actions);
+                }
+                Step::Continue if is_meant => self.signal(Signal::CONT, actions),
+                Step::SetPaused(is_paused) if is_meant => {
+                    self.is_paused = is_paused;
+                    self.publish(actions);
+                }
+                Step::Force if is_meant && !self.plan.was_hooked => {
+                    self.forced_at = Some(now.monotonic + KILL_PATIENCE);
+                }
+                Step::StopUnlessHooked
+                | Step::SignalUnlessHooked(_)
+                | Step::Continue
+                | Step::SetPaused(_)
+                | Step::Force => {}
+            }
+        }
+    }
+}
+
+impl Plan {
+    fn is_done(&self) -> bool {
+        self.steps.is_empty() && self.hook == HookState::None && !self.is_waiting
+    }
+}
+
+impl Started {
+    fn target(self) -> Target {
+        Target { pid: self.pid, is_group: self.is_group }
+    }
+}

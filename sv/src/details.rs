@@ -1,0 +1,147 @@
+//! Hands: all that can be seen of a service at one moment, for whoever shows it in another form
+//! than runit's line.
+
+use std::ffi::{OsStr, OsString};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use servicedir::client::Refusal;
+use servicedir::{ServiceDir, Stamp, State, Status, Want};
+use sys::errno_text::phrase;
+use sys::failure::words;
+use sys::{Pid, Poller, Signal};
+
+use crate::check::{self, Checks};
+use crate::json::Json;
+use crate::service::Service;
+use crate::snapshot::Sight;
+use crate::time::rfc3339;
+
+/// How many checks run at a time.
+const CHECKS_AT_ONCE: usize = 64;
+
+/// A service as it was seen.
+pub struct Portrait {
+    /// As it was named.
+    pub name: OsString,
+    /// What runsv says of it, or why that cannot be known.
+    pub status: Result<Status, Refusal>,
+    /// Whether there is a file `down`, if that can be told.
+    pub has_down: Result<bool, Errno>,
+    /// Whether its check agrees: nothing without a check, or if nobody asked.
+    pub is_ready: Option<bool>,
+    /// Its log service, if there is one.
+    pub log: Option<Box<Portrait>>,
+    dir: ServiceDir,
+}
+
+impl Portrait {
+    /// Of a service, and its log service, as they were seen.
+    pub fn of(service: &Service, sight: Sight) -> Self {
+        let dir = service.visitor().map_or_else(|_| ServiceDir::at(""), |visitor| visitor.dir().clone());
+        Self::new(service.name.clone(), dir, sight)
+    }
+
+    fn new(name: OsString, dir: ServiceDir, sight: Sight) -> Self {
+        let log_name = || words([&name, OsStr::new("/log")]);
+        let log = sight.log.map(|log| Box::new(Self::new(log_name(), dir.log(), *log)));
+        Self { name, status: sight.status, has_down: sight.has_down, is_ready: None, log, dir }
+    }
+
+    /// How many of the two cannot be asked.
+    pub fn failures(&self) -> usize {
+        usize::from(self.status.is_err()) + self.log.as_ref().map_or(0, |log| log.failures())
+    }
+
+    /// What is wrong, in runit's words.
+    pub fn error(&self) -> Option<String> {
+        match (&self.status, self.has_down) {
+            (Err(refusal), _) => Some(String::from_utf8_lossy(&refusal.to_bytes()).into_owned()),
+            (Ok(_), Err(why)) => Some(format!("unable to stat down: {}", phrase(why))),
+            (Ok(_), Ok(_)) => None,
+        }
+    }
+
+    /// The documented object: see `sv.8`.
+    pub fn to_json(&self, now: Stamp) -> Json {
+        let status = self.status.as_ref().ok();
+        let state = status.and_then(|status| status.state).map(|state| match state {
+            State::Down => "down",
+            State::Run => "run",
+            State::Finish => "finish",
+        });
+        let want = status.and_then(|status| match status.want {
+            Want::Up => Some("up"),
+            Want::Down | Want::Exit => Some("down"),
+            Want::Unknown => None,
+        });
+        let is_there = !matches!(self.status, Err(Refusal::Directory(_)));
+        let normally_up = self.has_down.ok().filter(|_| is_there).map(|has_down| !has_down);
+        let log = self.log.as_ref().map(|log| log.to_json(now));
+        Json::Object(vec![
+            ("name", self.name.to_string_lossy().into_owned().into()),
+            ("state", state.into()),
+            ("pid", status.map(|status| status.pid).filter(|pid| *pid != 0).into()),
+            ("since", status.and_then(|status| rfc3339(status.since)).into()),
+            ("uptime", status.map(|status| status.since.age_at(now)).into()),
+            ("want", want.into()),
+            ("paused", status.map(|status| status.is_paused).into()),
+            ("normally_up", normally_up.into()),
+            ("got_term", status.map(|status| status.got_term).into()),
+            ("ready", self.is_ready.into()),
+            ("log", log.unwrap_or(Json::Null)),
+            ("error", self.error().into()),
+        ])
+    }
+
+    fn runs(&self) -> bool {
+        self.status.as_ref().is_ok_and(|status| status.pid != 0 && status.state == Some(State::Run))
+    }
+}
+
+/// Asks the checks of all services and their logs, for so long at most. Who does not run, or does not
+/// answer in time, is not ready.
+pub fn ask_checks(portraits: &mut [Portrait], limit: Duration) {
+    let mut askable = Vec::new();
+    let mut people: Vec<&mut Portrait> = portraits.iter_mut().collect();
+    while let Some(portrait) = people.pop() {
+        let runs = portrait.runs();
+        let Portrait { dir, is_ready, log, status, .. } = portrait;
+        if status.is_ok() && nix::sys::stat::stat(&dir.check()).is_ok() {
+            *is_ready = Some(false);
+            if runs {
+                askable.push((&*dir, is_ready));
+            }
+        }
+        people.extend(log.as_deref_mut());
+    }
+    // Without the means to wait, nobody has said yes.
+    let Ok(poller) = Poller::new(&[Signal::CHLD]) else { return };
+    ask(askable, &Checks::new(), poller, Instant::now().checked_add(limit));
+}
+
+/// Somebody whose check is to be asked, and where its answer goes.
+type Asked<'a> = (&'a ServiceDir, &'a mut Option<bool>);
+
+fn ask(mut waiting: Vec<Asked>, checks: &Checks, mut poller: Poller, deadline: Option<Instant>) {
+    let mut running: Vec<(Pid, &mut Option<bool>)> = Vec::new();
+    loop {
+        while running.len() < CHECKS_AT_ONCE
+            && let Some((dir, answer)) = waiting.pop()
+        {
+            running.extend(checks.start(dir).ok().map(|check| (check, answer)));
+        }
+        if running.is_empty() {
+            return;
+        }
+        poller.wait(deadline);
+        for outcome in check::collect() {
+            if let Some(at) = running.iter().position(|(check, _)| *check == outcome.check) {
+                *running.swap_remove(at).1 = Some(outcome.agrees);
+            }
+        }
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return running.iter().for_each(|(check, _)| check::kill(*check));
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! What went wrong, and how it is said: runit's one line, in one write.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+
+use crate::errno_text::{errno_of, phrase};
+use crate::output_queue::Outbox;
+use crate::printable::printable;
+use crate::signal::{Signal, SignalSet};
+
+/// Something that could not be done, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    text: OsString,
+    why: Option<Errno>,
+}
+
+impl Failure {
+    /// `TEXT: ERR`, with runit's phrase for the error.
+    pub fn new(text: impl Into<OsString>, why: Errno) -> Self {
+        Self { text: text.into(), why: Some(why) }
+    }
+
+    /// `TEXT`, which says it all.
+    pub fn plain(text: impl Into<OsString>) -> Self {
+        Self { text: text.into(), why: None }
+    }
+
+    /// For `map_err` on a system call: says `text` and the call's reason.
+    pub fn of(text: impl Into<OsString>) -> impl FnOnce(Errno) -> Self {
+        move |why| Self::new(text, why)
+    }
+
+    /// For `map_err` on input and output: says `text` and the reason.
+    pub fn of_io(text: impl Into<OsString>) -> impl FnOnce(io::Error) -> Self {
+        move |why| Self::new(text, errno_of(&why))
+    }
+
+    /// The reason, if there is one.
+    pub fn why(&self) -> Option<Errno> {
+        self.why
+    }
+
+    /// The message, without a line end.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut message = self.text.as_bytes().to_vec();
+        if let Some(why) = self.why {
+            message.extend_from_slice(b": ");
+            message.extend_from_slice(phrase(why).as_bytes());
+        }
+        message
+    }
+}
+
+/// Joins words, file names among them, to a text.
+pub fn words<const N: usize>(parts: [&OsStr; N]) -> OsString {
+    OsString::from_vec(parts.map(OsStr::as_bytes).concat())
+}
+
+/// How long an error that comes again is only counted: one that stays away longer is news.
+const MEMORY: Duration = Duration::from_secs(60);
+
+/// How many different errors are remembered.
+const REMEMBERED: usize = 16;
+
+/// How long a fatal message waits for a reader that is only slow.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Says things on stderr, for one program (and one service), and never waits for a reader: what cannot
+/// be written now is kept, up to 64 KiB, and written with the next message or [`flush`](Self::flush).
+///
+/// The same warning, said again and again, is written once and then counted: it is written again
+/// at the 10th, 100th, ... time, with the count.
+#[derive(Debug, Default)]
+pub struct Reporter {
+    who: OsString,
+    said: Vec<Said>,
+    kept: Option<Vec<u8>>,
+    outbox: Outbox,
+}
+
+#[derive(Debug)]
+struct Said {
+    message: Vec<u8>,
+    times: u64,
+    last: Instant,
+}
+
+impl Reporter {
+    /// For messages that begin with `who`, such as `runsv web`.
+    pub fn new(who: impl Into<OsString>) -> Self {
+        Self { who: who.into(), ..Self::default() }
+    }
+
+    /// `WHO: fatal: MESSAGE`, the last one of the program.
+    pub fn fatal(&mut self, failure: &Failure) {
+        let line = self.line("fatal: ", &failure.to_bytes());
+        self.write(&line);
+        self.conclude(LAST_WORDS);
+    }
+
+    /// `WHO: warning: MESSAGE`, unless it was said a moment ago.
+    pub fn warn(&mut self, failure: &Failure) {
+        self.say_again("warning: ", failure.to_bytes());
+    }
+
+    /// `WHO: fatal: MESSAGE` on behalf of a child that could not start, unless it was said a
+    /// moment ago.
+    pub fn fatal_in_child(&mut self, failure: &Failure) {
+        self.say_again("fatal: ", failure.to_bytes());
+    }
+
+    /// `WHO: MESSAGE`.
+    pub fn say(&mut self, message: &str) {
+        let line = self.line("", message.as_bytes());
+        self.write(&line);
+    }
+
+    /// Keeps lines from now on instead of writing them, for [`Reporter::take_kept`]: a program
+    /// that reads its own stderr needs no pipe for them.
+    pub fn keep(&mut self) {
+        self.kept.get_or_insert_default();
+    }
+
+    /// The lines kept since the last time, each with its line end.
+    pub fn take_kept(&mut self) -> Vec<u8> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whatever was said is news again: something has changed.
+    pub fn forget(&mut self) {
+        self.said.clear();
+    }
+
+    fn say_again(&mut self, severity: &str, message: Vec<u8>) {
+        let now = Instant::now();
+        self.said.retain(|said| now.saturating_duration_since(said.last) < MEMORY);
+        let mut line = self.line(severity, &message);
+        if let Some(said) = self.said.iter_mut().find(|said| said.message == message) {
+            said.times += 1;
+            said.last = now;
+            if !is_power_of_ten(said.times) {
+                return;
+            }
+            line.extend_from_slice(format!(" ({} times)", said.times).as_bytes());
+        } else {
+            if self.said.len() == REMEMBERED {
+                self.said.remove(0);
+            }
+            self.said.push(Said { message, times: 1, last: now });
+        }
+        self.write(&line);
+    }
+
+    fn write(&mut self, line: &[u8]) {
+        let line = whole_line(line);
+        match &mut self.kept {
+            Some(kept) => kept.extend(line),
+            None => self.outbox.post(line, |dropped| notice(&self.who, dropped)),
+        }
+    }
+
+    /// Writes as much as there is room for of what could not be written before.
+    pub fn flush(&mut self) {
+        self.outbox.flush(|dropped| notice(&self.who, dropped));
+    }
+
+    /// Gives a reader that is only slow this long for what could not be written before.
+    pub fn conclude(&mut self, patience: Duration) {
+        self.outbox.conclude(patience, |dropped| notice(&self.who, dropped));
+    }
+
+    /// What will have room for messages that could not be written yet, if there are any.
+    pub fn unsaid(&self) -> Option<BorrowedFd<'_>> {
+        self.outbox.unsaid()
+    }
+
+    /// Where messages go, once there was one.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.outbox.descriptor()
+    }
+
+    fn line(&self, severity: &str, message: &[u8]) -> Vec<u8> {
+        [self.who.as_bytes(), b": ", severity.as_bytes(), message].concat()
+    }
+}
+
+/// The line that tells of lines that could not even be kept.
+fn notice(who: &OsStr, dropped: usize) -> Vec<u8> {
+    let text = format!(": warning: {dropped} lines dropped: stderr was not read");
+    whole_line(&[who.as_bytes(), text.as_bytes()].concat())
+}
+
+/// Writes a line to stderr in one go. A reader that is gone is no reason to die.
+pub fn write_line(line: &[u8]) {
+    write_text(std::io::stderr(), &whole_line(line));
+}
+
+/// Writes how a program is to be called, and the empty line that follows (GEN-2).
+pub fn write_usage(usage: &[u8]) {
+    write_text(std::io::stderr(), &[&whole_line(usage)[..], b"\n"].concat());
+}
+
+/// A line with its end, which no name in it can anticipate.
+fn whole_line(line: &[u8]) -> Vec<u8> {
+    [&*printable(line), b"\n"].concat()
+}
+
+/// Writes a text of the program's own to a descriptor in one go, whether or not it is read.
+pub fn write_text(descriptor: impl AsFd, text: &[u8]) {
+    write_unbroken(descriptor.as_fd(), text);
+}
+
+fn write_unbroken(descriptor: BorrowedFd<'_>, mut text: &[u8]) {
+    while !text.is_empty() {
+        match without_sigpipe(|| nix::unistd::write(descriptor, text)) {
+            Ok(written) => text = text.get(written..).unwrap_or_default(),
+            Err(Errno::EINTR) => {}
+            Err(_) => break,
+        }
+    }
+}
+
+/// Writes without being ended by it: a SIGPIPE that the write itself causes is taken off again before
+/// it can be delivered. The disposition of SIGPIPE belongs to whoever started us.
+pub fn without_sigpipe(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let broken_pipe = SignalSet::of(&[Signal::PIPE]);
+    let before = broken_pipe.block();
+    let written = write();
+    if written == Err(Errno::EPIPE) && !before.contains(Signal::PIPE) {
+        broken_pipe.take_pending();
+    }
+    before.set_as_mask();
+    written
+}
+
+fn is_power_of_ten(mut number: u64) -> bool {
+    while number >= 10 && number.is_multiple_of(10) {
+        number /= 10;
+    }
+    number == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_one_line_in_runits_words() {
+        let failure = Failure::new("unable to lock supervise/lock", Errno::EAGAIN);
+        let reporter = Reporter::new("runsv ./web");
+        assert_eq!(
+            reporter.line("fatal: ", &failure.to_bytes()),
+            b"runsv ./web: fatal: unable to lock supervise/lock: temporary failure"
+        );
+    }
+
+    #[test]
+    fn a_name_ends_no_line() {
+        let mut reporter = Reporter::new("runsvdir a\nb");
+        reporter.keep();
+        reporter.say("c\x1b[2J\n");
+        assert_eq!(reporter.take_kept(), b"runsvdir a?b: c?[2J?\n");
+    }
+
+    #[test]
+    fn a_warning_that_is_kept_is_not_lost() {
+        let mut reporter = Reporter::new("runsvdir s");
+        reporter.keep();
+        reporter.warn(&Failure::plain("log service disabled."));
+        reporter.warn(&Failure::plain("log service disabled."));
+        assert_eq!(reporter.take_kept(), b"runsvdir s: warning: log service disabled.\n");
+        assert_eq!(reporter.take_kept(), b"");
+    }
+
+    #[test]
+    fn only_every_power_of_ten_is_said_again() {
+        let said: Vec<u64> = (1..=1000).filter(|times| is_power_of_ten(*times)).collect();
+        assert_eq!(said, [1, 10, 100, 1000]);
+    }
+}

@@ -1,0 +1,35 @@
+//! Unix plumbing, shared by the whole tree: how a process is started, reaped and signalled, how a
+//! program waits, and how a failure is said in runit's words.
+//!
+//! This is the only crate with `unsafe` code; each block says why it is sound.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
+)]
+
+pub mod clock;
+pub mod errno_text;
+pub mod failure;
+pub mod fs;
+mod output_queue;
+pub mod poller;
+pub mod printable;
+pub mod process;
+pub mod procfs;
+pub mod signal;
+
+pub use clock::Now;
+pub use failure::{Failure, Reporter};
+pub use fs::open::{Unopened, open_fifo, open_regular, open_to_read};
+pub use fs::read::{read_end, read_start};
+pub use fs::replace::replace;
+pub use poller::Poller;
+pub use printable::printable;
+pub use process::group::Group;
+pub use process::reap::{Ending, has_children, reap_next};
+pub use process::session::{Remains, Session};
+pub use process::spawn::Program;
+pub use signal::Signal;
+
+pub use nix::errno::Errno;
+pub use nix::unistd::Pid;

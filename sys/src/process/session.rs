@@ -1,0 +1,214 @@
+//! A session, told from every other one, also when its number is used again.
+
+use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
+
+use nix::unistd::Pid;
+
+use crate::procfs;
+
+/// A session that a process has begun, as it can be found again by another program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Session {
+    /// Between two starts of the machine, and in two pid namespaces, numbers mean different processes.
+    world: World,
+    leader: Pid,
+    /// When the leader was forked, as [`ticks`](crate::clock::ticks) counts.
+    started: u64,
+    /// The number of its scheduling group. Each session gets a new one, and a process changes it only
+    /// with its session. Not every kernel has them.
+    autogroup: Option<u64>,
+}
+
+/// Where the numbers of processes have one meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct World {
+    boot: String,
+    namespace: u64,
+}
+
+/// What there is of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Remains {
+    /// No living process, as far as can be seen.
+    Nothing,
+    /// These processes.
+    Living(Vec<Pid>),
+    /// This process may belong to it, or to a later session with the same number.
+    Unclear(Pid),
+}
+
+impl Session {
+    /// The session that a process has begun which was not reaped yet; `None` if it has begun none, or
+    /// it cannot be seen.
+    pub fn led_by(leader: Pid) -> Option<Self> {
+        let world = World::read()?;
+        let stat = procfs::stat(leader).filter(|stat| stat.session == leader)?;
+        Some(Self { world, leader, started: stat.started, autogroup: procfs::autogroup(leader) })
+    }
+
+    /// The process that has begun it, whose number is the session's.
+    pub fn leader(&self) -> Pid {
+        self.leader
+    }
+
+    /// Looks for its processes.
+    pub fn remains(&self) -> Remains {
+        if World::read().as_ref() != Some(&self.world) {
+            return Remains::Nothing;
+        }
+        // The kernel gives the leader's number to no other process while the session has members.
+        let leader = procfs::stat(self.leader);
+        if leader.as_ref().is_some_and(|stat| stat.started != self.started) {
+            return Remains::Nothing;
+        }
+        let is_same = |pid| self.autogroup.is_none_or(|own| procfs::autogroup(pid) == Some(own));
+        let mut members = procfs::stats()
+            .filter(|(pid, stat)| stat.session == self.leader && stat.is_alive() && is_same(*pid))
+            .map(|(pid, _)| pid)
+            .peekable();
+        match members.peek() {
+            None => Remains::Nothing,
+            // The number may have been free, and another session's, in the meantime.
+            Some(pid) if leader.is_none() && self.autogroup.is_none() => Remains::Unclear(*pid),
+            Some(_) => Remains::Living(members.collect()),
+        }
+    }
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    pub fn parse(line: &str) -> Option<Self> {
+        let mut words = line.strip_suffix('\n')?.split(' ');
+        let boot = words.next().filter(|word| !word.is_empty())?.to_owned();
+        let namespace = words.next()?.parse().ok()?;
+        let leader = words.next()?.parse().ok().filter(|pid| *pid > 1).map(Pid::from_raw)?;
+        let started = words.next()?.parse().ok()?;
+        let autogroup = match words.next()? {
+            "-" => None,
+            word => Some(word.parse().ok()?),
+        };
+        let world = World { boot, namespace };
+        words.next().is_none().then_some(Self { world, leader, started, autogroup })
+    }
+}
+
+impl fmt::Display for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let World { boot, namespace } = &self.world;
+        write!(f, "{boot} {namespace} {} {} ", self.leader, self.started)?;
+        match self.autogroup {
+            Some(autogroup) => writeln!(f, "{autogroup}"),
+            None => writeln!(f, "-"),
+        }
+    }
+}
+
+impl World {
+    /// This process's own; `None` without a /proc that shows it.
+    fn read() -> Option<Self> {
+        if !procfs::is_ours() {
+            return None;
+        }
+        let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
+        let namespace = fs_err::metadata("/proc/self/ns/pid").ok()?.ino();
+        Some(Self { boot, namespace })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeReader, PipeWriter, Read as _, pipe};
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+    use crate::process::reap::reap_waiting;
+    use crate::process::spawn::Program;
+
+    /// A session whose leader has a child; each of them ends with its own input.
+    struct Family {
+        session: Session,
+        child: Pid,
+        leader_lives: PipeWriter,
+        child_lives: PipeWriter,
+        ends: PipeReader,
+    }
+
+    fn family() -> Family {
+        let (input, leader_lives) = pipe().expect("a pipe");
+        let (child_input, child_lives) = pipe().expect("a pipe");
+        let (mut ends, output) = pipe().expect("a pipe");
+        let program = Program::new("/bin/sh").arg("-c").arg("cat <&2 2>&1 & echo $!; read line");
+        let program = program.stdin(input.as_fd()).stdout(output.as_fd()).stderr(child_input.as_fd());
+        let leader = program.own_session_at_once().spawn().expect("a shell");
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let mut byte = [0];
+            ends.read_exact(&mut byte).expect("a line");
+            line.extend(byte);
+        }
+        let child = String::from_utf8(line).expect("a line").trim().parse().map(Pid::from_raw);
+        let session = Session::led_by(leader).expect("a session");
+        Family { session, child: child.expect("a number"), leader_lives, child_lives, ends }
+    }
+
+    impl Family {
+        fn without_leader(self) -> (Session, Pid, PipeWriter, PipeReader) {
+            drop(self.leader_lives);
+            reap_waiting(self.session.leader).expect("an end");
+            (self.session, self.child, self.child_lives, self.ends)
+        }
+    }
+
+    #[test]
+    fn a_session_is_found_again_with_all_its_processes() {
+        let family = family();
+        let Remains::Living(found) = family.session.remains() else { panic!("it lives") };
+        assert!(found.contains(&family.session.leader) && found.contains(&family.child));
+        let other = World { namespace: 1, ..family.session.world.clone() };
+        let elsewhere = Session { world: other, ..family.session.clone() };
+        assert_eq!(elsewhere.remains(), Remains::Nothing);
+        let later = Session { started: family.session.started - 1, ..family.session.clone() };
+        assert_eq!(later.remains(), Remains::Nothing, "the number is another process's by now");
+        assert_eq!(Session::led_by(family.child), None);
+        family.without_leader();
+    }
+
+    #[test]
+    fn a_session_without_its_leader_is_told_by_what_only_it_has() {
+        let (session, child, child_lives, mut ends) = family().without_leader();
+        if let Some(own) = session.autogroup {
+            assert_eq!(session.remains(), Remains::Living(vec![child]));
+            let another = Session { autogroup: Some(own + 1), ..session.clone() };
+            assert_eq!(another.remains(), Remains::Nothing);
+        }
+        let unnumbered = Session { autogroup: None, ..session.clone() };
+        assert_eq!(unnumbered.remains(), Remains::Unclear(child));
+        drop(child_lives);
+        ends.read_to_end(&mut Vec::new()).expect("an end");
+        while session.remains() != Remains::Nothing {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn only_what_was_written_is_read() {
+        let world = World { boot: "375e23c3-b37b".to_owned(), namespace: 7 };
+        for autogroup in [None, Some(301)] {
+            let session =
+                Session { world: world.clone(), leader: Pid::from_raw(12), started: 4711, autogroup };
+            assert_eq!(Session::parse(&session.to_string()), Some(session));
+        }
+        for line in [
+            "",
+            "\n",
+            "a 7 12 4711 -",
+            "a 7 1 4711 -\n",
+            "a 7 -1 4711 -\n",
+            "a 7 12 4711\n",
+            "a 7 12 4711 - \n",
+            "a 7 12 4711 x\n",
+            " 7 12 4711 -\n",
+        ] {
+            assert_eq!(Session::parse(line), None, "{line}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! A service that must not end: what is its end, and what is not.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, SystemTime};
+
+use fs_err as fs;
+use nix::sys::signal::Signal;
+use tests::namespace::Namespace;
+use tests::process::send;
+use tests::{Command, Output, Service, Suite, Tree, nothing_happens_for};
+
+use crate::init::stop::{PATIENT, WAITS, begun, patient, said, stopped_in_order};
+
+/// How long nothing happens that would happen in a part of this.
+const CALM: Duration = Duration::from_millis(700);
+
+/// A `./run` that ends with code 5 of USR1, and of TERM without a word.
+fn beats() -> String {
+    format!("trap 'exit 5' USR1\ntrap 'exit 0' TERM\necho $$ >>ready\n{WAITS}")
+}
+
+fn heart(tree: &Tree) -> Service {
+    tree.service("heart").run(&beats()).file("critical", "").made()
+}
+
+/// Its own end, without anybody's asking, ends everything; now, and with its code.
+#[track_caller]
+fn its_end_is_the_containers(container: &Namespace, heart: &Service) -> Output {
+    let runs = heart.eventually_runs().pid;
+    inmate(container, runs, Signal::SIGUSR1);
+    let end = container.finished();
+    assert_eq!(end.code(), Some(5), "{}", end.stderr);
+    said(&end, "init: heart: critical, ended with exit 5: stopping");
+    end
+}
+
+#[track_caller]
+fn inmate(container: &Namespace, pid_inside: u32, signal: Signal) {
+    let inmates = container.processes();
+    let inmate = inmates.iter().find(|inmate| inmate.pid_inside == pid_inside);
+    send(inmate.expect("it lives").outside.pid, signal);
+}
+
+#[track_caller]
+fn the_container_goes_on(container: &Namespace) {
+    nothing_happens_for(CALM, "the container goes on", || {
+        assert!(container.is_alive(), "{}", container.stderr());
+        !container.stderr().contains("critical")
+    });
+}
+
+#[track_caller]
+fn beating(tree: &Tree) -> (Service, Namespace) {
+    let heart = heart(tree);
+    let container = begun(tree, PATIENT);
+    heart.eventually_has("ready");
+    heart.eventually_runs();
+    (heart, container)
+}
+
+/// Whatever sv has asked for is none of its own.
+#[test]
+fn an_end_that_was_asked_for_through_sv_is_none() {
+    let tree = Suite::ours().tree();
+    let (heart, container) = beating(&tree);
+    for (round, word) in (2..).zip(["restart", "term", "kill", "interrupt"]) {
+        heart.sv(word);
+        heart.eventually_lines("ready", round);
+        // It may be ready before its record is written.
+        heart.eventually_runs();
+    }
+    for (round, word) in [(6, "down"), (7, "once")] {
+        heart.sv(word);
+        if word == "once" {
+            heart.eventually_lines("ready", 6);
+            heart.eventually_runs();
+            heart.sv("term");
+        }
+        heart.eventually_down();
+        if round == 7 {
+            heart.sv("up");
+            heart.eventually_lines("ready", round);
+        }
+    }
+    the_container_goes_on(&container);
+    its_end_is_the_containers(&container, &heart);
+}
+
+/// A package that is upgraded: the old one was told to end by runsvdir, and the new one is critical.
+#[test]
+fn an_exchanged_directory_is_critical_and_the_old_one_no_more() {
+    let tree = Suite::ours().tree();
+    let (heart, container) = beating(&tree);
+    let new = tree.root().join("new");
+    fs::create_dir(&new).expect("a directory");
+    tree.write_script(&new.join("run"), &beats());
+    fs::write(new.join("critical"), "").expect("a file");
+    fs::rename(heart.dir(), tree.root().join("old")).expect("the old one can be moved away");
+    fs::rename(&new, heart.dir()).expect("the new one can be put in its place");
+    heart.eventually_has("ready");
+    the_container_goes_on(&container);
+    its_end_is_the_containers(&container, &heart);
+}
+
+#[test]
+fn a_directory_that_was_removed_and_made_again_is_critical() {
+    let tree = Suite::ours().tree();
+    let (old, container) = beating(&tree);
+    let away = tree.root().join("away");
+    fs::rename(old.dir(), &away).expect("it can be moved away");
+    tests::eventually("its runsv leaves", || {
+        !container.processes().iter().any(|inmate| inmate.command_line.ends_with("runsv heart"))
+    });
+    fs::remove_dir_all(&away).expect("it can be removed");
+    let new = heart(&tree);
+    new.eventually_has("ready");
+    the_container_goes_on(&container);
+    its_end_is_the_containers(&container, &new);
+}
+
+/// runsv makes its files anew where they are gone, and its service is guarded there.
+#[test]
+fn a_service_whose_supervise_was_removed_is_critical() {
+    let tree = Suite::ours().tree();
+    let (heart, container) = beating(&tree);
+    fs::remove_dir_all(heart.path("supervise")).expect("it can be removed");
+    the_container_goes_on(&container);
+    let runs = heart.read("ready").trim().parse().expect("a process");
+    inmate(&container, runs, Signal::SIGUSR1);
+    assert_eq!(container.finished().code(), Some(5));
+}
+
+/// Who loses its runsv has not ended by that; nor has who is told to end by the next one.
+#[test]
+fn the_loss_of_its_runsv_is_not_its_end() {
+    for marker in ["process-group", "nothing"] {
+        let tree = Suite::ours().tree();
+        let heart = tree.service("heart").run(&beats()).file("critical", "").file(marker, "").made();
+        let container = begun(&tree, PATIENT);
+        heart.eventually_has("ready");
+        heart.eventually_runs();
+        send(container.eventually_has("runsv heart").outside.pid, Signal::SIGKILL);
+        heart.eventually_lines("ready", 2);
+        the_container_goes_on(&container);
+        its_end_is_the_containers(&container, &heart);
+    }
+}
+
+/// What is left of an earlier boot is no news, even if that was in the future.
+#[test]
+fn what_an_earlier_boot_has_left_is_over() {
+    let tree = Suite::ours().tree();
+    let heart = heart(&tree);
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    let later = later.duration_since(SystemTime::UNIX_EPOCH).expect("a time").as_secs();
+    let label = format!("@{:016x}{:08x}", (1_u64 << 62) + 10 + later, 500);
+    fs::create_dir(heart.path("supervise")).expect("a directory");
+    let history = format!("{label} started ./run, pid 7\n{label} ./run ended: exit 3, after 1.000 s\n");
+    heart.write("supervise/.history", &history);
+    let container = begun(&tree, PATIENT);
+    heart.eventually_has("ready");
+    the_container_goes_on(&container);
+    // As does a record of somebody who was killed with the container.
+    heart.eventually_runs();
+    send(container.pid(), Signal::SIGKILL);
+    container.finished();
+    let container = begun(&tree, PATIENT);
+    heart.eventually_lines("ready", 2);
+    heart.eventually_runs();
+    the_container_goes_on(&container);
+    stopped_in_order(&container);
+}
+
+/// Where the kernel tells of no changes they are looked for.
+#[test]
+fn its_end_is_seen_without_inotify() {
+    for limit in ["instances", "watches"] {
+        let tree = Suite::ours().tree();
+        let heart = heart(&tree);
+        let script = format!("echo 0 >/proc/sys/user/max_inotify_{limit} && exec \"$@\"");
+        let container = tree
+            .command("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", &script, "sh"])
+            .args(["init", "--grace", PATIENT])
+            .arg(tree.services())
+            .start_as_process_1();
+        heart.eventually_has("ready");
+        heart.eventually_runs();
+        the_container_goes_on(&container);
+        its_end_is_the_containers(&container, &heart);
+    }
+}
+
+#[test]
+fn a_name_that_is_no_text_can_be_critical() {
+    let tree = Suite::ours().tree();
+    let dir = tree.services().join(OsStr::from_bytes(b"he\xffrt"));
+    fs::create_dir(&dir).expect("a directory");
+    fs::write(dir.join("critical"), "").expect("a file");
+    tree.write_script(&dir.join("run"), "exit 5");
+    let end = tree.command("init").arg(tree.services()).output_as_process_1();
+    assert_eq!(end.code(), Some(5), "{}", end.stderr);
+    said(&end, "init: he\u{fffd}rt: critical, ended with exit 5: stopping");
+}
+
+/// The file is looked for again, in both directions.
+#[test]
+fn hup_takes_the_file_at_its_word() {
+    let tree = Suite::ours().tree();
+    let (heart, container) = beating(&tree);
+    heart.remove("critical");
+    let other = tree.service("other").run(&beats()).made();
+    other.eventually_runs();
+    container.signal(Signal::SIGHUP);
+    // What came with the same HUP has been seen when this has.
+    let seen = tree.service("seen").run("echo >ready; exec sleep 1000").made();
+    seen.eventually_has("ready");
+    the_container_goes_on(&container);
+    inmate(&container, heart.eventually_runs().pid, Signal::SIGUSR1);
+    heart.eventually_lines("ready", 2);
+    the_container_goes_on(&container);
+
+    heart.write("critical", "");
+    container.signal(Signal::SIGHUP);
+    the_container_goes_on(&container);
+    its_end_is_the_containers(&container, &heart);
+}
+
+fn with_the_original(tree: &Tree) -> Command {
+    let init = tree.root().join("init");
+    tree.copy_program(&tree.bin().join("init"), &init);
+    tree.command(&init).env("PATH", "/usr/bin:/bin").args(["--grace", PATIENT]).arg(tree.services())
+}
+
+/// Its runsv tells that a service has ended, but neither how, nor what it was told before: for seven
+/// seconds it may have been to end.
+#[test]
+fn the_originals_runsv_tells_less() {
+    let tree = Suite::ours().tree();
+    let heart = heart(&tree);
+    let container = with_the_original(&tree).start_as_process_1();
+    heart.eventually_has("ready");
+    heart.eventually_runs();
+    the_container_goes_on(&container);
+    heart.sv("restart");
+    heart.eventually_lines("ready", 2);
+    heart.sv("kill");
+    heart.eventually_lines("ready", 3);
+    the_container_goes_on(&container);
+    send(container.eventually_has("runsv heart").outside.pid, Signal::SIGKILL);
+    heart.eventually_lines("ready", 4);
+    nothing_happens_for(Duration::from_millis(7500), "the container goes on", || container.is_alive());
+    let before = heart.eventually_runs().pid;
+    inmate(&container, before, Signal::SIGUSR1);
+    let end = container.finished();
+    assert_eq!(end.code(), Some(1), "{}", end.stderr);
+    said(&end, "init: heart: critical, has ended: stopping");
+}
+
+/// The status is down before and after: only its time is another.
+#[test]
+fn the_originals_runsv_tells_of_an_end_at_once() {
+    let tree = Suite::ours().tree();
+    tree.service("heart").run("exit 3").file("critical", "").made();
+    let end = with_the_original(&tree).output_as_process_1();
+    assert_eq!(end.code(), Some(1), "{}", end.stderr);
+    said(&end, "init: heart: critical, has ended: stopping");
+}
+
+/// What a runsv was told before the last stop, or before it left, was not told the one that is there now.
+#[test]
+fn its_end_is_seen_under_a_runsv_that_was_started_anew() {
+    let tree = Suite::ours().tree();
+    let (heart, container) = beating(&tree);
+    heart.sv("restart");
+    heart.eventually_lines("ready", 2);
+    stopped_in_order(&container);
+    let container = begun(&tree, PATIENT);
+    heart.eventually_lines("ready", 3);
+    heart.sv("exit");
+    heart.eventually_lines("ready", 4);
+    the_container_goes_on(&container);
+    its_end_is_the_containers(&container, &heart);
+}
+
+/// Where there is no room for a history, nor for a new record, the old record is overwritten.
+#[test]
+fn its_end_is_seen_on_a_full_file_system() {
+    let tree = Suite::ours().tree();
+    // A pid that is no more would leave room for one record.
+    let body = format!(
+        "trap 'rm supervise/pid; cat /dev/zero >supervise/filling; exit 5' USR1\n\
+         echo >ready\n{WAITS}"
+    );
+    let heart = tree.service("heart").run(&body).file("critical", "").dir("supervise").made();
+    let mount = format!("mount -t tmpfs -o size=64k none {}", heart.path("supervise").display());
+    let container = patient(&tree, &[])
+        .through(&["sh", "-c", &format!("{mount} && exec \"$@\""), "sh"])
+        .start_as_process_1();
+    heart.eventually_has("ready");
+    send(container.eventually_has("/bin/sh ./run").outside.pid, Signal::SIGUSR1);
+    let end = container.finished();
+    assert_eq!(end.code(), Some(1), "{}", end.stderr);
+    said(&end, "init: heart: critical, has ended: stopping");
+}
