@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, Command, value_parser};
-use sys::Failure;
-use sys::failure::words;
+use sys::Error;
+use sys::error::words;
 
 use crate::machine::Weight;
 
@@ -91,18 +91,18 @@ pub struct Options {
 pub fn parse(
     arguments: impl IntoIterator<Item = OsString>,
     lookup: impl Fn(&str) -> Option<OsString>,
-) -> Result<Request, Failure> {
+) -> Result<Request, Error> {
     read(arguments, lookup).map_err(|mistake| {
         let mut line = mistake.to_bytes();
         line.extend_from_slice(b" (see init --help)");
-        Failure::plain(OsString::from_vec(line))
+        Error::plain(OsString::from_vec(line))
     })
 }
 
 fn read(
     arguments: impl IntoIterator<Item = OsString>,
     lookup: impl Fn(&str) -> Option<OsString>,
-) -> Result<Request, Failure> {
+) -> Result<Request, Error> {
     let matches = grammar().try_get_matches_from(arguments).map_err(|error| mistake(&error))?;
     if matches.get_flag("help") {
         return Ok(Request::Print(HELP.to_owned()));
@@ -121,7 +121,7 @@ fn read(
         matches.get_many("command").map(|words| words.cloned().collect()).unwrap_or_default();
     let is_group = matches.get_flag("group");
     if is_group && command.is_empty() {
-        return Err(Failure::plain("--group is for a COMMAND, and there is none"));
+        return Err(Error::plain("--group is for a COMMAND, and there is none"));
     }
     Ok(Request::Keep(Options {
         grace,
@@ -156,14 +156,14 @@ fn grammar() -> Command {
 }
 
 /// A grace: seconds, with a fraction if need be.
-fn seconds(source: &str, word: &OsStr) -> Result<Duration, Failure> {
+fn seconds(source: &str, word: &OsStr) -> Result<Duration, Error> {
     word.to_str()
         .filter(|word| word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
         .and_then(|word| word.parse::<f64>().ok())
         .filter(|seconds| *seconds > 0.0 && *seconds <= LONGEST_GRACE)
         .map(Duration::from_secs_f64)
         .ok_or_else(|| {
-            Failure::plain(words([
+            Error::plain(words([
                 OsStr::new(source),
                 OsStr::new(": not a number of seconds above 0, such as 10 or 0.5: "),
                 word,
@@ -171,8 +171,8 @@ fn seconds(source: &str, word: &OsStr) -> Result<Duration, Failure> {
         })
 }
 
-fn mistake(error: &clap::Error) -> Failure {
-    Failure::plain(match error.kind() {
+fn mistake(error: &clap::Error) -> Error {
+    Error::plain(match error.kind() {
         ErrorKind::InvalidValue | ErrorKind::NoEquals => "an option lacks its value".to_owned(),
         ErrorKind::UnknownArgument => "an option is unknown, or there is more than one DIR".to_owned(),
         _ => error.to_string().lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned(),
@@ -183,7 +183,7 @@ fn mistake(error: &clap::Error) -> Failure {
 mod tests {
     use super::*;
 
-    fn parsed(words: &[&str], environment: &[(&str, &str)]) -> Result<Request, Failure> {
+    fn parsed(words: &[&str], environment: &[(&str, &str)]) -> Result<Request, Error> {
         let words = std::iter::once("init").chain(words.iter().copied()).map(OsString::from);
         parse(words, |name| {
             environment.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sys::process::pid_1::stop_requests;
 use sys::process::spawn::failure_of;
 use sys::signal::SignalSet;
-use sys::{Failure, Poller, Reporter, Signal, has_children, reap_next};
+use sys::{Error, Logger, Poller, Signal, has_children, reap_next};
 
 use crate::hands::Hands;
 use crate::machine::Event;
@@ -38,8 +38,8 @@ pub struct Inbox {
 
 impl Inbox {
     /// Hears `signals` from now on.
-    pub fn new(signals: &[Signal]) -> Result<Self, Failure> {
-        let poller = Poller::new(signals).map_err(Failure::of_io("unable to wait for signals"))?;
+    pub fn new(signals: &[Signal]) -> Result<Self, Error> {
+        let poller = Poller::new(signals).map_err(Error::of_io("unable to wait for signals"))?;
         Ok(Self { poller, last_death: None, sheltered_until: None, is_room_watched: false })
     }
 
@@ -57,7 +57,7 @@ impl Inbox {
             // A death in the shelter is told now, and wakes.
             self.leave_shelter();
         }
-        self.watch_room(hands.reporter());
+        self.watch_room(hands.logger());
         let wakeup = self.poller.wait(deadline.into_iter().chain(self.sheltered_until).min());
         let mut events: Vec<Event> = Vec::new();
         let now = Instant::now();
@@ -79,7 +79,7 @@ impl Inbox {
         }
         events.extend(wakeup.signals.into_iter().filter(|signal| *signal != Signal::CHLD).map(Event::Signal));
         if wakeup.ready.contains(&VOICE) {
-            hands.reporter().flush();
+            hands.logger().flush();
         }
         if wakeup.ready.contains(&LOOKOUT) {
             events.extend(hands.watched());
@@ -88,13 +88,13 @@ impl Inbox {
     }
 
     /// Hears of room for what could not be said yet, and only while there is something.
-    fn watch_room(&mut self, reporter: &Reporter) {
-        match (reporter.unsaid(), self.is_room_watched) {
+    fn watch_room(&mut self, logger: &Logger) {
+        match (logger.unsaid(), self.is_room_watched) {
             // Without it, the next line tries again.
             (Some(output), false) => self.is_room_watched = self.poller.watch_room(output, VOICE).is_ok(),
             (None, true) => {
                 self.is_room_watched = false;
-                if let Some(output) = reporter.descriptor() {
+                if let Some(output) = logger.descriptor() {
                     let _ = self.poller.forget(output);
                 }
             }

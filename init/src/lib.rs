@@ -14,7 +14,7 @@ use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
 use sys::process::pid_1;
-use sys::{Failure, Reporter, failure};
+use sys::{Error, Logger, error, log};
 
 use args::{Options, Request};
 use hands::Hands;
@@ -32,10 +32,10 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     pid_1::hold_stop_requests_back();
     let caught = inbox::caught_signals();
     let inbox = Inbox::new(&caught);
-    let mut reporter = Reporter::new("init");
-    match prepare(arguments, inbox, &mut reporter) {
+    let mut logger = Logger::new("init");
+    match prepare(arguments, inbox, &mut logger) {
         Ok(Task::Print(text)) => {
-            failure::write_text(std::io::stdout(), text.as_bytes());
+            log::write_text(std::io::stdout(), text.as_bytes());
             0
         }
         Ok(Task::Keep(task)) => {
@@ -43,14 +43,14 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             let last_words = LAST_WORDS.min(setup.grace / 20);
             // Neither is put away at the end: to close what tells of changes takes the kernel seconds on
             // a busy machine, and until that is done a KILL would find init there. The exit closes it, too.
-            let mut hands = ManuallyDrop::new(Hands::new(options, caught, reporter));
+            let mut hands = ManuallyDrop::new(Hands::new(options, caught, logger));
             let mut inbox = ManuallyDrop::new(inbox);
             let code = keep(&mut Container::new(setup), &mut hands, &mut inbox);
-            hands.reporter().conclude(last_words);
+            hands.logger().conclude(last_words);
             code
         }
         Err((failure, code)) => {
-            reporter.fatal(&failure);
+            logger.fatal(&failure);
             code
         }
     }
@@ -72,15 +72,15 @@ struct Keep {
 /// Reads the command line and makes sure of everything that can be wrong before anything is started.
 fn prepare(
     arguments: impl IntoIterator<Item = OsString>,
-    inbox: Result<Inbox, Failure>,
-    reporter: &mut Reporter,
-) -> Result<Task, (Failure, u8)> {
+    inbox: Result<Inbox, Error>,
+    logger: &mut Logger,
+) -> Result<Task, (Error, u8)> {
     let options = match args::parse(arguments, |name| std::env::var_os(name)) {
         Ok(Request::Keep(options)) => options,
         Ok(Request::Print(text)) => return Ok(Task::Print(text)),
         Err(mistake) => return Err((mistake, USAGE)),
     };
-    let setup = check(&options, reporter)?;
+    let setup = check(&options, logger)?;
     let inbox = inbox.map_err(|failure| (failure, SYSTEM))?;
     Ok(Task::Keep(Box::new(Keep { options, setup, inbox })))
 }
@@ -107,18 +107,16 @@ fn keep(container: &mut Container, hands: &mut Hands, inbox: &mut Inbox) -> u8 {
 }
 
 /// What is wrong with what init was told, before anything is started.
-fn check(options: &Options, reporter: &mut Reporter) -> Result<Setup, (Failure, u8)> {
+fn check(options: &Options, logger: &mut Logger) -> Result<Setup, (Error, u8)> {
     let is_there = fs_err::read_dir(&options.directory);
     // A COMMAND needs no services; but a directory that was named is to be there.
     let has_services = match is_there {
         Ok(_) => true,
         Err(_) if !options.command.is_empty() && !options.is_directory_given => false,
         Err(error) => {
-            let text = failure::words([
-                "unable to open services directory ".as_ref(),
-                options.directory.as_os_str(),
-            ]);
-            return Err((Failure::of_io(text)(error), SYSTEM));
+            let text =
+                error::words(["unable to open services directory ".as_ref(), options.directory.as_os_str()]);
+            return Err((Error::of_io(text)(error), SYSTEM));
         }
     };
     hands::prepare(has_services).map_err(|failure| (failure, SYSTEM))?;
@@ -129,7 +127,7 @@ fn check(options: &Options, reporter: &mut Reporter) -> Result<Setup, (Failure, 
     let mut is_any = |stage| {
         let (usable, unusable) = hands::find_hooks(&options.hooks, stage);
         for failure in &unusable {
-            reporter.warn(failure);
+            logger.warn(failure);
         }
         !usable.is_empty()
     };

@@ -12,8 +12,9 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, ArgAction, Command, value_parser};
 use supervise::startup;
-use sys::Reporter;
-use sys::failure::{words, write_usage};
+use sys::Logger;
+use sys::error::words;
+use sys::log::write_usage;
 
 /// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
 pub const TROUBLE: u8 = 111;
@@ -33,15 +34,15 @@ pub fn run(args: Vec<OsString>) -> u8 {
 }
 
 fn keep(dir: &OsStr) -> u8 {
-    let mut reporter = Reporter::new(words(["runsv ".as_ref(), dir]));
+    let mut logger = Logger::new(words(["runsv ".as_ref(), dir]));
     match startup::open(dir) {
-        Ok(startup::Opened::Ready(mut parts)) => {
+        Ok(startup::Startup::Ready(mut parts)) => {
             event_loop::supervise(&mut parts);
             0
         }
-        Ok(startup::Opened::ToldToLeave) => 0,
+        Ok(startup::Startup::ToldToLeave) => 0,
         Err(failure) => {
-            reporter.fatal(&failure);
+            logger.fatal(&failure);
             TROUBLE
         }
     }

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use crate::event_loop::Wishes;
+use crate::event_loop::Options;
 
 /// What is said to a wrong command line, after the program's name.
 const USAGE: &str = "[-P] dir";
 
 /// Reads the command line; `Err` is the usage text and, as ever in runit, an empty line (GEN-2).
-pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Wishes, String> {
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments.is_empty() {
         arguments.push("runsvdir".into());
@@ -26,7 +26,7 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Wishes, Str
         return Err(format!("usage: {program} {USAGE}"));
     };
     let log = matches.contains_id("log").then_some(skipped + 2);
-    Ok(Wishes { directory, has_sessions: matches.get_flag("P"), log })
+    Ok(Options { directory, has_sessions: matches.get_flag("P"), log })
 }
 
 fn command() -> Command {

@@ -9,10 +9,11 @@
 
 use std::ffi::OsString;
 
-use sys::Reporter;
-use sys::failure::{words, write_usage};
+use sys::Logger;
+use sys::error::words;
+use sys::log::write_usage;
 
-use crate::event_loop::{End, Supervision};
+use crate::event_loop::{EventLoop, Exit};
 
 mod cli;
 mod event_loop;
@@ -38,16 +39,16 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         }
     };
     let who = words(["runsvdir ".as_ref(), wishes.directory.as_os_str()]);
-    let supervision = Supervision::new(wishes, Reporter::new(&who));
+    let supervision = EventLoop::new(wishes, Logger::new(&who));
     let mut supervision = match supervision {
         Ok(supervision) => supervision,
         Err(failure) => {
-            Reporter::new(who).fatal(&failure);
+            Logger::new(who).fatal(&failure);
             return FATAL;
         }
     };
     match supervision.run() {
-        End::Leave => 0,
-        End::Hangup => HANGUP,
+        Exit::Leave => 0,
+        Exit::Hangup => HANGUP,
     }
 }

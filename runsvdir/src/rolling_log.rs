@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag};
 use sys::process::title::ShownArgument;
-use sys::{Errno, Failure, Poller};
+use sys::{Errno, Error, Poller};
 
 /// The shortest argument that is accepted.
 const SHORTEST: usize = 7;
@@ -34,8 +34,8 @@ impl RollingLog {
     ///
     /// Only the reading end does not block: a service whose stderr is the other end must not find
     /// its writes refused (B37).
-    pub fn start(index: usize, poller: &Poller, token: usize, now: Instant) -> Result<Self, Vec<Failure>> {
-        let disabled = |why: &str| vec![Failure::plain(why), Failure::plain("log service disabled.")];
+    pub fn start(index: usize, poller: &Poller, token: usize, now: Instant) -> Result<Self, Vec<Error>> {
+        let disabled = |why: &str| vec![Error::plain(why), Error::plain("log service disabled.")];
         let Some(shown) = ShownArgument::find(index) else {
             return Err(disabled("unable to find log in memory."));
         };

@@ -7,11 +7,11 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::Mode;
 use servicedir::ServiceDir;
-use sys::failure::words;
+use sys::error::words;
 use sys::process::spawn::{Program, beside_or_along_path, c_string};
-use sys::{Errno, Failure, Poller, Signal, Unopened, open_fifo, open_regular};
+use sys::{Errno, Error, OpenError, Poller, Signal, open_fifo, open_regular};
 
-use scan::state::services::{Attempt, Identity};
+use scan::state::services::{Identity, StartAttempt};
 
 /// All that runsvdir catches; runsv inherits none of it (RSD-19), but what is blocked stays so.
 pub const CAUGHT: [Signal; 4] = [Signal::HUP, Signal::TERM, Signal::ALRM, Signal::CHLD];
@@ -21,28 +21,28 @@ const RUNSV: &str = "runsv";
 const UNABLE_TO_START: &str = "unable to start runsv ";
 
 /// Starts runsvs.
-pub struct Starter {
+pub struct RunsvStarter {
     candidates: Vec<CString>,
     has_sessions: bool,
-    occupants: HashMap<Identity, Occupant>,
+    occupants: HashMap<Identity, OtherRunsv>,
     next_token: usize,
 }
 
 /// What became of one start.
-pub struct Outcome {
+pub struct StartOutcome {
     /// Whose.
     pub identity: Identity,
     /// How it went; or what to say, as there was no process to be had.
-    pub attempt: Result<Attempt, Failure>,
+    pub attempt: Result<StartAttempt, Error>,
 }
 
 /// A runsv that is not ours, known by the end it keeps open of the FIFO that tells it is there.
-struct Occupant {
+struct OtherRunsv {
     token: usize,
     ok: std::fs::File,
 }
 
-impl Starter {
+impl RunsvStarter {
     /// Finds runsv. With `has_sessions`, each gets a session of its own (RSD-7). Tokens from
     /// `first_token` on are used for the poller.
     pub fn new(has_sessions: bool, first_token: usize) -> Self {
@@ -57,16 +57,16 @@ impl Starter {
     /// Starts `runsv NAME` for each of these services in the working directory, which is the services
     /// directory, until there are no more processes to be had: nothing is said of those that were not
     /// tried any more.
-    pub fn start(&mut self, services: Vec<(Identity, OsString)>, poller: &Poller) -> Vec<Outcome> {
+    pub fn start(&mut self, services: Vec<(Identity, OsString)>, poller: &Poller) -> Vec<StartOutcome> {
         let mut outcomes = Vec::with_capacity(services.len());
         for (identity, name) in services {
             self.forget(identity, poller);
             let attempt = match occupied(&ServiceDir::at(&name)) {
-                Some(ok) => Ok(Attempt::Occupied { is_watched: self.watch(identity, ok, poller) }),
+                Some(ok) => Ok(StartAttempt::Occupied { is_watched: self.watch(identity, ok, poller) }),
                 None => self.execute(&name).map_err(|why| no_process(&name, why)),
             };
             let has_failed = attempt.is_err();
-            outcomes.push(Outcome { identity, attempt });
+            outcomes.push(StartOutcome { identity, attempt });
             if has_failed {
                 break;
             }
@@ -74,13 +74,13 @@ impl Starter {
         outcomes
     }
 
-    fn execute(&self, name: &OsStr) -> Result<Attempt, Errno> {
+    fn execute(&self, name: &OsStr) -> Result<StartAttempt, Errno> {
         let program = Program::first_of(self.candidates.clone(), c_string(RUNSV))
             .arg(name)
             .default_signals(&CAUGHT)
             .inherited_mask();
         let program = if self.has_sessions { program.own_session() } else { program };
-        program.spawn().map(Attempt::Started)
+        program.spawn().map(StartAttempt::Started)
     }
 
     /// The services whose occupants, among these tokens, have gone.
@@ -108,24 +108,24 @@ impl Starter {
         self.next_token += 1;
         let is_watched = poller.watch(&ok, token).is_ok();
         if is_watched {
-            self.occupants.insert(identity, Occupant { token, ok });
+            self.occupants.insert(identity, OtherRunsv { token, ok });
         }
         is_watched
     }
 }
 
-fn no_process(name: &OsStr, why: Errno) -> Failure {
-    Failure::new(words([OsStr::new("unable to fork for "), name]), why)
+fn no_process(name: &OsStr, why: Errno) -> Error {
+    Error::new(words([OsStr::new("unable to fork for "), name]), why)
 }
 
 /// What to say of a child that could not become runsv (RSD-2).
-pub fn could_not_start(name: &OsStr, why: Errno) -> Failure {
-    Failure::new(words([OsStr::new(UNABLE_TO_START), name]), why)
+pub fn could_not_start(name: &OsStr, why: Errno) -> Error {
+    Error::new(words([OsStr::new(UNABLE_TO_START), name]), why)
 }
 
 /// What to say of a service that is not started, for a reason that the kernel has no word for.
-pub fn may_not_start(name: &OsStr, why: &OsStr) -> Failure {
-    Failure::plain(words([OsStr::new(UNABLE_TO_START), name, OsStr::new(": "), why]))
+pub fn may_not_start(name: &OsStr, why: &OsStr) -> Error {
+    Error::plain(words([OsStr::new(UNABLE_TO_START), name, OsStr::new(": "), why]))
 }
 
 /// The writing end of `supervise/ok`, if a runsv reads it and holds the lock.
@@ -137,7 +137,7 @@ fn occupied(service: &ServiceDir) -> Option<std::fs::File> {
             Ok(_) | Err(_) => None,
         },
         // Whoever cannot read the lock cannot tell that it is free.
-        Err(why) => (why != Unopened::Why(Errno::ENOENT)).then_some(ok),
+        Err(why) => (why != OpenError::Why(Errno::ENOENT)).then_some(ok),
     }
 }
 

@@ -12,8 +12,9 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use nix::sys::stat::Mode;
 use nix::unistd::AccessFlags;
 use sys::errno_text::{errno_of, phrase};
-use sys::failure::{Failure, without_sigpipe};
-use sys::{Unopened, open_regular};
+use sys::error::Error;
+use sys::log::without_sigpipe;
+use sys::{OpenError, open_regular};
 
 use crate::command::Command;
 use crate::layout::ServiceDir;
@@ -21,16 +22,16 @@ use crate::status::{RECORD_SIZE, Status};
 
 /// Why a service cannot be asked or told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ClientError {
     /// The service directory cannot be entered.
     Directory(Errno),
     /// No runsv supervises it.
     NotRunning,
     /// A file below `supervise/` cannot be used.
-    Trouble(Failure),
+    Trouble(Error),
 }
 
-impl Refusal {
+impl ClientError {
     /// What runit says of it (SV-40), without a line end.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
@@ -47,12 +48,12 @@ impl Refusal {
 ///
 /// Nothing is kept open between two questions: each answer is what the disk says now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Visitor {
+pub struct Client {
     dir: ServiceDir,
 }
 
-impl Visitor {
-    /// A visitor of the service at `dir`.
+impl Client {
+    /// A client of the service at `dir`.
     pub fn of(dir: ServiceDir) -> Self {
         Self { dir }
     }
@@ -64,70 +65,70 @@ impl Visitor {
 
     /// Opens `supervise/ok`, which works while runsv lives; whoever keeps it open and polls it is
     /// woken by an error the moment runsv is gone.
-    pub fn hold(&self) -> Result<OwnedFd, Refusal> {
+    pub fn hold(&self) -> Result<OwnedFd, ClientError> {
         self.open_fifo(&self.dir.ok(), "unable to open supervise/ok").map(OwnedFd::from)
     }
 
     /// Whether runsv is there. Where this cannot be told, the answer is why.
-    pub fn is_supervised(&self) -> Result<bool, Refusal> {
+    pub fn is_supervised(&self) -> Result<bool, ClientError> {
         match self.hold() {
             Ok(_) => Ok(true),
-            Err(Refusal::NotRunning) => Ok(false),
+            Err(ClientError::NotRunning) => Ok(false),
             Err(refusal) => Err(refusal),
         }
     }
 
     /// The published status, if runsv is there (SV-20).
-    pub fn status(&self) -> Result<Status, Refusal> {
+    pub fn status(&self) -> Result<Status, ClientError> {
         self.hold()?;
         self.last_status()
     }
 
     /// The published status, whether or not runsv still stands for it.
-    pub fn last_status(&self) -> Result<Status, Refusal> {
+    pub fn last_status(&self) -> Result<Status, ClientError> {
         let path = self.dir.status();
         let file = open_regular(&path, OFlag::O_RDONLY, Mode::empty()).map_err(|why| match why {
             // runit can open a directory, and then not read it.
-            Unopened::Other(_) if path.is_dir() => {
-                Refusal::Trouble(Failure::new("unable to read supervise/status", Errno::EISDIR))
+            OpenError::Other(_) if path.is_dir() => {
+                ClientError::Trouble(Error::new("unable to read supervise/status", Errno::EISDIR))
             }
             why => self.refusal("unable to open supervise/status", why),
         })?;
         let mut record = [0; RECORD_SIZE];
         let length = nix::unistd::read(&file, &mut record)
-            .map_err(Failure::of("unable to read supervise/status"))
-            .map_err(Refusal::Trouble)?;
+            .map_err(Error::of("unable to read supervise/status"))
+            .map_err(ClientError::Trouble)?;
         record
             .get(..length)
             .and_then(Status::from_bytes)
-            .ok_or_else(|| Refusal::Trouble(Failure::plain("unable to read supervise/status: bad format")))
+            .ok_or_else(|| ClientError::Trouble(Error::plain("unable to read supervise/status: bad format")))
     }
 
-    /// Sends commands in one write, so that no other visitor's come between (SV-32).
-    pub fn send(&self, commands: &[Command]) -> Result<(), Refusal> {
+    /// Sends commands in one write, so that no other client's come between (SV-32).
+    pub fn send(&self, commands: &[Command]) -> Result<(), ClientError> {
         let control = self.open_fifo(&self.dir.control(), "unable to open supervise/control")?;
         let bytes: Vec<u8> = commands.iter().map(|command| command.byte()).collect();
-        // A runsv that leaves between the opening and the writing must not end its visitor, too.
+        // A runsv that leaves between the opening and the writing must not end its client, too.
         without_sigpipe(|| nix::unistd::write(&control, &bytes))
             .map(drop)
-            .map_err(Failure::of("unable to write to supervise/control"))
-            .map_err(Refusal::Trouble)
+            .map_err(Error::of("unable to write to supervise/control"))
+            .map_err(ClientError::Trouble)
     }
 
     /// Opens the write end of a FIFO, which fails where nobody reads.
-    fn open_fifo(&self, path: &Path, text: &str) -> Result<File, Refusal> {
+    fn open_fifo(&self, path: &Path, text: &str) -> Result<File, ClientError> {
         sys::open_fifo(path, OFlag::O_WRONLY).map_err(|why| match why {
-            Unopened::Why(Errno::ENXIO) => Refusal::NotRunning,
+            OpenError::Why(Errno::ENXIO) => ClientError::NotRunning,
             why => self.refusal(text, why),
         })
     }
 
     /// Why a file of the service could not be opened. That the directory itself cannot be entered
     /// is found out only now: the usual case costs no system call.
-    fn refusal(&self, text: &str, why: Unopened) -> Refusal {
+    fn refusal(&self, text: &str, why: OpenError) -> ClientError {
         match can_enter(self.dir.path()) {
-            Ok(()) => Refusal::Trouble(why.failure(text)),
-            Err(why) => Refusal::Directory(why),
+            Ok(()) => ClientError::Trouble(why.failure(text)),
+            Err(why) => ClientError::Directory(why),
         }
     }
 }
@@ -142,7 +143,7 @@ fn can_enter(dir: &Path) -> Result<(), Errno> {
 
 /// Something happened to a service. It is a hint: the truth is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum StatusChange {
     /// The status may be another one.
     Status,
     /// A runsv has let go of `supervise/ok`, even if another one has taken its place since.
@@ -152,21 +153,21 @@ pub enum Change {
 /// Wakes for changes of any number of services, which are told apart by tokens.
 ///
 /// To miss nothing: watch, read, then wait.
-pub struct Watch {
+pub struct StatusWatcher {
     inotify: Option<Inotify>,
-    places: HashMap<WatchDescriptor, Place>,
+    places: HashMap<WatchDescriptor, LockState>,
 }
 
 /// What the kernel watches: the directory `supervise/`, or, where only the owner may list it, the
 /// file `status` itself, which is another one after each change.
-struct Place {
+struct LockState {
     file: Option<PathBuf>,
     tokens: Vec<usize>,
 }
 
-impl Watch {
+impl StatusWatcher {
     /// A watch on nothing yet. Where the kernel gives none (its number is limited), each
-    /// [`Watch::add`] says so.
+    /// [`StatusWatcher::add`] says so.
     pub fn new() -> Self {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok();
         Self { inotify, places: HashMap::new() }
@@ -178,7 +179,7 @@ impl Watch {
     }
 
     /// Watches a service. `false` if it cannot be watched: then somebody has to look now and then.
-    pub fn add(&mut self, visitor: &Visitor, token: usize) -> bool {
+    pub fn add(&mut self, client: &Client, token: usize) -> bool {
         let Some(inotify) = &self.inotify else { return false };
         let directory = AddWatchFlags::IN_MOVED_TO
             | AddWatchFlags::IN_CLOSE_NOWRITE
@@ -186,14 +187,14 @@ impl Watch {
             | AddWatchFlags::IN_DELETE_SELF
             | AddWatchFlags::IN_MOVE_SELF
             | AddWatchFlags::IN_ONLYDIR;
-        let (watched, file) = match inotify.add_watch(&visitor.dir.supervise(), directory) {
+        let (watched, file) = match inotify.add_watch(&client.dir.supervise(), directory) {
             Ok(watched) => (watched, None),
-            Err(_) => match watch_file(inotify, &visitor.dir.status()) {
-                Ok(watched) => (watched, Some(visitor.dir.status())),
+            Err(_) => match watch_file(inotify, &client.dir.status()) {
+                Ok(watched) => (watched, Some(client.dir.status())),
                 Err(_) => return false,
             },
         };
-        self.places.entry(watched).or_insert(Place { file, tokens: Vec::new() }).tokens.push(token);
+        self.places.entry(watched).or_insert(LockState { file, tokens: Vec::new() }).tokens.push(token);
         true
     }
 
@@ -203,27 +204,27 @@ impl Watch {
     }
 
     /// What has happened since the last time.
-    pub fn changes(&mut self) -> Vec<(usize, Change)> {
+    pub fn changes(&mut self) -> Vec<(usize, StatusChange)> {
         let mut changes = Vec::new();
         let Some(inotify) = &self.inotify else { return changes };
         while let Ok(events) = inotify.read_events() {
             for event in events {
                 if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
                     let all = self.places.values().flat_map(|place| &place.tokens);
-                    changes.extend(all.map(|token| (*token, Change::Status)));
+                    changes.extend(all.map(|token| (*token, StatusChange::Status)));
                     continue;
                 }
                 let change = match event.name.as_deref().map(std::os::unix::ffi::OsStrExt::as_bytes) {
-                    Some(b"ok") if event.mask.contains(AddWatchFlags::IN_CLOSE_NOWRITE) => Change::Left,
+                    Some(b"ok") if event.mask.contains(AddWatchFlags::IN_CLOSE_NOWRITE) => StatusChange::Left,
                     // A record that was overwritten, for want of room, has new times.
                     Some(b"status")
                         if event.mask.intersects(AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ATTRIB) =>
                     {
-                        Change::Status
+                        StatusChange::Status
                     }
                     // Everybody's reading, ours included, and the other files.
                     Some(_) => continue,
-                    None => Change::Status,
+                    None => StatusChange::Status,
                 };
                 let Some(place) = self.places.get(&event.wd) else { continue };
                 changes.extend(place.tokens.iter().map(|token| (*token, change)));
@@ -236,14 +237,14 @@ impl Watch {
     }
 }
 
-impl Default for Watch {
+impl Default for StatusWatcher {
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// A file that was replaced is watched again under its name.
-fn follow(inotify: &Inotify, places: &mut HashMap<WatchDescriptor, Place>, old: WatchDescriptor) {
+fn follow(inotify: &Inotify, places: &mut HashMap<WatchDescriptor, LockState>, old: WatchDescriptor) {
     let Some(place) = places.remove(&old) else { return };
     let Some(file) = &place.file else { return };
     // Without a file there is nothing to follow; the end of runsv is seen elsewhere.
@@ -288,8 +289,8 @@ mod tests {
             self.0.path().join("supervise").join(name)
         }
 
-        fn visitor(&self) -> Visitor {
-            Visitor::of(ServiceDir::at(self.0.path()))
+        fn client(&self) -> Client {
+            Client::of(ServiceDir::at(self.0.path()))
         }
 
         fn read_end(&self, fifo: &str) -> File {
@@ -304,42 +305,42 @@ mod tests {
         }
     }
 
-    fn text<T: std::fmt::Debug>(result: Result<T, Refusal>) -> String {
+    fn text<T: std::fmt::Debug>(result: Result<T, ClientError>) -> String {
         String::from_utf8(result.expect_err("a refusal").to_bytes()).expect("a text")
     }
 
     #[test]
     fn runsv_is_there_while_ok_has_a_reader() {
         let scene = Scene::new();
-        assert_eq!(scene.visitor().is_supervised(), Ok(false));
+        assert_eq!(scene.client().is_supervised(), Ok(false));
         let reader = scene.read_end("ok");
-        assert_eq!(scene.visitor().is_supervised(), Ok(true));
+        assert_eq!(scene.client().is_supervised(), Ok(true));
         drop(reader);
-        assert_eq!(text(scene.visitor().status()), "runsv not running");
+        assert_eq!(text(scene.client().status()), "runsv not running");
     }
 
     #[test]
     fn what_is_wrong_is_said_in_runits_words() {
         let scene = Scene::new();
         let _reader = scene.read_end("ok");
-        assert_eq!(text(scene.visitor().status()), "unable to open supervise/status: file does not exist");
+        assert_eq!(text(scene.client().status()), "unable to open supervise/status: file does not exist");
         scene.publish(&[0; 19]);
-        assert_eq!(text(scene.visitor().status()), "unable to read supervise/status: bad format");
-        let at = |path: &str| Visitor::of(ServiceDir::at(path));
+        assert_eq!(text(scene.client().status()), "unable to read supervise/status: bad format");
+        let at = |path: &str| Client::of(ServiceDir::at(path));
         assert_eq!(
             text(at("/no/such").status()),
             "unable to change to service directory: file does not exist"
         );
         assert_eq!(text(at("/dev/null").status()), "unable to change to service directory: not a directory");
         assert_eq!(text(at("/").status()), "unable to open supervise/ok: file does not exist");
-        assert_eq!(text(scene.visitor().send(&[Command::Up])), "runsv not running");
+        assert_eq!(text(scene.client().send(&[Command::Up])), "runsv not running");
     }
 
     #[test]
     fn commands_arrive_together() {
         let scene = Scene::new();
         let mut control = scene.read_end("control");
-        assert_eq!(scene.visitor().send(&[Command::Term, Command::Cont, Command::Up]), Ok(()));
+        assert_eq!(scene.client().send(&[Command::Term, Command::Cont, Command::Up]), Ok(()));
         let mut bytes = Vec::new();
         control.read_to_end(&mut bytes).expect("bytes");
         assert_eq!(bytes, b"tcu");
@@ -350,28 +351,28 @@ mod tests {
         let scene = Scene::new();
         let reader = scene.read_end("ok");
         scene.publish(&[0; 20]);
-        let mut watch = Watch::new();
-        assert!(watch.add(&scene.visitor(), 7));
+        let mut watch = StatusWatcher::new();
+        assert!(watch.add(&scene.client(), 7));
         scene.publish(&[1; 20]);
-        assert_eq!(watch.changes(), [(7, Change::Status)]);
-        scene.visitor().status().expect("a status");
+        assert_eq!(watch.changes(), [(7, StatusChange::Status)]);
+        scene.client().status().expect("a status");
         assert_eq!(watch.changes(), []);
         drop(reader);
-        assert_eq!(watch.changes(), [(7, Change::Left)]);
+        assert_eq!(watch.changes(), [(7, StatusChange::Left)]);
     }
 
     #[test]
     fn a_status_file_is_followed_through_replacements() {
         let scene = Scene::new();
         scene.publish(&[0; 20]);
-        let status = scene.visitor().dir().status();
-        let mut watch = Watch::new();
+        let status = scene.client().dir().status();
+        let mut watch = StatusWatcher::new();
         let inotify = watch.inotify.as_ref().expect("inotify");
         let watched = watch_file(inotify, &status).expect("a watch");
-        watch.places.insert(watched, Place { file: Some(status), tokens: vec![3] });
+        watch.places.insert(watched, LockState { file: Some(status), tokens: vec![3] });
         for round in 1..4 {
             scene.publish(&[round; 20]);
-            assert!(watch.changes().contains(&(3, Change::Status)), "round {round}");
+            assert!(watch.changes().contains(&(3, StatusChange::Status)), "round {round}");
             while !watch.changes().is_empty() {}
         }
     }

@@ -16,7 +16,7 @@ use nix::sys::stat::Mode;
 use sys::open_regular;
 
 use crate::layout::ServiceDir;
-use crate::status::Stamp;
+use crate::status::Tai64n;
 
 /// When the file has this many bytes, the older half of it goes.
 pub const LIMIT: usize = 8192;
@@ -60,7 +60,7 @@ impl History {
             // The first tells of the writer's beginning, whatever else there is to tell.
             self.waiting.remove(1);
         }
-        self.waiting.push_back(format!("{} {words}\n", Stamp::of(SystemTime::now()).label()));
+        self.waiting.push_back(format!("{} {words}\n", Tai64n::of(SystemTime::now()).label()));
         if self.file.is_some() || self.has_news { self.flush() } else { Ok(()) }
     }
 
@@ -120,28 +120,28 @@ fn open(path: &Path, flags: OFlag) -> io::Result<File> {
 
 /// One line of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct HistoryEntry {
     /// When.
-    pub when: Stamp,
-    /// What: a [`Note`](crate::Note), or a message.
+    pub when: Tai64n,
+    /// What: a [`HistoryEvent`](crate::HistoryEvent), or a message.
     pub what: String,
 }
 
 /// What is remembered of the service at `dir`, oldest first; lines nobody could have written are
 /// left out.
-pub fn read(dir: &ServiceDir) -> io::Result<Vec<Entry>> {
+pub fn read(dir: &ServiceDir) -> io::Result<Vec<HistoryEntry>> {
     let text = sys::read_end(open(&dir.history(), OFlag::O_RDONLY)?, 2 * LIMIT)?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 
-fn parse(line: &str) -> Option<Entry> {
+fn parse(line: &str) -> Option<HistoryEntry> {
     let (label, what) = line.strip_prefix('@')?.split_once(' ')?;
     let (seconds, nanoseconds) = label.split_at_checked(16)?;
-    let when = Stamp {
+    let when = Tai64n {
         seconds: u64::from_str_radix(seconds, 16).ok()?,
         nanoseconds: u32::from_str_radix(nanoseconds, 16).ok()?,
     };
-    Some(Entry { when, what: what.to_owned() })
+    Some(HistoryEntry { when, what: what.to_owned() })
 }
 
 #[cfg(test)]

@@ -16,5 +16,5 @@ pub mod word;
 
 pub use command::Command;
 pub use layout::ServiceDir;
-pub use note::Note;
-pub use status::{Stamp, State, Status, Want};
+pub use note::HistoryEvent;
+pub use status::{State, Status, Tai64n, Want};

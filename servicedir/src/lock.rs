@@ -11,8 +11,8 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::stat::{Mode, SFlag, futimens};
 use nix::sys::time::TimeSpec;
 use sys::errno_text::errno_of;
-use sys::failure::words;
-use sys::{Errno, Failure, Unopened, open_fifo, open_regular};
+use sys::error::words;
+use sys::{Errno, Error, OpenError, open_fifo, open_regular};
 
 use crate::layout::ServiceDir;
 use crate::status::Status;
@@ -31,7 +31,7 @@ pub enum Supervise {
 
 /// Makes `supervise/`, or what it links to: one level, errors ignored (LAY-9). What is still
 /// missing is said by who opens the lock.
-pub fn make_supervise(dir: &ServiceDir) -> Result<Supervise, Failure> {
+pub fn make_supervise(dir: &ServiceDir) -> Result<Supervise, Error> {
     let supervise = dir.supervise();
     let private = Mode::from_bits_truncate(0o700);
     if nix::unistd::mkdir(&supervise, private).is_ok() {
@@ -40,7 +40,7 @@ pub fn make_supervise(dir: &ServiceDir) -> Result<Supervise, Failure> {
     let name = words(["unable to readlink ./".as_ref(), supervise.as_os_str()]);
     match nix::fcntl::readlink(&supervise) {
         Ok(target) if target.as_bytes().len() > LONGEST_LINK => {
-            Err(Failure::plain(words([&name, ": name too long".as_ref()])))
+            Err(Error::plain(words([&name, ": name too long".as_ref()])))
         }
         Ok(target) => {
             let parent = supervise.parent().unwrap_or(Path::new(""));
@@ -50,7 +50,7 @@ pub fn make_supervise(dir: &ServiceDir) -> Result<Supervise, Failure> {
         }
         // Not a link, or not there: opening the lock will tell.
         Err(Errno::EINVAL | Errno::ENOENT) => Ok(Supervise::Old),
-        Err(why) => Err(Failure::new(name, why)),
+        Err(why) => Err(Error::new(name, why)),
     }
 }
 
@@ -63,7 +63,7 @@ pub struct Lock {
 
 /// What stands under the name of a file that is locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum LockState {
     /// That file.
     Held,
     /// Nothing: `supervise/` was removed, or the whole directory.
@@ -74,15 +74,15 @@ pub enum Place {
 
 impl Lock {
     /// Whether the lock still stands for its place.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> LockState {
         match fs_err::metadata(&self.path) {
-            Ok(about) if id(&about) == self.id => Place::Held,
+            Ok(about) if id(&about) == self.id => LockState::Held,
             // Some file systems give a file another number while it is open.
-            Ok(about) if self.held.metadata().is_ok_and(|held| id(&held) == id(&about)) => Place::Held,
-            Ok(_) => Place::Replaced,
-            Err(error) if matches!(errno_of(&error), Errno::ENOENT | Errno::ENOTDIR) => Place::Gone,
+            Ok(about) if self.held.metadata().is_ok_and(|held| id(&held) == id(&about)) => LockState::Held,
+            Ok(_) => LockState::Replaced,
+            Err(error) if matches!(errno_of(&error), Errno::ENOENT | Errno::ENOTDIR) => LockState::Gone,
             // It cannot be told.
-            Err(_) => Place::Held,
+            Err(_) => LockState::Held,
         }
     }
 }
@@ -96,22 +96,22 @@ pub struct LockFile {
 
 impl LockFile {
     /// Opens `supervise/lock`.
-    pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
+    pub fn open(dir: &ServiceDir) -> Result<Self, Error> {
         let path = dir.lock();
         let unable = || words(["unable to open ".as_ref(), path.as_os_str()]);
         let flags = OFlag::O_WRONLY | OFlag::O_APPEND | OFlag::O_CREAT;
         let file = open_regular(&path, flags, Mode::from_bits_truncate(0o600))
             .map_err(|why| why.failure(unable()))?;
-        let about = file.metadata().map_err(Failure::of_io(unable()))?;
+        let about = file.metadata().map_err(Error::of_io(unable()))?;
         Ok(Self { path, id: id(&about), file })
     }
 
     /// Takes the lock, if it is free; gives the file back with the failure otherwise.
-    pub fn try_take(self) -> Result<Lock, (Self, Failure)> {
+    pub fn try_take(self) -> Result<Lock, (Self, Error)> {
         match Flock::lock(self.file, FlockArg::LockExclusiveNonblock) {
             Ok(held) => Ok(Lock { path: self.path, id: self.id, held }),
             Err((file, why)) => {
-                let failure = Failure::new(words(["unable to lock ".as_ref(), self.path.as_os_str()]), why);
+                let failure = Error::new(words(["unable to lock ".as_ref(), self.path.as_os_str()]), why);
                 Err((Self { file, ..self }, failure))
             }
         }
@@ -125,21 +125,21 @@ fn id(about: &std::fs::Metadata) -> (u64, u64) {
 
 /// A FIFO that never reports the end of its input, because this process holds both ends, in one
 /// descriptor, which only Linux has for a FIFO.
-pub struct Control {
+pub struct ControlFifo {
     both_ends: File,
 }
 
-impl Control {
+impl ControlFifo {
     /// Makes and opens `supervise/control` (LAY-7).
-    pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
+    pub fn open(dir: &ServiceDir) -> Result<Self, Error> {
         let path = dir.control();
         let name = path.as_os_str();
         // If it is there already it is used as it is; anything else is told by what follows.
         if nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).is_err() {
             let about = fs_err::symlink_metadata(&path)
-                .map_err(Failure::of_io(words(["unable to stat ".as_ref(), name])))?;
+                .map_err(Error::of_io(words(["unable to stat ".as_ref(), name])))?;
             if !about.file_type().is_fifo() {
-                return Err(Failure::plain(words([name, " exists but is not a fifo".as_ref()])));
+                return Err(Error::plain(words([name, " exists but is not a fifo".as_ref()])));
             }
         }
         let both_ends = open_fifo(&path, OFlag::O_RDWR)
@@ -160,7 +160,7 @@ impl Control {
     }
 }
 
-impl AsFd for Control {
+impl AsFd for ControlFifo {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.both_ends.as_fd()
     }
@@ -174,19 +174,19 @@ pub struct OkFifo {
 
 impl OkFifo {
     /// Makes and opens `supervise/ok`.
-    pub fn open(dir: &ServiceDir) -> Result<Self, Failure> {
+    pub fn open(dir: &ServiceDir) -> Result<Self, Error> {
         let path = dir.ok();
         let _ = nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600));
         match open_fifo(&path, OFlag::O_RDONLY) {
             Ok(reader) => Ok(Self { _reader: Some(reader) }),
-            Err(Unopened::Other(_)) => Ok(Self { _reader: None }),
+            Err(OpenError::Other(_)) => Ok(Self { _reader: None }),
             Err(why) => Err(why.failure(words(["unable to read ".as_ref(), path.as_os_str()]))),
         }
     }
 }
 
 /// Writes the status files of one service (LAY-4, LAY-5), which only who holds the lock may do.
-pub struct Publisher {
+pub struct StatusWriter {
     dir: ServiceDir,
     lock: Lock,
     /// What `pid` says, once it was written.
@@ -199,7 +199,7 @@ pub struct Publisher {
     may_replace: bool,
 }
 
-impl Publisher {
+impl StatusWriter {
     /// For the service at `dir`, which has published nothing.
     pub fn new(dir: ServiceDir, lock: Lock, supervise: Supervise) -> Self {
         let may_replace = supervise == Supervise::Old;
@@ -213,22 +213,24 @@ impl Publisher {
 
     /// Writes `pid` if it changed, then `stat`, then `status`, each beside its place and renamed
     /// into it. One that cannot be written does not keep the others from being true; it is kept
-    /// for [`Publisher::retry`], and the first failure is returned. Where there is no room for
+    /// for [`StatusWriter::retry`], and the first failure is returned. Where there is no room for
     /// another file the old one is overwritten: a lie would be worse than a moment's half a record.
-    pub fn publish(&mut self, status: Status) -> Result<(), Failure> {
+    pub fn publish(&mut self, status: Status) -> Result<(), Error> {
         self.last = Some(status);
         let place = self.lock.place();
-        if place == Place::Replaced {
+        if place == LockState::Replaced {
             self.is_behind = true;
             let text = words([self.dir.supervise().as_os_str(), " was replaced, and is not ours".as_ref()]);
-            return Err(Failure::plain(text));
+            return Err(Error::plain(text));
         }
-        self.is_behind = place == Place::Gone;
+        self.is_behind = place == LockState::Gone;
         let pid = if self.pid == Some(status.pid) {
             Ok(())
         } else {
             self.pid = None;
-            self.make_true("pid", status.pid_text().as_bytes(), |publisher| publisher.pid = Some(status.pid))
+            self.make_true("pid", status.pid_text().as_bytes(), |status_writer| {
+                status_writer.pid = Some(status.pid);
+            })
         };
         let stat = self.make_true("stat", status.to_text().as_bytes(), |_| {});
         let record = self.make_true("status", &status.to_bytes(), |_| {});
@@ -237,7 +239,7 @@ impl Publisher {
     }
 
     /// Lets a file say this, one way or the other; what went wrong with the first way is returned.
-    fn make_true(&mut self, name: &str, content: &[u8], note: impl FnOnce(&mut Self)) -> Result<(), Failure> {
+    fn make_true(&mut self, name: &str, content: &[u8], note: impl FnOnce(&mut Self)) -> Result<(), Error> {
         let written = self.write(name, content);
         let is_true = match &written {
             Ok(()) => true,
@@ -252,7 +254,7 @@ impl Publisher {
     }
 
     /// Tries again to write what could not be written.
-    pub fn retry(&mut self) -> Result<(), Failure> {
+    pub fn retry(&mut self) -> Result<(), Error> {
         match self.last {
             Some(status) if self.is_behind => self.publish(status),
             _ => Ok(()),
@@ -270,7 +272,7 @@ impl Publisher {
     }
 
     /// Whether the lock still stands for its place.
-    pub fn place(&self) -> Place {
+    pub fn place(&self) -> LockState {
         self.lock.place()
     }
 
@@ -279,7 +281,7 @@ impl Publisher {
         self.is_behind
     }
 
-    fn write(&self, name: &str, content: &[u8]) -> Result<(), Failure> {
+    fn write(&self, name: &str, content: &[u8]) -> Result<(), Error> {
         let fresh_name = format!("{name}.new");
         let supervise = self.dir.supervise();
         let (fresh, place) = (supervise.join(&fresh_name), supervise.join(name));
@@ -296,7 +298,7 @@ impl Publisher {
         let open = || open_regular(&fresh, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC, mode);
         let mut file = match open() {
             // The owner of `supervise/` must not choose what is overwritten, nor what becomes the record.
-            Err(Unopened::Link | Unopened::Other(_)) => {
+            Err(OpenError::Link | OpenError::Other(_)) => {
                 let _ = nix::unistd::unlink(&fresh);
                 open()
             }
@@ -308,9 +310,9 @@ impl Publisher {
             // It only takes room.
             let _ = nix::unistd::unlink(&fresh);
         }
-        written.map_err(Failure::of_io(unable("write ", &fresh)))?;
+        written.map_err(Error::of_io(unable("write ", &fresh)))?;
         let put = if self.may_replace { sys::fs::replace::replace } else { sys::fs::replace::rename };
-        put(&fresh, &place).map_err(Failure::of(unable(&format!("rename {fresh_name} to "), &place)))
+        put(&fresh, &place).map_err(Error::of(unable(&format!("rename {fresh_name} to "), &place)))
     }
 
     /// Writes over a file that is in its place, unless it is a link, or in another place as well.
@@ -328,14 +330,14 @@ impl Publisher {
     }
 }
 
-fn is_full(failure: &Failure) -> bool {
+fn is_full(failure: &Error) -> bool {
     matches!(failure.why(), Some(Errno::ENOSPC | Errno::EDQUOT))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::status::{Stamp, State, Want};
+    use crate::status::{State, Tai64n, Want};
 
     fn with_a_lock(test: impl FnOnce(&ServiceDir, Lock)) {
         let dir = tempfile::tempdir().expect("a directory");
@@ -354,18 +356,18 @@ mod tests {
     #[test]
     fn a_lock_stands_for_its_place_until_another_file_is_there() {
         with_a_lock(|service, lock| {
-            assert_eq!(lock.place(), Place::Held);
+            assert_eq!(lock.place(), LockState::Held);
             fs_err::remove_dir_all(service.supervise()).expect("removed");
-            assert_eq!(lock.place(), Place::Gone);
+            assert_eq!(lock.place(), LockState::Gone);
             let other = locked(service);
-            assert_eq!((lock.place(), other.place()), (Place::Replaced, Place::Held));
+            assert_eq!((lock.place(), other.place()), (LockState::Replaced, LockState::Held));
         });
     }
 
     #[test]
     fn nothing_is_published_without_the_lock_of_the_place() {
         let status = Status {
-            since: Stamp::of(std::time::UNIX_EPOCH),
+            since: Tai64n::of(std::time::UNIX_EPOCH),
             pid: 0,
             is_paused: false,
             want: Want::Up,
@@ -373,32 +375,32 @@ mod tests {
             state: Some(State::Down),
         };
         with_a_lock(|service, lock| {
-            let mut publisher = Publisher::new(service.clone(), lock, Supervise::New);
+            let mut status_writer = StatusWriter::new(service.clone(), lock, Supervise::New);
             fs_err::remove_dir_all(service.supervise()).expect("removed");
             let other = locked(service);
-            publisher.publish(status).expect_err("another's place");
-            assert!(publisher.is_behind() && !service.status().exists());
+            status_writer.publish(status).expect_err("another's place");
+            assert!(status_writer.is_behind() && !service.status().exists());
             drop(other);
-            publisher.start_anew(Some(locked(service)));
-            publisher.retry().expect("its own place");
-            assert!(!publisher.is_behind() && service.status().exists());
+            status_writer.start_anew(Some(locked(service)));
+            status_writer.retry().expect("its own place");
+            assert!(!status_writer.is_behind() && service.status().exists());
         });
     }
 
     #[test]
     fn only_a_file_in_no_other_place_is_overwritten() {
         with_a_lock(|service, lock| {
-            let publisher = Publisher::new(service.clone(), lock, Supervise::New);
+            let status_writer = StatusWriter::new(service.clone(), lock, Supervise::New);
             let [elsewhere, place] = ["elsewhere", "supervise/status"].map(|name| service.file(name));
             fs_err::write(&elsewhere, "precious").expect("a file");
             std::os::unix::fs::symlink(&elsewhere, &place).expect("a link");
-            publisher.overwrite("status", b"new").expect_err("a link");
+            status_writer.overwrite("status", b"new").expect_err("a link");
             fs_err::remove_file(&place).expect("removed");
             fs_err::hard_link(&elsewhere, &place).expect("another name");
-            publisher.overwrite("status", b"new").expect_err("a second name");
+            status_writer.overwrite("status", b"new").expect_err("a second name");
             assert_eq!(fs_err::read(&elsewhere).expect("a file"), b"precious");
             fs_err::remove_file(&elsewhere).expect("removed");
-            publisher.overwrite("status", b"new").expect("its own file");
+            status_writer.overwrite("status", b"new").expect("its own file");
             assert_eq!(fs_err::read(&place).expect("a file"), b"new");
         });
     }

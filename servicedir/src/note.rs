@@ -4,14 +4,14 @@
 use std::fmt;
 use std::time::Duration;
 
-use sys::{Ending, Pid, Signal};
+use sys::{ExitStatus, Pid, Signal};
 
 use crate::command::Command;
 use crate::status::Want;
 
 /// Something that happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Note {
+pub enum HistoryEvent {
     /// runsv began, and wants it like this: nothing that an earlier runsv was told counts any more.
     Began(Want),
     /// It was told something.
@@ -21,11 +21,11 @@ pub enum Note {
     /// `./run` was started.
     Started(Pid),
     /// `./run` ended, after this time.
-    Ended(Ending, Duration),
+    Ended(ExitStatus, Duration),
     /// `./finish` was started.
     Finishing(Pid),
     /// `./finish` ended.
-    Finished(Ending),
+    Finished(ExitStatus),
     /// It is to be started again, but rests first.
     Rests(Duration),
     /// The control script of this byte runs.
@@ -59,7 +59,7 @@ const NAMES: [(&str, Command); 14] = [
 const TOLD_TO_LEAVE: &str = "told exit by TERM to runsv";
 const INPUT_ENDS: &str = "closed the input, waits for its end";
 
-impl fmt::Display for Note {
+impl fmt::Display for HistoryEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Began(Want::Up) => f.write_str("runsv started, wants up"),
@@ -82,7 +82,7 @@ impl fmt::Display for Note {
     }
 }
 
-impl Note {
+impl HistoryEvent {
     /// Reads a line; `None` for one that is no note: a message about something that failed, or what
     /// a runsv of another version has written.
     pub fn parse(line: &str) -> Option<Self> {
@@ -100,11 +100,11 @@ impl Note {
             pid(word).map(Self::Started)
         } else if let Some(words) = behind("./run ended: ") {
             let (how, lived) = words.rsplit_once(", after ")?;
-            Some(Self::Ended(Ending::parse(how)?, seconds(lived)?))
+            Some(Self::Ended(ExitStatus::parse(how)?, seconds(lived)?))
         } else if let Some(word) = behind("started ./finish, pid ") {
             pid(word).map(Self::Finishing)
         } else if let Some(words) = behind("./finish ended: ") {
-            Ending::parse(words).map(Self::Finished)
+            ExitStatus::parse(words).map(Self::Finished)
         } else if let Some(words) = behind("rests ") {
             seconds(words.strip_suffix(" before the next start")?).map(Self::Rests)
         } else if let Some(words) = behind("waits for control/") {
@@ -145,39 +145,42 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let pid = Pid::from_raw(7);
-        let killed = Ending::Killed { signal: Signal::SEGV, core: true };
-        let mut notes: Vec<(Note, &str)> = vec![
-            (Note::Began(Want::Up), "runsv started, wants up"),
-            (Note::Began(Want::Down), "runsv started, wants down"),
-            (Note::ToldToLeave, "told exit by TERM to runsv"),
-            (Note::Started(pid), "started ./run, pid 7"),
+        let killed = ExitStatus::Killed { signal: Signal::SEGV, core: true };
+        let mut notes: Vec<(HistoryEvent, &str)> = vec![
+            (HistoryEvent::Began(Want::Up), "runsv started, wants up"),
+            (HistoryEvent::Began(Want::Down), "runsv started, wants down"),
+            (HistoryEvent::ToldToLeave, "told exit by TERM to runsv"),
+            (HistoryEvent::Started(pid), "started ./run, pid 7"),
             (
-                Note::Ended(killed, Duration::from_secs(60)),
+                HistoryEvent::Ended(killed, Duration::from_secs(60)),
                 "./run ended: SIGSEGV (core dumped), after 60.000 s",
             ),
             (
-                Note::Ended(Ending::Exited(3), Duration::from_millis(250)),
+                HistoryEvent::Ended(ExitStatus::Exited(3), Duration::from_millis(250)),
                 "./run ended: exit 3, after 0.250 s",
             ),
-            (Note::Finishing(pid), "started ./finish, pid 7"),
-            (Note::Finished(Ending::Exited(0)), "./finish ended: exit 0"),
-            (Note::Rests(Duration::from_millis(990)), "rests 0.990 s before the next start"),
-            (Note::Asks(b't', pid), "waits for control/t, pid 7"),
-            (Note::Sent(Signal::TERM, pid), "sent SIGTERM to pid 7"),
-            (Note::Sent(Signal(64), pid), "sent signal 64 to pid 7"),
-            (Note::GroupLives(pid), "waits for the rest of process group 7"),
-            (Note::InputEnds, "closed the input, waits for its end"),
+            (HistoryEvent::Finishing(pid), "started ./finish, pid 7"),
+            (HistoryEvent::Finished(ExitStatus::Exited(0)), "./finish ended: exit 0"),
+            (HistoryEvent::Rests(Duration::from_millis(990)), "rests 0.990 s before the next start"),
+            (HistoryEvent::Asks(b't', pid), "waits for control/t, pid 7"),
+            (HistoryEvent::Sent(Signal::TERM, pid), "sent SIGTERM to pid 7"),
+            (HistoryEvent::Sent(Signal(64), pid), "sent signal 64 to pid 7"),
+            (HistoryEvent::GroupLives(pid), "waits for the rest of process group 7"),
+            (HistoryEvent::InputEnds, "closed the input, waits for its end"),
         ];
         notes.extend([
-            (Note::Told(Command::Interrupt), "told interrupt"),
-            (Note::Told(Command::Usr1), "told 1"),
+            (HistoryEvent::Told(Command::Interrupt), "told interrupt"),
+            (HistoryEvent::Told(Command::Usr1), "told 1"),
         ]);
         for (note, line) in notes {
             assert_eq!(note.to_string(), line);
-            assert_eq!(Note::parse(line), Some(note), "{line}");
+            assert_eq!(HistoryEvent::parse(line), Some(note), "{line}");
         }
         for (_, command) in Command::ALL {
-            assert_eq!(Note::parse(&Note::Told(command).to_string()), Some(Note::Told(command)));
+            assert_eq!(
+                HistoryEvent::parse(&HistoryEvent::Told(command).to_string()),
+                Some(HistoryEvent::Told(command))
+            );
         }
     }
 
@@ -194,7 +197,7 @@ mod tests {
             "waits for control/tt, pid 7",
             "unable to start ./run: access denied",
         ] {
-            assert_eq!(Note::parse(line), None, "{line}");
+            assert_eq!(HistoryEvent::parse(line), None, "{line}");
         }
     }
 }

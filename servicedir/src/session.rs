@@ -11,8 +11,8 @@ use std::os::unix::fs::MetadataExt as _;
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid};
-use sys::failure::words;
-use sys::{Failure, Session, open_regular};
+use sys::error::words;
+use sys::{Error, Session, open_regular};
 
 use crate::layout::ServiceDir;
 
@@ -29,18 +29,18 @@ pub struct Recorded {
 }
 
 /// Writes the record, beside its place and renamed into it.
-pub fn write(dir: &ServiceDir, session: &Session) -> Result<(), Failure> {
+pub fn write(dir: &ServiceDir, session: &Session) -> Result<(), Error> {
     let (place, fresh) = (dir.session(), dir.file("supervise/.session.new"));
     let unable = |verb: &str| words(["unable to ".as_ref(), verb.as_ref(), " ".as_ref(), fresh.as_os_str()]);
-    let about = fs_err::metadata(dir.supervise()).map_err(Failure::of_io(unable("open")))?;
+    let about = fs_err::metadata(dir.supervise()).map_err(Error::of_io(unable("open")))?;
     // A runsv that was killed may have left one. One of another user is not written to.
     let _ = nix::unistd::unlink(&fresh);
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let mut file = open_regular(&fresh, flags, mode).map_err(|why| why.failure(unable("open")))?;
     let line = format!("{} {} {session}", about.dev(), about.ino());
-    file.write_all(line.as_bytes()).map_err(Failure::of_io(unable("write")))?;
-    sys::fs::replace::replace(&fresh, &place).map_err(Failure::of(unable("rename")))
+    file.write_all(line.as_bytes()).map_err(Error::of_io(unable("write")))?;
+    sys::fs::replace::replace(&fresh, &place).map_err(Error::of(unable("rename")))
 }
 
 /// Removes the record: the session has ended.

@@ -28,14 +28,14 @@ pub enum Want {
 
 /// A TAI64N label (GEN-8), as the record holds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Stamp {
+pub struct Tai64n {
     /// 2^62 + 10 + Unix seconds.
     pub seconds: u64,
     /// Below 10^9.
     pub nanoseconds: u32,
 }
 
-impl Stamp {
+impl Tai64n {
     /// The label of the Unix epoch; runit's ten seconds are constant, there is no leap table.
     const EPOCH: u64 = (1 << 62) + 10;
 
@@ -68,7 +68,7 @@ impl Stamp {
 pub struct Status {
     /// Since when (REC-2): the start of `./run`, also while `./finish` runs, or the time it went
     /// down.
-    pub since: Stamp,
+    pub since: Tai64n,
     /// The process, 0 for none.
     pub pid: u32,
     /// Whether it was told to pause.
@@ -115,7 +115,7 @@ impl Status {
         let (pid, rest) = rest.split_first_chunk::<4>()?;
         let ([paused, want, term, state], _) = rest.split_first_chunk::<4>()?;
         Some(Self {
-            since: Stamp {
+            since: Tai64n {
                 seconds: u64::from_be_bytes(*seconds),
                 nanoseconds: u32::from_be_bytes(*nanoseconds),
             },
@@ -170,7 +170,7 @@ impl Status {
 mod tests {
     use super::*;
 
-    const WHEN: Stamp = Stamp { seconds: 0x4000_0000_6b00_f738, nanoseconds: 0x3856_c484 };
+    const WHEN: Tai64n = Tai64n { seconds: 0x4000_0000_6b00_f738, nanoseconds: 0x3856_c484 };
 
     fn running() -> Status {
         Status {
@@ -218,14 +218,14 @@ mod tests {
     #[test]
     fn a_stamp_is_runits_label_of_the_time() {
         let time = UNIX_EPOCH + Duration::new(0x6b00_f738 - 10, 945_210_123);
-        assert_eq!(Stamp::of(time), Stamp { seconds: 0x4000_0000_6b00_f738, nanoseconds: 945_210_500 });
-        assert_eq!(Stamp::of(time).label(), "@400000006b00f7383856c484");
-        assert_eq!(Stamp::of(time).time(), UNIX_EPOCH + Duration::new(0x6b00_f738 - 10, 945_210_500));
+        assert_eq!(Tai64n::of(time), Tai64n { seconds: 0x4000_0000_6b00_f738, nanoseconds: 945_210_500 });
+        assert_eq!(Tai64n::of(time).label(), "@400000006b00f7383856c484");
+        assert_eq!(Tai64n::of(time).time(), UNIX_EPOCH + Duration::new(0x6b00_f738 - 10, 945_210_500));
     }
 
     #[test]
     fn a_label_from_the_future_is_no_age() {
-        let later = Stamp { seconds: WHEN.seconds + 5, ..WHEN };
+        let later = Tai64n { seconds: WHEN.seconds + 5, ..WHEN };
         assert_eq!((WHEN.age_at(later), later.age_at(WHEN)), (5, 0));
     }
 }

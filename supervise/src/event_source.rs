@@ -1,12 +1,12 @@
-//! Hands: turns readiness, signals, deaths and bytes into events, one at a time.
+//! Effects: turns readiness, signals, deaths and bytes into events, one at a time.
 
 use std::cmp::Reverse;
 use std::io;
 use std::time::Instant;
 
 use servicedir::Command;
-use servicedir::lock::Control;
-use sys::{Ending, Pid, Poller, Signal, reap_next};
+use servicedir::lock::ControlFifo;
+use sys::{ExitStatus, Pid, Poller, Signal, reap_next};
 
 use crate::state::{Role, Supervisor};
 
@@ -14,7 +14,7 @@ use crate::state::{Role, Supervisor};
 pub const CAUGHT: [Signal; 2] = [Signal::TERM, Signal::CHLD];
 
 /// Where everything comes in.
-pub struct Inbox {
+pub struct EventSource {
     poller: Poller,
     fifos: Vec<Fifo>,
     has_dead: bool,
@@ -23,7 +23,7 @@ pub struct Inbox {
 
 struct Fifo {
     role: Role,
-    control: Control,
+    control: ControlFifo,
     is_readable: bool,
     /// How many more bytes are taken in this turn.
     left: u32,
@@ -35,26 +35,26 @@ const TURN: u32 = 64;
 
 /// What came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mail {
+pub enum Incoming {
     /// A child ended.
-    Death(Pid, Ending),
+    Death(Pid, ExitStatus),
     /// A command was read.
     Command(Role, Command),
     /// TERM was sent to this process.
     Term,
 }
 
-impl Inbox {
+impl EventSource {
     /// Begins to listen to these FIFOs.
-    pub fn new(poller: Poller, controls: Vec<(Role, Control)>) -> io::Result<Self> {
+    pub fn new(poller: Poller, controls: Vec<(Role, ControlFifo)>) -> io::Result<Self> {
         // Whatever happened before the first wait is looked for, too.
-        let mut inbox = Self { poller, fifos: Vec::new(), has_dead: true, is_told_to_leave: false };
-        inbox.listen_to(controls)?;
-        Ok(inbox)
+        let mut event_source = Self { poller, fifos: Vec::new(), has_dead: true, is_told_to_leave: false };
+        event_source.listen_to(controls)?;
+        Ok(event_source)
     }
 
     /// Listens to these FIFOs instead of the old ones.
-    pub fn listen_to(&mut self, controls: Vec<(Role, Control)>) -> io::Result<()> {
+    pub fn listen_to(&mut self, controls: Vec<(Role, ControlFifo)>) -> io::Result<()> {
         self.fifos.clear();
         for (role, control) in controls {
             self.poller.watch(&control, token_of(role))?;
@@ -102,10 +102,10 @@ impl Inbox {
     /// The next thing that came in, in RSV-25's order: deaths, bytes one at a time, from one FIFO and
     /// from the other, TERM. `None` when nothing is left, or the turn is over. Bytes for a service
     /// that takes no commands now stay in its FIFO.
-    pub fn next(&mut self, machine: &Supervisor) -> Option<Mail> {
+    pub fn next(&mut self, machine: &Supervisor) -> Option<Incoming> {
         if self.has_dead {
             match reap_next() {
-                Some((pid, ending)) => return Some(Mail::Death(pid, ending)),
+                Some((pid, ending)) => return Some(Incoming::Death(pid, ending)),
                 None => self.has_dead = false,
             }
         }
@@ -118,12 +118,12 @@ impl Inbox {
             if let Some(command) = fifo.next(machine, is_last_look) {
                 // A death between two bytes is seen between them.
                 self.has_dead = true;
-                return Some(Mail::Command(fifo.role, command));
+                return Some(Incoming::Command(fifo.role, command));
             }
         }
         if self.is_told_to_leave && machine.takes_commands(Role::Main) {
             self.is_told_to_leave = false;
-            return Some(Mail::Term);
+            return Some(Incoming::Term);
         }
         None
     }

@@ -1,4 +1,4 @@
-//! Hands: opens a service directory, in the order others rely on (LAY-7).
+//! Effects: opens a service directory, in the order others rely on (LAY-7).
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -8,22 +8,24 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use servicedir::client::Visitor;
-use servicedir::lock::{Control, Lock, LockFile, OkFifo, Place, Publisher, Supervise, make_supervise};
+use servicedir::client::Client;
+use servicedir::lock::{
+    ControlFifo, Lock, LockFile, LockState, OkFifo, StatusWriter, Supervise, make_supervise,
+};
 use servicedir::{ServiceDir, State, Want, session};
 use sys::errno_text::errno_of;
-use sys::{Errno, Failure, Now, Pid, Poller, Remains, Reporter, Session, Signal};
+use sys::{Errno, Error, Logger, Now, Pid, Poller, Remains, Session, Signal};
 
-use crate::effects::{Hands, LogPipe, is_there};
+use crate::effects::{Effects, LogPipe, is_there};
 use crate::event_source::CAUGHT;
-use crate::event_source::Inbox;
+use crate::event_source::EventSource;
 use crate::state::{Role, Supervisor};
 
 /// How often a log service's lock that somebody else holds is tried (DEV-7): locks have no events.
 const LOCK_TICK: Duration = Duration::from_millis(50);
 
 /// What opening came to.
-pub enum Opened {
+pub enum Startup {
     /// Everything is in place.
     Ready(Box<Parts>),
     /// TERM came while the log service's lock was waited for.
@@ -35,15 +37,15 @@ pub struct Parts {
     /// What decides.
     pub machine: Supervisor,
     /// What acts.
-    pub hands: Hands,
+    pub effects: Effects,
     /// What comes in.
-    pub inbox: Inbox,
+    pub event_source: EventSource,
     /// What is held open for others to see.
-    pub site: Site,
+    pub site: OpenFiles,
 }
 
 /// The place of a service on disk, and what shows others that a runsv lives there.
-pub struct Site {
+pub struct OpenFiles {
     /// Where it is, for the case that the directory is removed and made anew.
     path: Option<PathBuf>,
     has_log: bool,
@@ -56,18 +58,18 @@ pub struct Regained {
     /// For the services whose lock stood for nothing any more.
     pub locks: Vec<(Role, Lock)>,
     /// The FIFOs to listen to.
-    pub controls: Vec<(Role, Control)>,
+    pub controls: Vec<(Role, ControlFifo)>,
 }
 
-impl Site {
+impl OpenFiles {
     /// If `supervise/` was removed, or the whole directory and is there again (a package upgrade):
     /// makes it anew and moves there. `None` when nothing is lost, not yet back, or another runsv's.
-    pub fn reopen_if_lost(&mut self, hands: &Hands) -> Option<Regained> {
+    pub fn reopen_if_lost(&mut self, effects: &Effects) -> Option<Regained> {
         let main = ServiceDir::at(".");
         let log = self.has_log.then(|| (Role::Log, main.log()));
         let all: Vec<_> = [Some((Role::Main, main)), log].into_iter().flatten().collect();
         let lost: Vec<_> =
-            all.iter().filter(|(role, _)| hands.place(*role) != Some(Place::Held)).cloned().collect();
+            all.iter().filter(|(role, _)| effects.place(*role) != Some(LockState::Held)).cloned().collect();
         if lost.is_empty() {
             return None;
         }
@@ -87,7 +89,7 @@ fn regain(all: &[(Role, ServiceDir)], lost: &[(Role, ServiceDir)]) -> Option<(Re
         locks.push((*role, LockFile::open(dir).ok()?.try_take().ok()?));
     }
     for (role, dir) in all {
-        controls.push((*role, Control::open(dir).ok()?));
+        controls.push((*role, ControlFifo::open(dir).ok()?));
         oks.push(OkFifo::open(dir).ok()?);
     }
     Some((Regained { locks, controls }, oks))
@@ -124,10 +126,10 @@ impl Drop for Removed {
 }
 
 /// Opens the service directory `dir`.
-pub fn open(dir: &OsStr) -> Result<Opened, Failure> {
-    let mut reporter = Reporter::new(sys::failure::words(["runsv ".as_ref(), dir]));
-    let mut poller = Poller::new(&CAUGHT).map_err(Failure::of_io("unable to create selfpipe"))?;
-    nix::unistd::chdir(dir).map_err(Failure::of("unable to change to directory"))?;
+pub fn open(dir: &OsStr) -> Result<Startup, Error> {
+    let mut logger = Logger::new(sys::error::words(["runsv ".as_ref(), dir]));
+    let mut poller = Poller::new(&CAUGHT).map_err(Error::of_io("unable to create selfpipe"))?;
+    nix::unistd::chdir(dir).map_err(Error::of("unable to change to directory"))?;
     // What a service forks and abandons stays its own. Without this it is reaped elsewhere, as with
     // the original; nothing else depends on it.
     let _ = nix::sys::prctl::set_child_subreaper(true);
@@ -135,11 +137,11 @@ pub fn open(dir: &OsStr) -> Result<Opened, Failure> {
     let main = ServiceDir::at(".");
     let wanted = |dir: &ServiceDir| if is_there(dir.down()) { Want::Down } else { Want::Up };
     let main_want = wanted(&main);
-    let has_log = has_log(&main, &mut reporter);
+    let has_log = has_log(&main, &mut logger);
     let log = has_log.then(|| main.log());
     let log_want = log.as_ref().map(wanted);
     let log_pipe = match &log {
-        Some(_) => Some(LogPipe::new().map_err(Failure::of("unable to create log pipe"))?),
+        Some(_) => Some(LogPipe::new().map_err(Error::of("unable to create log pipe"))?),
         None => None,
     };
 
@@ -148,46 +150,47 @@ pub fn open(dir: &OsStr) -> Result<Opened, Failure> {
     let log = match log {
         Some(log) => {
             let supervise = make_supervise(&log)?;
-            match wait_for_lock(LockFile::open(&log)?, &mut poller, &mut reporter) {
+            match wait_for_lock(LockFile::open(&log)?, &mut poller, &mut logger) {
                 Some(lock) => Some((log, lock, supervise)),
-                None => return Ok(Opened::ToldToLeave),
+                None => return Ok(Startup::ToldToLeave),
             }
         }
         None => None,
     };
 
-    let mut controls = vec![(Role::Main, Control::open(&main)?)];
+    let mut controls = vec![(Role::Main, ControlFifo::open(&main)?)];
     let mut machine = Supervisor::new(main_want, log_want, Now::read());
     let mut earlier = Vec::new();
     if main_supervise == Supervise::Old {
-        earlier.extend(take_over(&mut machine, Role::Main, &main, &mut reporter));
+        earlier.extend(take_over(&mut machine, Role::Main, &main, &mut logger));
     }
     if let Some((log, _, Supervise::Old)) = &log {
-        earlier.extend(take_over(&mut machine, Role::Log, log, &mut reporter));
+        earlier.extend(take_over(&mut machine, Role::Log, log, &mut logger));
     }
-    let mut publishers = vec![(Role::Main, Publisher::new(main.clone(), main_lock, main_supervise))];
-    publish_first(&machine, Role::Main, &mut publishers, &mut reporter);
+    let mut status_writers = vec![(Role::Main, StatusWriter::new(main.clone(), main_lock, main_supervise))];
+    publish_first(&machine, Role::Main, &mut status_writers, &mut logger);
     if let Some((log, lock, supervise)) = log {
-        controls.push((Role::Log, Control::open(&log)?));
-        publishers.push((Role::Log, Publisher::without_first_pid(log, lock, supervise)));
-        publish_first(&machine, Role::Log, &mut publishers, &mut reporter);
+        controls.push((Role::Log, ControlFifo::open(&log)?));
+        status_writers.push((Role::Log, StatusWriter::without_first_pid(log, lock, supervise)));
+        publish_first(&machine, Role::Log, &mut status_writers, &mut logger);
     }
     let mut oks = vec![OkFifo::open(&main)?];
     if has_log {
         oks.push(OkFifo::open(&main.log())?);
     }
 
-    let inbox = Inbox::new(poller, controls).map_err(Failure::of_io("unable to open supervise/control"))?;
-    let mut hands = Hands::new(reporter, publishers, log_pipe);
+    let event_source =
+        EventSource::new(poller, controls).map_err(Error::of_io("unable to open supervise/control"))?;
+    let mut effects = Effects::new(logger, status_writers, log_pipe);
     for (role, session) in earlier {
-        hands.take_over(role, session);
+        effects.take_over(role, session);
     }
-    hands.began(Role::Main, main_want);
+    effects.began(Role::Main, main_want);
     if let Some(want) = log_want {
-        hands.began(Role::Log, want);
+        effects.began(Role::Log, want);
     }
-    let site = Site { path: nix::unistd::getcwd().ok(), has_log, oks };
-    Ok(Opened::Ready(Box::new(Parts { machine, hands, inbox, site })))
+    let site = OpenFiles { path: nix::unistd::getcwd().ok(), has_log, oks };
+    Ok(Startup::Ready(Box::new(Parts { machine, effects, event_source, site })))
 }
 
 /// A runsv that was killed leaves its service running (RSV-65). With `process-group` that is ended
@@ -197,14 +200,14 @@ fn take_over(
     machine: &mut Supervisor,
     role: Role,
     dir: &ServiceDir,
-    reporter: &mut Reporter,
+    logger: &mut Logger,
 ) -> Option<(Role, Session)> {
     let earlier = earlier_session(dir).or_else(|| earlier_run(dir))?;
     let session = earlier.session.filter(|_| is_there(dir.file("process-group")));
     let run = if role == Role::Log { "log/./run" } else { "./run" };
     let what_becomes = if session.is_some() { ", and is ended first" } else { ", unsupervised" };
     let Earlier { pid, still, .. } = earlier;
-    reporter.warn(&Failure::plain(format!("an earlier {run} {still} (pid {pid}){what_becomes}")));
+    logger.warn(&Error::plain(format!("an earlier {run} {still} (pid {pid}){what_becomes}")));
     let session = session?;
     machine.take_over(role, session.leader(), Now::read());
     Some((role, session))
@@ -240,7 +243,7 @@ fn earlier_session(dir: &ServiceDir) -> Option<Earlier> {
 /// The `./run` of the last status, if it still lives: a process of that number in this directory. Who
 /// controls the service may have written any number there.
 fn earlier_run(dir: &ServiceDir) -> Option<Earlier> {
-    let status = Visitor::of(dir.clone()).last_status().ok()?;
+    let status = Client::of(dir.clone()).last_status().ok()?;
     let pid = Pid::from_raw(i32::try_from(status.pid).ok().filter(|pid| *pid > 0)?);
     let is_it = status.state == Some(State::Run)
         && pid != nix::unistd::getpid()
@@ -250,18 +253,18 @@ fn earlier_run(dir: &ServiceDir) -> Option<Earlier> {
 }
 
 /// LAY-11: `log` counts if it is a directory, links followed.
-fn has_log(main: &ServiceDir, reporter: &mut Reporter) -> bool {
+fn has_log(main: &ServiceDir, logger: &mut Logger) -> bool {
     match fs_err::metadata(main.file("log")) {
         Ok(about) if about.is_dir() => true,
         Ok(_) => {
-            reporter.warn(&Failure::plain("./log: not a directory."));
+            logger.warn(&Error::plain("./log: not a directory."));
             false
         }
         Err(error) => {
             let why = errno_of(&error);
             if why != Errno::ENOENT {
                 // The doubled colon is what runit says.
-                reporter.warn(&Failure::new("unable to stat() ./log: ", why));
+                logger.warn(&Error::new("unable to stat() ./log: ", why));
             }
             false
         }
@@ -269,7 +272,7 @@ fn has_log(main: &ServiceDir, reporter: &mut Reporter) -> bool {
 }
 
 /// LAY-12, DEV-7: waits until whoever supervises this log service is gone; `None` if TERM comes first.
-fn wait_for_lock(mut file: LockFile, poller: &mut Poller, reporter: &mut Reporter) -> Option<Lock> {
+fn wait_for_lock(mut file: LockFile, poller: &mut Poller, logger: &mut Logger) -> Option<Lock> {
     let mut is_said = false;
     loop {
         match file.try_take() {
@@ -278,7 +281,7 @@ fn wait_for_lock(mut file: LockFile, poller: &mut Poller, reporter: &mut Reporte
                 file = unlocked;
                 if !is_said {
                     is_said = true;
-                    reporter.warn(&failure);
+                    logger.warn(&failure);
                 }
             }
         }
@@ -292,15 +295,15 @@ fn wait_for_lock(mut file: LockFile, poller: &mut Poller, reporter: &mut Reporte
 fn publish_first(
     machine: &Supervisor,
     role: Role,
-    publishers: &mut [(Role, Publisher)],
-    reporter: &mut Reporter,
+    status_writers: &mut [(Role, StatusWriter)],
+    logger: &mut Logger,
 ) {
-    for (of, publisher) in publishers {
+    for (of, status_writer) in status_writers {
         if *of == role
             && let Some(status) = machine.status(role)
-            && let Err(failure) = publisher.publish(status)
+            && let Err(failure) = status_writer.publish(status)
         {
-            reporter.warn(&failure);
+            logger.warn(&failure);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::verb::Verb;
 
 /// As whom sv was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Manner {
+pub enum Mode {
     /// As `sv`: services are arguments, the exit code counts failures.
     Sv,
     /// As a service, by a link in `/etc/init.d`: LSB's exit codes (SV-60).
@@ -35,7 +35,7 @@ pub struct Invocation {
 
 /// Why sv can do nothing.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Misuse {
+pub enum UsageError {
     /// Only the version was asked for.
     Version,
     /// An option that does not exist.
@@ -49,12 +49,12 @@ pub enum Misuse {
 /// How long sv waits if nobody says otherwise.
 const LIMIT: Duration = Duration::from_secs(7);
 
-/// The base name of the program, which decides the manner and stands in messages (GEN-5).
-pub fn program_name(program: Option<OsString>) -> (OsString, Manner) {
+/// The base name of the program, which decides the mode and stands in messages (GEN-5).
+pub fn program_name(program: Option<OsString>) -> (OsString, Mode) {
     let program = program.unwrap_or_else(|| "sv".into());
     let base = program.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let manner = if base == b"sv" { Manner::Sv } else { Manner::Script };
-    (OsStr::from_bytes(base).to_owned(), manner)
+    let mode = if base == b"sv" { Mode::Sv } else { Mode::Script };
+    (OsStr::from_bytes(base).to_owned(), mode)
 }
 
 /// Understands the arguments (without the program's name) and the value of `SVWAIT`.
@@ -62,23 +62,23 @@ pub fn parse(
     arguments: Vec<OsString>,
     svwait: Option<OsString>,
     name: &OsStr,
-    manner: Manner,
-) -> Result<Invocation, Misuse> {
+    mode: Mode,
+) -> Result<Invocation, UsageError> {
     let (arguments, operands) = split(arguments);
-    let mut matches = matches(arguments, manner)?;
-    let is_json = manner == Manner::Sv && matches.get_flag("json");
+    let mut matches = matches(arguments, mode)?;
+    let is_json = mode == Mode::Sv && matches.get_flag("json");
     let given = matches.remove_one::<OsString>("limit");
     let is_verbose = given.is_some() || matches.get_count("verbose") > 0;
     let limit = given.or(svwait).map_or(LIMIT, |text| Duration::from_secs(number(text.as_bytes())));
     let mut words = matches.remove_many::<OsString>("words").into_iter().flatten().chain(operands);
-    let word = words.next().ok_or(Misuse::Usage)?;
-    let names: Vec<OsString> = match manner {
-        Manner::Sv => words.collect(),
-        Manner::Script => vec![name.to_owned()],
+    let word = words.next().ok_or(UsageError::Usage)?;
+    let names: Vec<OsString> = match mode {
+        Mode::Sv => words.collect(),
+        Mode::Script => vec![name.to_owned()],
     };
-    let verb = Verb::parse(word.as_bytes(), manner).ok_or(Misuse::Usage)?;
+    let verb = Verb::parse(word.as_bytes(), mode).ok_or(UsageError::Usage)?;
     if (names.is_empty() && !verb.may_be_alone()) || (is_json && !verb.has_json()) {
-        return Err(Misuse::Usage);
+        return Err(UsageError::Usage);
     }
     Ok(Invocation { verb, names, is_verbose, limit, is_json })
 }
@@ -94,10 +94,9 @@ fn split(mut arguments: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
     (arguments, operands)
 }
 
-fn matches(mut arguments: Vec<OsString>, manner: Manner) -> Result<clap::ArgMatches, Misuse> {
+fn matches(mut arguments: Vec<OsString>, mode: Mode) -> Result<clap::ArgMatches, UsageError> {
     loop {
-        let error = match command_line(manner).try_get_matches_from(arguments.iter().map(OsString::as_os_str))
-        {
+        let error = match command_line(mode).try_get_matches_from(arguments.iter().map(OsString::as_os_str)) {
             Ok(matches) => return Ok(matches),
             Err(error) => error,
         };
@@ -106,18 +105,18 @@ fn matches(mut arguments: Vec<OsString>, manner: Manner) -> Result<clap::ArgMatc
             _ => Vec::new(),
         };
         match error.kind() {
-            ErrorKind::DisplayVersion => return Err(Misuse::Version),
+            ErrorKind::DisplayVersion => return Err(UsageError::Version),
             // There are no other long options: whatever begins with two dashes ends the options. (Two
             // dashes alone are what clap calls the second dash of `-v-`.)
             ErrorKind::UnknownArgument | ErrorKind::TooManyValues
                 if about.starts_with(b"--") && about != b"--" =>
             {
                 let long = arguments.iter_mut().find(|argument| argument.as_bytes().starts_with(&about));
-                *long.ok_or(Misuse::Usage)? = "--".into();
+                *long.ok_or(UsageError::Usage)? = "--".into();
             }
-            ErrorKind::UnknownArgument => return Err(Misuse::IllegalOption(letter(&about))),
+            ErrorKind::UnknownArgument => return Err(UsageError::IllegalOption(letter(&about))),
             // `-w <SEC>`
-            _ => return Err(Misuse::MissingArgument(letter(&about))),
+            _ => return Err(UsageError::MissingArgument(letter(&about))),
         }
     }
 }
@@ -127,7 +126,7 @@ fn letter(option: &[u8]) -> Vec<u8> {
     option.iter().skip(1).take(1).copied().collect()
 }
 
-fn command_line(manner: Manner) -> clap::Command {
+fn command_line(mode: Mode) -> clap::Command {
     let command = clap::Command::new("sv")
         .no_binary_name(true)
         .disable_help_flag(true)
@@ -151,7 +150,7 @@ fn command_line(manner: Manner) -> clap::Command {
                 .trailing_var_arg(true),
         );
     let json = Arg::new("json").long("json").action(ArgAction::SetTrue).overrides_with("json");
-    if manner == Manner::Sv { command.arg(json) } else { command }
+    if mode == Mode::Sv { command.arg(json) } else { command }
 }
 
 /// Digits from the start; no digits are 0 (GEN-7).
@@ -162,15 +161,15 @@ fn number(text: &[u8]) -> u64 {
 }
 
 /// The usage text.
-pub fn usage(name: &OsStr, manner: Manner) -> Vec<u8> {
-    let rest: &[u8] = match manner {
-        Manner::Sv => b" [-v] [-w sec] command service ...",
-        Manner::Script => b" [-w sec] command",
+pub fn usage(name: &OsStr, mode: Mode) -> Vec<u8> {
+    let rest: &[u8] = match mode {
+        Mode::Sv => b" [-v] [-w sec] command service ...",
+        Mode::Script => b" [-w sec] command",
     };
     [b"usage: ", name.as_bytes(), rest].concat()
 }
 
-impl Misuse {
+impl UsageError {
     /// What is said before the usage text, if anything.
     pub fn message(&self, name: &OsStr) -> Option<OsString> {
         let (what, letter): (&[u8], &[u8]) = match self {
@@ -187,9 +186,9 @@ impl Misuse {
 mod tests {
     use super::*;
 
-    fn sv(line: &str) -> Result<Invocation, Misuse> {
+    fn sv(line: &str) -> Result<Invocation, UsageError> {
         let arguments = line.split_whitespace().map(OsString::from).collect();
-        parse(arguments, None, OsStr::new("sv"), Manner::Sv)
+        parse(arguments, None, OsStr::new("sv"), Mode::Sv)
     }
 
     fn waiting(line: &str) -> (bool, u64, Vec<OsString>) {
@@ -254,26 +253,26 @@ mod tests {
             assert_eq!(is_json(line), Ok((false, names(&["a"]))), "{line}");
         }
         for line in ["--json", "--json up a", "--json why a", "--json lint", "--json status"] {
-            assert_eq!(is_json(line), Err(Misuse::Usage), "{line}");
+            assert_eq!(is_json(line), Err(UsageError::Usage), "{line}");
         }
-        let script = parse(names(&["--json", "status"]), None, OsStr::new("ssh"), Manner::Script);
+        let script = parse(names(&["--json", "status"]), None, OsStr::new("ssh"), Mode::Script);
         assert_eq!(script.map(|invocation| invocation.is_json), Ok(false));
     }
 
     #[test]
     fn what_is_wrong_is_told_apart() {
-        assert_eq!(sv("-x status a"), Err(Misuse::IllegalOption(b"x".to_vec())));
-        assert_eq!(sv("-vx status a"), Err(Misuse::IllegalOption(b"x".to_vec())));
+        assert_eq!(sv("-x status a"), Err(UsageError::IllegalOption(b"x".to_vec())));
+        assert_eq!(sv("-vx status a"), Err(UsageError::IllegalOption(b"x".to_vec())));
         for line in
             ["-v- status a", "-v-x status -- a", "-v-- status -- a", "-v-json status a", "-v-w3 status a"]
         {
-            assert_eq!(sv(line), Err(Misuse::IllegalOption(b"-".to_vec())), "{line}");
+            assert_eq!(sv(line), Err(UsageError::IllegalOption(b"-".to_vec())), "{line}");
         }
-        assert_eq!(sv("-h"), Err(Misuse::IllegalOption(b"h".to_vec())));
-        assert_eq!(sv("-w"), Err(Misuse::MissingArgument(b"w".to_vec())));
-        assert_eq!(sv("-V -x"), Err(Misuse::Version));
+        assert_eq!(sv("-h"), Err(UsageError::IllegalOption(b"h".to_vec())));
+        assert_eq!(sv("-w"), Err(UsageError::MissingArgument(b"w".to_vec())));
+        assert_eq!(sv("-V -x"), Err(UsageError::Version));
         for line in ["", "-v", "up", "-", "- status a", "status", "--help", "--", "restar a"] {
-            assert_eq!(sv(line), Err(Misuse::Usage), "{line}");
+            assert_eq!(sv(line), Err(UsageError::Usage), "{line}");
         }
     }
 
@@ -281,7 +280,7 @@ mod tests {
     fn the_option_beats_the_environment_and_the_environment_beats_seven() {
         let limit = |line: &str, svwait: &str| {
             let arguments = line.split_whitespace().map(OsString::from).collect();
-            let invocation = parse(arguments, Some(svwait.into()), OsStr::new("sv"), Manner::Sv);
+            let invocation = parse(arguments, Some(svwait.into()), OsStr::new("sv"), Mode::Sv);
             invocation.map(|invocation| (invocation.is_verbose, invocation.limit.as_secs()))
         };
         assert_eq!(limit("up a", "30"), Ok((false, 30)));
@@ -292,19 +291,22 @@ mod tests {
 
     #[test]
     fn a_script_is_its_own_service() {
-        let (name, manner) = program_name(Some("/etc/init.d/ssh".into()));
-        assert_eq!((name.as_os_str(), manner), (OsStr::new("ssh"), Manner::Script));
-        let invocation = parse(names(&["status", "b"]), None, &name, manner).expect("a good command line");
+        let (name, mode) = program_name(Some("/etc/init.d/ssh".into()));
+        assert_eq!((name.as_os_str(), mode), (OsStr::new("ssh"), Mode::Script));
+        let invocation = parse(names(&["status", "b"]), None, &name, mode).expect("a good command line");
         assert_eq!(invocation.names, names(&["ssh"]));
-        assert_eq!(usage(&name, manner), b"usage: ssh [-w sec] command");
-        assert_eq!(program_name(Some("./sv".into())).1, Manner::Sv);
-        assert_eq!(program_name(None).1, Manner::Sv);
+        assert_eq!(usage(&name, mode), b"usage: ssh [-w sec] command");
+        assert_eq!(program_name(Some("./sv".into())).1, Mode::Sv);
+        assert_eq!(program_name(None).1, Mode::Sv);
     }
 
     #[test]
     fn messages_are_the_originals() {
-        let misuse = Misuse::MissingArgument(b"w".to_vec());
-        assert_eq!(misuse.message(OsStr::new("sv")), Some("sv: option requires an argument -- w".into()));
-        assert_eq!(Misuse::Usage.message(OsStr::new("sv")), None);
+        let usage_error = UsageError::MissingArgument(b"w".to_vec());
+        assert_eq!(
+            usage_error.message(OsStr::new("sv")),
+            Some("sv: option requires an argument -- w".into())
+        );
+        assert_eq!(UsageError::Usage.message(OsStr::new("sv")), None);
     }
 }

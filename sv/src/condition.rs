@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use servicedir::{Stamp, State, Status, Want};
+use servicedir::{State, Status, Tai64n, Want};
 
 /// How long a process has to live to count as up where no check says so: as long as lies between two
 /// looks of the original's sv.
@@ -42,7 +42,7 @@ pub enum Verdict {
 
 /// What is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Goal {
+pub struct Condition {
     signs: &'static [Sign],
     before: Status,
     /// The process that was seen last, and after how much waiting it was first seen.
@@ -60,14 +60,14 @@ pub struct Look {
 }
 
 /// One life of a service.
-pub type Process = (Stamp, u32);
+pub type Process = (Tai64n, u32);
 
 /// The life a status tells of.
 pub fn process(status: &Status) -> Process {
     (status.since, status.pid)
 }
 
-impl Goal {
+impl Condition {
     /// Waits for `signs` at a service that was as `before` when nothing had been sent yet.
     pub fn new(signs: &'static [Sign], before: Status) -> Self {
         Self { signs, before, seen: None }
@@ -136,11 +136,11 @@ mod tests {
 
     const GROWN: Verdict = Lives(Duration::ZERO);
 
-    fn stamp(nanoseconds: u32) -> Stamp {
-        Stamp { seconds: (1 << 62) + 1000, nanoseconds }
+    fn stamp(nanoseconds: u32) -> Tai64n {
+        Tai64n { seconds: (1 << 62) + 1000, nanoseconds }
     }
 
-    const fn bare(since: Stamp) -> Status {
+    const fn bare(since: Tai64n) -> Status {
         Status { since, pid: 0, is_paused: false, want: Want::Up, got_term: false, state: Some(State::Down) }
     }
 
@@ -166,7 +166,7 @@ mod tests {
 
     /// Of a look at a process that has lived for long enough.
     fn verdict(sign: &'static [Sign], before: Status, now: Status) -> Verdict {
-        Goal::new(sign, before).verdict(&now, look(420, 420))
+        Condition::new(sign, before).verdict(&now, look(420, 420))
     }
 
     #[test]
@@ -180,28 +180,28 @@ mod tests {
 
     #[test]
     fn a_new_process_has_to_live_as_long_as_lies_between_two_looks_of_the_original() {
-        let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
+        let mut condition = Condition::new(&[Sign::Up], down(1, Want::Down));
         let first = running(2, Want::Up);
-        assert_eq!(goal.verdict(&first, look(0, 3)), lives(420));
-        assert_eq!(goal.verdict(&first, look(300, 303)), lives(120));
-        assert_eq!(goal.verdict(&first, look(420, 423)), GROWN);
+        assert_eq!(condition.verdict(&first, look(0, 3)), lives(420));
+        assert_eq!(condition.verdict(&first, look(300, 303)), lives(120));
+        assert_eq!(condition.verdict(&first, look(420, 423)), GROWN);
     }
 
     #[test]
     fn the_next_process_has_to_live_as_long_as_the_one_before_should_have() {
-        let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        assert_eq!(goal.verdict(&running(2, Want::Up), look(400, 403)), lives(20));
-        assert_eq!(goal.verdict(&down(3, Want::Up), look(0, 404)), NotYet);
-        assert_eq!(goal.verdict(&running(4, Want::Up), look(1, 1004)), lives(419));
-        assert_eq!(goal.verdict(&running(4, Want::Up), look(420, 1423)), GROWN);
+        let mut condition = Condition::new(&[Sign::Up], down(1, Want::Down));
+        assert_eq!(condition.verdict(&running(2, Want::Up), look(400, 403)), lives(20));
+        assert_eq!(condition.verdict(&down(3, Want::Up), look(0, 404)), NotYet);
+        assert_eq!(condition.verdict(&running(4, Want::Up), look(1, 1004)), lives(419));
+        assert_eq!(condition.verdict(&running(4, Want::Up), look(420, 1423)), GROWN);
         // It died, and another was started, between two looks.
-        assert_eq!(goal.verdict(&running(5, Want::Up), look(2, 2500)), lives(418));
+        assert_eq!(condition.verdict(&running(5, Want::Up), look(2, 2500)), lives(418));
     }
 
     #[test]
     fn a_process_that_was_there_before_is_as_old_as_its_stamp() {
         let before = running(1, Want::Up);
-        let judge = |age| Goal::new(&[Sign::AsRequested], before).verdict(&before, look(age, 0));
+        let judge = |age| Condition::new(&[Sign::AsRequested], before).verdict(&before, look(age, 0));
         assert_eq!(judge(420), GROWN);
         assert_eq!(judge(99), lives(321));
     }
@@ -210,18 +210,18 @@ mod tests {
     fn a_clock_that_was_set_back_delays_nothing() {
         // The stamp of a time to come: the process is as old as it has been seen.
         let before = running(1, Want::Up);
-        let mut goal = Goal::new(&[Sign::AsRequested], before);
-        assert_eq!(goal.verdict(&before, look(0, 1)), lives(420));
-        assert_eq!(goal.verdict(&before, look(0, 301)), lives(120));
-        assert_eq!(goal.verdict(&before, look(0, 421)), GROWN);
+        let mut condition = Condition::new(&[Sign::AsRequested], before);
+        assert_eq!(condition.verdict(&before, look(0, 1)), lives(420));
+        assert_eq!(condition.verdict(&before, look(0, 301)), lives(120));
+        assert_eq!(condition.verdict(&before, look(0, 421)), GROWN);
     }
 
     #[test]
     fn a_clock_that_was_set_forward_makes_no_process_older() {
         let hour = 3_600_000;
-        let mut goal = Goal::new(&[Sign::Up], down(1, Want::Down));
-        assert_eq!(goal.verdict(&running(2, Want::Up), look(hour, 5)), lives(415));
-        assert_eq!(goal.verdict(&running(2, Want::Up), look(hour, 420)), GROWN);
+        let mut condition = Condition::new(&[Sign::Up], down(1, Want::Down));
+        assert_eq!(condition.verdict(&running(2, Want::Up), look(hour, 5)), lives(415));
+        assert_eq!(condition.verdict(&running(2, Want::Up), look(hour, 420)), GROWN);
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
         let between = Status { pid: 0, ..finishing(1, Want::Down) };
         for sign in [Sign::Renewed, Sign::Once, Sign::Down, Sign::Paused, Sign::Continued, Sign::AsRequested]
         {
-            assert_eq!(Goal::new(&[], before).shows(sign, &between, Duration::ZERO), NotYet, "{sign:?}");
+            assert_eq!(Condition::new(&[], before).shows(sign, &between, Duration::ZERO), NotYet, "{sign:?}");
         }
         let another = Status { pid: 0, ..finishing(2, Want::Down) };
         assert_eq!(verdict(&[Sign::Once], down(1, Want::Down), another), NotYet);
@@ -319,8 +319,8 @@ mod tests {
     fn exit_is_fulfilled_by_absence_only() {
         let before = running(1, Want::Up);
         assert_eq!(verdict(&[Sign::Gone], before, down(2, Want::Down)), NotYet);
-        assert!(Goal::new(&[Sign::Gone], before).is_reached_without_runsv());
-        assert!(!Goal::new(&[Sign::Down], before).is_reached_without_runsv());
+        assert!(Condition::new(&[Sign::Gone], before).is_reached_without_runsv());
+        assert!(!Condition::new(&[Sign::Down], before).is_reached_without_runsv());
     }
 
     #[test]

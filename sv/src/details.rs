@@ -5,47 +5,47 @@ use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use servicedir::client::Refusal;
-use servicedir::{ServiceDir, Stamp, State, Status, Want};
+use servicedir::client::ClientError;
+use servicedir::{ServiceDir, State, Status, Tai64n, Want};
 use sys::errno_text::phrase;
-use sys::failure::words;
+use sys::error::words;
 use sys::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
 use crate::json::Json;
 use crate::service::Service;
-use crate::snapshot::Sight;
+use crate::snapshot::Snapshot;
 use crate::time::rfc3339;
 
 /// How many checks run at a time.
 const CHECKS_AT_ONCE: usize = 64;
 
 /// A service as it was seen.
-pub struct Portrait {
+pub struct Details {
     /// As it was named.
     pub name: OsString,
     /// What runsv says of it, or why that cannot be known.
-    pub status: Result<Status, Refusal>,
+    pub status: Result<Status, ClientError>,
     /// Whether there is a file `down`, if that can be told.
     pub has_down: Result<bool, Errno>,
     /// Whether its check agrees: nothing without a check, or if nobody asked.
     pub is_ready: Option<bool>,
     /// Its log service, if there is one.
-    pub log: Option<Box<Portrait>>,
+    pub log: Option<Box<Details>>,
     dir: ServiceDir,
 }
 
-impl Portrait {
+impl Details {
     /// Of a service, and its log service, as they were seen.
-    pub fn of(service: &Service, sight: Sight) -> Self {
-        let dir = service.visitor().map_or_else(|_| ServiceDir::at(""), |visitor| visitor.dir().clone());
-        Self::new(service.name.clone(), dir, sight)
+    pub fn of(service: &Service, snapshot: Snapshot) -> Self {
+        let dir = service.client().map_or_else(|_| ServiceDir::at(""), |client| client.dir().clone());
+        Self::new(service.name.clone(), dir, snapshot)
     }
 
-    fn new(name: OsString, dir: ServiceDir, sight: Sight) -> Self {
+    fn new(name: OsString, dir: ServiceDir, snapshot: Snapshot) -> Self {
         let log_name = || words([&name, OsStr::new("/log")]);
-        let log = sight.log.map(|log| Box::new(Self::new(log_name(), dir.log(), *log)));
-        Self { name, status: sight.status, has_down: sight.has_down, is_ready: None, log, dir }
+        let log = snapshot.log.map(|log| Box::new(Self::new(log_name(), dir.log(), *log)));
+        Self { name, status: snapshot.status, has_down: snapshot.has_down, is_ready: None, log, dir }
     }
 
     /// How many of the two cannot be asked.
@@ -63,7 +63,7 @@ impl Portrait {
     }
 
     /// The documented object: see `sv.8`.
-    pub fn to_json(&self, now: Stamp) -> Json {
+    pub fn to_json(&self, now: Tai64n) -> Json {
         let status = self.status.as_ref().ok();
         let state = status.and_then(|status| status.state).map(|state| match state {
             State::Down => "down",
@@ -75,7 +75,7 @@ impl Portrait {
             Want::Down | Want::Exit => Some("down"),
             Want::Unknown => None,
         });
-        let is_there = !matches!(self.status, Err(Refusal::Directory(_)));
+        let is_there = !matches!(self.status, Err(ClientError::Directory(_)));
         let normally_up = self.has_down.ok().filter(|_| is_there).map(|has_down| !has_down);
         let log = self.log.as_ref().map(|log| log.to_json(now));
         Json::Object(vec![
@@ -101,12 +101,12 @@ impl Portrait {
 
 /// Asks the checks of all services and their logs, for so long at most. Who does not run, or does not
 /// answer in time, is not ready.
-pub fn ask_checks(portraits: &mut [Portrait], limit: Duration) {
+pub fn ask_checks(portraits: &mut [Details], limit: Duration) {
     let mut askable = Vec::new();
-    let mut people: Vec<&mut Portrait> = portraits.iter_mut().collect();
-    while let Some(portrait) = people.pop() {
-        let runs = portrait.runs();
-        let Portrait { dir, is_ready, log, status, .. } = portrait;
+    let mut people: Vec<&mut Details> = portraits.iter_mut().collect();
+    while let Some(details) = people.pop() {
+        let runs = details.runs();
+        let Details { dir, is_ready, log, status, .. } = details;
         if status.is_ok() && nix::sys::stat::stat(&dir.check()).is_ok() {
             *is_ready = Some(false);
             if runs {

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use servicedir::history::Entry;
-use servicedir::{Command, Note, Stamp, State, Status, Want};
-use sys::{Ending, Pid, Signal};
+use servicedir::history::HistoryEntry;
+use servicedir::{Command, HistoryEvent, State, Status, Tai64n, Want};
+use sys::{ExitStatus, Pid, Signal};
 
 use crate::time::human;
 
@@ -23,20 +23,20 @@ pub struct Facts {
     /// Whether there is a file `down`.
     pub has_down: bool,
     /// What runsv remembers, oldest first.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<HistoryEntry>,
     /// The control script that is being waited for, if it still runs.
     pub hook: Option<(String, Pid)>,
     /// Who is left of the process group that is being waited for.
     pub group: Vec<String>,
     /// The present.
-    pub now: Stamp,
+    pub now: Tai64n,
 }
 
 /// A line of the history, understood.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Event<'a> {
     /// What runsv remembers.
-    Note(Note),
+    HistoryEvent(HistoryEvent),
     /// `./run` could not be executed: why.
     Unable(&'a str),
     /// Anything else.
@@ -46,8 +46,8 @@ pub enum Event<'a> {
 impl<'a> Event<'a> {
     /// Reads what runsv has written.
     pub fn parse(line: &'a str) -> Self {
-        if let Some(note) = Note::parse(line) {
-            return Self::Note(note);
+        if let Some(note) = HistoryEvent::parse(line) {
+            return Self::HistoryEvent(note);
         }
         let unable = line
             .strip_prefix("unable to start ")
@@ -63,7 +63,8 @@ pub fn state(facts: &Facts) -> String {
     match status.state {
         Some(State::Run) => running(facts, &age),
         Some(State::Finish) => {
-            let is_finishing = |event: &Event| matches!(event, Event::Note(Note::Finishing(_)));
+            let is_finishing =
+                |event: &Event| matches!(event, Event::HistoryEvent(HistoryEvent::Finishing(_)));
             let time = facts.age_of_last(is_finishing).map_or_else(String::new, |age| format!(" for {age}"));
             let process = if status.pid == 0 { String::new() } else { format!(", pid {}", status.pid) };
             format!("./run has ended, ./finish runs{time}{process}")
@@ -71,7 +72,7 @@ pub fn state(facts: &Facts) -> String {
         Some(State::Down) if status.want == Want::Up => {
             let what = match (facts.last_event(), &facts.hook) {
                 (_, Some((hook, pid))) => format!("waits for {hook} (pid {pid}) before it is started"),
-                (Event::Note(Note::Rests(_)), None) => {
+                (Event::HistoryEvent(HistoryEvent::Rests(_)), None) => {
                     "rests for the rest of a second before the next start".to_owned()
                 }
                 _ => "is about to be started".to_owned(),
@@ -94,13 +95,13 @@ fn running(facts: &Facts, age: &str) -> String {
     }
     if let Some((hook, pid)) = &facts.hook {
         let _ = write!(text, "; waits for {hook} (pid {pid}) to end");
-    } else if let Event::Note(Note::GroupLives(_)) = facts.last_event()
+    } else if let Event::HistoryEvent(HistoryEvent::GroupLives(_)) = facts.last_event()
         && !facts.group.is_empty()
     {
         let _ =
             write!(text, "; ./run has ended, waits for the rest of its group: {}", facts.group.join(", "));
     } else if status.got_term {
-        let age = facts.age_of_last(|event| matches!(event, Event::Note(Note::Sent(..))));
+        let age = facts.age_of_last(|event| matches!(event, Event::HistoryEvent(HistoryEvent::Sent(..))));
         let since = age.map_or_else(String::new, |age| format!(" {age} ago"));
         let _ = write!(text, "; was told to end{since}, and has not yet");
     } else if matches!(status.want, Want::Down | Want::Exit) {
@@ -112,22 +113,26 @@ fn running(facts: &Facts, age: &str) -> String {
 /// Who wants it down.
 fn why_down(facts: &Facts) -> String {
     let mut notes =
-        facts.entries.iter().rev().filter_map(|entry| Some((Note::parse(&entry.what)?, entry.when)));
+        facts.entries.iter().rev().filter_map(|entry| Some((HistoryEvent::parse(&entry.what)?, entry.when)));
     let decision = notes.find(|(note, _)| {
         matches!(
             note,
-            Note::Began(_)
-                | Note::ToldToLeave
-                | Note::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
+            HistoryEvent::Began(_)
+                | HistoryEvent::ToldToLeave
+                | HistoryEvent::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
         )
     });
-    let age = |when: Stamp| human(when.age_at(facts.now));
+    let age = |when: Tai64n| human(when.age_at(facts.now));
     match decision {
-        Some((Note::Told(Command::Once), when)) => {
+        Some((HistoryEvent::Told(Command::Once), when)) => {
             return format!("was to run once, {} ago, and has ended", age(when));
         }
-        Some((Note::Told(Command::Down), when)) => return format!("was told to be down {} ago", age(when)),
-        Some((Note::Told(Command::Exit) | Note::ToldToLeave, _)) => return "was told to exit".to_owned(),
+        Some((HistoryEvent::Told(Command::Down), when)) => {
+            return format!("was told to be down {} ago", age(when));
+        }
+        Some((HistoryEvent::Told(Command::Exit) | HistoryEvent::ToldToLeave, _)) => {
+            return "was told to exit".to_owned();
+        }
         // Whatever was told before is over.
         _ => {}
     }
@@ -151,7 +156,7 @@ impl Facts {
 }
 
 /// The last events: how long ago, and what.
-pub fn events(entries: &[Entry], now: Stamp) -> Vec<(String, String)> {
+pub fn events(entries: &[HistoryEntry], now: Tai64n) -> Vec<(String, String)> {
     let first = entries.len().saturating_sub(TOLD);
     let recent = entries.get(first..).unwrap_or_default();
     recent
@@ -161,19 +166,19 @@ pub fn events(entries: &[Entry], now: Stamp) -> Vec<(String, String)> {
 }
 
 fn plain(line: &str) -> String {
-    match Note::parse(line) {
-        Some(Note::Told(_) | Note::ToldToLeave) => format!("was {line}"),
-        Some(Note::Sent(..)) => format!("runsv {line}"),
-        Some(Note::Ended(how, time)) => format!("./run {} after {}", ended(how), lived(time)),
-        Some(Note::Finished(how)) => format!("./finish {}", ended(how)),
+    match HistoryEvent::parse(line) {
+        Some(HistoryEvent::Told(_) | HistoryEvent::ToldToLeave) => format!("was {line}"),
+        Some(HistoryEvent::Sent(..)) => format!("runsv {line}"),
+        Some(HistoryEvent::Ended(how, time)) => format!("./run {} after {}", ended(how), lived(time)),
+        Some(HistoryEvent::Finished(how)) => format!("./finish {}", ended(how)),
         _ => line.to_owned(),
     }
 }
 
-fn ended(how: Ending) -> String {
+fn ended(how: ExitStatus) -> String {
     match how {
-        Ending::Exited(code) => format!("ended with exit code {code}"),
-        Ending::Killed { .. } => format!("was killed by {how}"),
+        ExitStatus::Exited(code) => format!("ended with exit code {code}"),
+        ExitStatus::Killed { .. } => format!("was killed by {how}"),
     }
 }
 
@@ -186,7 +191,7 @@ fn lived(time: Duration) -> String {
 }
 
 /// What usually is behind such a story.
-pub fn hints(entries: &[Entry]) -> Vec<String> {
+pub fn hints(entries: &[HistoryEntry]) -> Vec<String> {
     let events: Vec<Event> = entries.iter().map(|entry| Event::parse(&entry.what)).collect();
     let mut hints = Vec::new();
     let lives = lives(&events);
@@ -208,7 +213,7 @@ pub fn hints(entries: &[Entry]) -> Vec<String> {
 /// One life of `./run`, from its start to its end.
 #[derive(Debug, Clone, PartialEq)]
 struct Life<'a> {
-    how: Ending,
+    how: ExitStatus,
     time: Duration,
     unable: Option<&'a str>,
     sent: Vec<Signal>,
@@ -222,11 +227,13 @@ fn lives<'a>(events: &[Event<'a>]) -> Vec<Life<'a>> {
     for event in events {
         match event {
             Event::Unable(why) => unable = Some(*why),
-            Event::Note(Note::Sent(signal, _)) => sent.push(*signal),
-            Event::Note(Note::Told(command)) => told.push(*command),
-            Event::Note(Note::ToldToLeave) => told.push(Command::Exit),
-            Event::Note(Note::Started(_)) => (unable, sent, told) = (None, Vec::new(), Vec::new()),
-            Event::Note(Note::Ended(how, time)) => {
+            Event::HistoryEvent(HistoryEvent::Sent(signal, _)) => sent.push(*signal),
+            Event::HistoryEvent(HistoryEvent::Told(command)) => told.push(*command),
+            Event::HistoryEvent(HistoryEvent::ToldToLeave) => told.push(Command::Exit),
+            Event::HistoryEvent(HistoryEvent::Started(_)) => {
+                (unable, sent, told) = (None, Vec::new(), Vec::new());
+            }
+            Event::HistoryEvent(HistoryEvent::Ended(how, time)) => {
                 let sent = std::mem::take(&mut sent);
                 let told = std::mem::take(&mut told);
                 let asks =
@@ -257,8 +264,8 @@ fn hint(life: &Life) -> Option<String> {
         return Some(format!("{what} ({why})"));
     }
     let (end, was_sent) = match life.how {
-        Ending::Exited(_) => (life.how.to_string(), false),
-        Ending::Killed { signal, .. } => (signal.to_string(), life.sent.contains(&signal)),
+        ExitStatus::Exited(_) => (life.how.to_string(), false),
+        ExitStatus::Killed { signal, .. } => (signal.to_string(), life.sent.contains(&signal)),
     };
     let hint = match end.as_str() {
         "exit 0" if !life.was_asked => {
@@ -301,14 +308,14 @@ fn hint(life: &Life) -> Option<String> {
 mod tests {
     use super::*;
 
-    const NOW: Stamp = Stamp { seconds: (1 << 62) + 100_000, nanoseconds: 0 };
+    const NOW: Tai64n = Tai64n { seconds: (1 << 62) + 100_000, nanoseconds: 0 };
 
-    fn ago(seconds: u64) -> Stamp {
-        Stamp { seconds: NOW.seconds - seconds, nanoseconds: 0 }
+    fn ago(seconds: u64) -> Tai64n {
+        Tai64n { seconds: NOW.seconds - seconds, nanoseconds: 0 }
     }
 
-    fn history(lines: &[(u64, &str)]) -> Vec<Entry> {
-        lines.iter().map(|(age, what)| Entry { when: ago(*age), what: (*what).to_owned() }).collect()
+    fn history(lines: &[(u64, &str)]) -> Vec<HistoryEntry> {
+        lines.iter().map(|(age, what)| HistoryEntry { when: ago(*age), what: (*what).to_owned() }).collect()
     }
 
     fn facts(state: State, pid: u32, want: Want, lines: &[(u64, &str)]) -> Facts {
@@ -333,7 +340,7 @@ mod tests {
     fn a_message_about_run_is_understood() {
         assert_eq!(Event::parse("unable to start ./run: access denied"), Event::Unable("access denied"));
         assert_eq!(Event::parse("unable to start log/./run: access denied"), Event::Unable("access denied"));
-        assert_eq!(Event::parse("told up"), Event::Note(Note::Told(Command::Up)));
+        assert_eq!(Event::parse("told up"), Event::HistoryEvent(HistoryEvent::Told(Command::Up)));
         assert_eq!(Event::parse("./run ended: who knows"), Event::Other);
     }
 

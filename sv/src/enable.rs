@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use servicedir::ServiceDir;
-use servicedir::client::{Refusal, Visitor};
-use sys::Failure;
+use servicedir::client::{Client, ClientError};
+use sys::Error;
 use sys::errno_text::errno_of;
-use sys::failure::words;
+use sys::error::words;
 
 use crate::service::identity;
 
@@ -21,14 +21,14 @@ pub struct Change {
     /// The service's name in the services directory.
     pub name: OsString,
     /// The service itself, wherever it is.
-    pub service: Visitor,
+    pub service: Client,
 }
 
 /// Links a service directory into `base`, for runsvdir to find: the one at a path, or the one of
 /// this name among the sources.
 ///
 /// The link appears whole or not at all, and never in the place of anything else.
-pub fn enable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
+pub fn enable(word: &OsStr, base: &Path) -> Result<Change, ClientError> {
     let source = source(word).map_err(|why| refusal("unable to find the service directory", why))?;
     let name = source.file_name().map(OsStr::to_owned).unwrap_or_default();
     if name.is_empty() || name.as_bytes().starts_with(b".") {
@@ -39,13 +39,13 @@ pub fn enable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
         let text = || words(["unable to find ".as_ref(), file.as_os_str()]);
         fs_err::metadata(&file).map_err(|error| refusal(text(), errno_of(&error)))?;
     }
-    let change = Change { service: Visitor::of(ServiceDir::at(&source)), name };
+    let change = Change { service: Client::of(ServiceDir::at(&source)), name };
     let link = base.join(&change.name);
     match nix::unistd::symlinkat(&source, nix::fcntl::AT_FDCWD, &link) {
         Ok(()) => Ok(change),
         Err(Errno::EEXIST) if identity(&link).is_some_and(|it| Some(it) == identity(&source)) => Ok(change),
         Err(why) => {
-            Err(Refusal::Trouble(Failure::new(words(["unable to link ".as_ref(), link.as_os_str()]), why)))
+            Err(ClientError::Trouble(Error::new(words(["unable to link ".as_ref(), link.as_os_str()]), why)))
         }
     }
 }
@@ -53,15 +53,18 @@ pub fn enable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
 /// Removes the link to a service from `base`; runsvdir then stops the service.
 ///
 /// A directory that stands in `base` itself is somebody's work and is left alone.
-pub fn disable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
+pub fn disable(word: &OsStr, base: &Path) -> Result<Change, ClientError> {
     let (name, parent) = split(word, base);
     if name.is_empty() || identity(&parent) != identity(base) {
-        return Err(Refusal::Trouble(Failure::plain(words(["not an entry of ".as_ref(), base.as_os_str()]))));
+        return Err(ClientError::Trouble(Error::plain(words([
+            "not an entry of ".as_ref(),
+            base.as_os_str(),
+        ]))));
     }
     let link = base.join(&name);
     let text = || words(["unable to remove ".as_ref(), link.as_os_str()]);
     let about = fs_err::symlink_metadata(&link)
-        .map_err(|error| Refusal::Trouble(Failure::new(text(), errno_of(&error))))?;
+        .map_err(|error| ClientError::Trouble(Error::new(text(), errno_of(&error))))?;
     if !about.is_symlink() {
         let down = link.join("down");
         let advice = words([
@@ -70,12 +73,12 @@ pub fn disable(word: &OsStr, base: &Path) -> Result<Change, Refusal> {
             " && sv down ".as_ref(),
             &name,
         ]);
-        return Err(Refusal::Trouble(Failure::plain(advice)));
+        return Err(ClientError::Trouble(Error::plain(advice)));
     }
     // The service has to be known when its name is gone.
     let service = fs_err::canonicalize(&link).unwrap_or_else(|_| link.clone());
-    fs_err::remove_file(&link).map_err(|error| Refusal::Trouble(Failure::new(text(), errno_of(&error))))?;
-    Ok(Change { service: Visitor::of(ServiceDir::at(service)), name })
+    fs_err::remove_file(&link).map_err(|error| ClientError::Trouble(Error::new(text(), errno_of(&error))))?;
+    Ok(Change { service: Client::of(ServiceDir::at(service)), name })
 }
 
 /// The absolute path of the service directory that is meant.
@@ -107,10 +110,10 @@ fn split(word: &OsStr, base: &Path) -> (OsString, PathBuf) {
     (name, path.parent().map(Path::to_owned).unwrap_or_default())
 }
 
-fn refusal(text: impl Into<OsString>, why: Errno) -> Refusal {
-    Refusal::Trouble(Failure::new(text, why))
+fn refusal(text: impl Into<OsString>, why: Errno) -> ClientError {
+    ClientError::Trouble(Error::new(text, why))
 }
 
-fn plain(text: &str) -> Refusal {
-    Refusal::Trouble(Failure::plain(text))
+fn plain(text: &str) -> ClientError {
+    ClientError::Trouble(Error::plain(text))
 }

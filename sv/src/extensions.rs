@@ -7,18 +7,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
-use servicedir::Stamp;
-use servicedir::client::Refusal;
-use sys::Failure;
+use servicedir::Tai64n;
+use servicedir::client::ClientError;
+use sys::Error;
 use sys::errno_text::errno_of;
-use sys::failure::words;
+use sys::error::words;
 
 use crate::cli::Invocation;
-use crate::details::{Portrait, ask_checks};
+use crate::details::{Details, ask_checks};
 use crate::enable::{self, Change};
 use crate::report::Report;
 use crate::service::{self, Service, is_below_base};
-use crate::snapshot::Sight;
+use crate::snapshot::Snapshot;
 use crate::verb::{Verb, Word};
 use crate::{json, lint, table, why};
 
@@ -26,20 +26,20 @@ use crate::{json, lint, table, why};
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Does what is asked; the answer is the number of failures, or why nothing could be done.
-pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Result<usize, Failure> {
+pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Result<usize, Error> {
     // Words for people name the place they looked in, and some change the working directory.
     let base = &if base.as_os_str().is_empty() {
         PathBuf::new()
     } else {
-        std::path::absolute(base).map_err(Failure::of_io("fatal: unable to open current directory"))?
+        std::path::absolute(base).map_err(Error::of_io("fatal: unable to open current directory"))?
     };
     let Invocation { verb, names, is_verbose, limit, is_json } = invocation;
-    let patience = is_verbose.then_some(limit);
+    let waiter = is_verbose.then_some(limit);
     match verb {
         Verb::Status => Ok(show(names, base, is_json, Some(limit), report)),
         Verb::People(Word::List) => {
             let names = if names.is_empty() { everybody(base)? } else { names };
-            Ok(show(names, base, is_json, patience, report))
+            Ok(show(names, base, is_json, waiter, report))
         }
         Verb::People(Word::Why) => Ok(tell_why(names, base, report)),
         Verb::People(Word::Lint) => {
@@ -49,7 +49,7 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
         }
         Verb::People(word @ (Word::Enable | Word::Disable)) => {
             services_directory(base)?;
-            let is_failure = |name: &&OsString| !change(word, name, base, patience, report);
+            let is_failure = |name: &&OsString| !change(word, name, base, waiter, report);
             Ok(names.iter().filter(is_failure).count())
         }
         Verb::Order(_) => Ok(0),
@@ -57,16 +57,16 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
 }
 
 /// Every service there is.
-fn everybody(base: &Path) -> Result<Vec<OsString>, Failure> {
+fn everybody(base: &Path) -> Result<Vec<OsString>, Error> {
     service::all(services_directory(base)?)
-        .map_err(|why| Failure::new(words(["fatal: unable to open ".as_ref(), base.as_os_str()]), why))
+        .map_err(|why| Error::new(words(["fatal: unable to open ".as_ref(), base.as_os_str()]), why))
 }
 
 /// The services directory, unless `SVDIR` is empty: that is a mistake, and does not mean the working
 /// directory.
-fn services_directory(base: &Path) -> Result<&Path, Failure> {
+fn services_directory(base: &Path) -> Result<&Path, Error> {
     if base.as_os_str().is_empty() {
-        return Err(Failure::plain("fatal: SVDIR is empty: name a services directory in it, or unset it"));
+        return Err(Error::plain("fatal: SVDIR is empty: name a services directory in it, or unset it"));
     }
     Ok(base)
 }
@@ -76,22 +76,22 @@ fn show(
     names: Vec<OsString>,
     base: &Path,
     is_json: bool,
-    patience: Option<Duration>,
+    waiter: Option<Duration>,
     report: &mut Report,
 ) -> usize {
     let services = Service::find_all(names, base);
-    let portrait = |(service, sight)| Portrait::of(service, sight);
-    let mut portraits: Vec<Portrait> = services.iter().zip(Sight::of_all(&services)).map(portrait).collect();
-    if let Some(limit) = patience {
+    let details = |(service, snapshot)| Details::of(service, snapshot);
+    let mut portraits: Vec<Details> = services.iter().zip(Snapshot::of_all(&services)).map(details).collect();
+    if let Some(limit) = waiter {
         ask_checks(&mut portraits, limit);
     }
-    let now = Stamp::of(SystemTime::now());
+    let now = Tai64n::of(SystemTime::now());
     report.write(&if is_json {
-        json::lines(&portraits.iter().map(|portrait| portrait.to_json(now)).collect::<Vec<_>>())
+        json::lines(&portraits.iter().map(|details| details.to_json(now)).collect::<Vec<_>>())
     } else {
         table::table(&portraits, now, has_colour())
     });
-    portraits.iter().map(Portrait::failures).sum()
+    portraits.iter().map(Details::failures).sum()
 }
 
 /// Whether somebody looks at it who can see colours, and wants to.
@@ -104,7 +104,7 @@ fn has_colour() -> bool {
 
 fn tell_why(names: Vec<OsString>, base: &Path, report: &mut Report) -> usize {
     let services = Service::find_all(names, base);
-    let now = Stamp::of(SystemTime::now());
+    let now = Tai64n::of(SystemTime::now());
     let mut failures = 0;
     for service in &services {
         let (lines, could_be_asked) = why::tell(service, base, now);
@@ -132,7 +132,7 @@ fn has_findings(name: &OsStr, base: &Path, needs: &mut lint::Needs, report: &mut
         Err(error) => Some(errno_of(&error)),
     };
     if let Some(why) = problem {
-        let refusal = Refusal::Directory(why).to_bytes();
+        let refusal = ClientError::Directory(why).to_bytes();
         report.remark(&format!("fail: {shown}: {}", String::from_utf8_lossy(&refusal)));
         return true;
     }
@@ -144,7 +144,7 @@ fn has_findings(name: &OsStr, base: &Path, needs: &mut lint::Needs, report: &mut
 }
 
 /// Changes what is in the services directory, and with a time to wait, waits for runsvdir to follow.
-fn change(word: Word, name: &OsStr, base: &Path, patience: Option<Duration>, report: &mut Report) -> bool {
+fn change(word: Word, name: &OsStr, base: &Path, waiter: Option<Duration>, report: &mut Report) -> bool {
     let shown = name.to_string_lossy();
     let done = if word == Word::Enable { enable::enable(name, base) } else { enable::disable(name, base) };
     let change = match done {
@@ -156,7 +156,7 @@ fn change(word: Word, name: &OsStr, base: &Path, patience: Option<Duration>, rep
         }
     };
     let what = if word == Word::Enable { "enabled" } else { "disabled" };
-    let Some(limit) = patience else {
+    let Some(limit) = waiter else {
         report.remark(&format!("ok: {shown}: {what}"));
         return true;
     };
@@ -182,7 +182,7 @@ fn await_runsvdir(word: Word, change: &Change, limit: Duration) -> bool {
             _ => match change.service.is_supervised() {
                 Ok(is_supervised) => !is_supervised,
                 // It never was.
-                Err(Refusal::Trouble(failure)) => failure.why() == Some(Errno::ENOENT),
+                Err(ClientError::Trouble(failure)) => failure.why() == Some(Errno::ENOENT),
                 Err(_) => true,
             },
         };

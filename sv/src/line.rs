@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 
-use servicedir::{Stamp, State, Status, Want};
+use servicedir::{State, Status, Tai64n, Want};
 
 /// Appends `run: NAME: (pid 7) 3s, ...`, without a line end.
 ///
 /// A byte that no runsv writes has no word for its state (SV-42).
-pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down: bool, now: Stamp) {
+pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down: bool, now: Tai64n) {
     text.extend_from_slice(match status.state {
         Some(State::Down) => b"down: ",
         Some(State::Run) => b"run: ",
@@ -48,11 +48,11 @@ pub fn facts(status: &Status, has_down: bool) -> impl Iterator<Item = &'static s
 mod tests {
     use super::*;
 
-    const SINCE: Stamp = Stamp { seconds: (1 << 62) + 1000, nanoseconds: 5 };
+    const SINCE: Tai64n = Tai64n { seconds: (1 << 62) + 1000, nanoseconds: 5 };
 
     fn line(status: Status, has_down: bool, age: u64) -> String {
         let mut text = Vec::new();
-        let now = Stamp { seconds: SINCE.seconds + age, nanoseconds: 0 };
+        let now = Tai64n { seconds: SINCE.seconds + age, nanoseconds: 0 };
         write_status(&mut text, OsStr::new("a"), &status, has_down, now);
         String::from_utf8(text).expect("a text")
     }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn a_service_from_the_future_is_no_seconds_old() {
         let mut text = Vec::new();
-        let now = Stamp { seconds: SINCE.seconds - 9, nanoseconds: 0 };
+        let now = Tai64n { seconds: SINCE.seconds - 9, nanoseconds: 0 };
         write_status(&mut text, OsStr::new("a"), &service(State::Run, 7), false, now);
         assert_eq!(text, b"run: a: (pid 7) 0s");
     }

@@ -6,14 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
-use servicedir::client::Refusal;
-use servicedir::{Stamp, Status};
-use sys::failure::write_line;
-use sys::{Failure, printable};
+use servicedir::client::ClientError;
+use servicedir::{Status, Tai64n};
+use sys::log::write_line;
+use sys::{Error, printable};
 
 use crate::line::write_status;
 use crate::service::Service;
-use crate::snapshot::{Sight, has_down};
+use crate::snapshot::{Snapshot, has_down};
 
 /// How much is gathered before it is written.
 const ENOUGH: usize = 32 * 1024;
@@ -39,7 +39,7 @@ pub struct Report {
     text: Vec<u8>,
     /// Whether standard output is a terminal: there a name cannot be more than a name.
     is_shown: bool,
-    now: Stamp,
+    now: Tai64n,
     /// How many lines told of a failure.
     pub failures: usize,
 }
@@ -48,29 +48,30 @@ impl Report {
     /// Nothing said, nothing failed.
     pub fn new() -> Self {
         let is_shown = std::io::stdout().is_terminal();
-        Self { text: Vec::new(), is_shown, now: Stamp::of(SystemTime::now()), failures: 0 }
+        Self { text: Vec::new(), is_shown, now: Tai64n::of(SystemTime::now()), failures: 0 }
     }
 
     /// From here on, ages are counted to this moment.
     pub fn set_now(&mut self) {
-        self.now = Stamp::of(SystemTime::now());
+        self.now = Tai64n::of(SystemTime::now());
     }
 
     /// Says how a service was seen to be, and its log service (SV-22).
-    pub fn tell_sight(&mut self, service: &Service, sight: &Sight) -> Answer {
-        let status = match &sight.status {
+    pub fn tell_sight(&mut self, service: &Service, snapshot: &Snapshot) -> Answer {
+        let status = match &snapshot.status {
             Ok(status) => status,
             Err(refusal) => {
                 self.refuse(service, refusal);
                 return match refusal {
-                    Refusal::Trouble(_) => Answer::Unknown,
-                    Refusal::Directory(_) | Refusal::NotRunning => Answer::Failed,
+                    ClientError::Trouble(_) => Answer::Unknown,
+                    ClientError::Directory(_) | ClientError::NotRunning => Answer::Failed,
                 };
             }
         };
         let mut line = Vec::with_capacity(128);
-        let is_complete = self.write_service(&mut line, &service.name, &service.name, status, sight.has_down);
-        if let Some(log) = &sight.log {
+        let is_complete =
+            self.write_service(&mut line, &service.name, &service.name, status, snapshot.has_down);
+        if let Some(log) = &snapshot.log {
             self.write_log(&mut line, &service.name, log);
         }
         self.say(&line);
@@ -84,8 +85,8 @@ impl Report {
     /// `WORD: run: NAME: ...`
     pub fn tell(&mut self, word: &str, service: &Service, status: &Status) {
         let mut line = format!("{word}: ").into_bytes();
-        if let Ok(visitor) = service.visitor() {
-            self.write_service(&mut line, &service.name, &service.name, status, has_down(visitor.dir()));
+        if let Ok(client) = service.client() {
+            self.write_service(&mut line, &service.name, &service.name, status, has_down(client.dir()));
         }
         self.say(&line);
     }
@@ -96,7 +97,7 @@ impl Report {
     }
 
     /// `fail: NAME: ...` or `warning: NAME: ...`, and one more failure.
-    pub fn refuse(&mut self, service: &Service, refusal: &Refusal) {
+    pub fn refuse(&mut self, service: &Service, refusal: &ClientError) {
         self.failures += 1;
         let line = [severity(refusal), service.name.as_bytes(), b": ", &refusal.to_bytes()].concat();
         self.say(&line);
@@ -108,7 +109,7 @@ impl Report {
         message.push(name);
         message.push(file);
         self.flush();
-        let message = Failure::new(message, why).to_bytes();
+        let message = Error::new(message, why).to_bytes();
         write_line(&if std::io::stderr().is_terminal() {
             printable(&message)
         } else {
@@ -166,7 +167,7 @@ impl Report {
     }
 
     /// Appends the log service, or what is wrong with it (SV-25).
-    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, log: &Sight) {
+    fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, log: &Snapshot) {
         line.extend_from_slice(b"; ");
         let refusal = match &log.status {
             Ok(status) => {
@@ -180,22 +181,22 @@ impl Report {
         line.extend_from_slice(name.as_bytes());
         line.extend_from_slice(b"/log: ");
         line.extend(match refusal {
-            Refusal::Directory(why) => Failure::new("unable to change directory", *why).to_bytes(),
-            Refusal::NotRunning | Refusal::Trouble(_) => refusal.to_bytes(),
+            ClientError::Directory(why) => Error::new("unable to change directory", *why).to_bytes(),
+            ClientError::NotRunning | ClientError::Trouble(_) => refusal.to_bytes(),
         });
     }
 }
 
-fn severity(refusal: &Refusal) -> &'static [u8] {
+fn severity(refusal: &ClientError) -> &'static [u8] {
     match refusal {
-        Refusal::Directory(_) | Refusal::NotRunning => b"fail: ",
-        Refusal::Trouble(_) => b"warning: ",
+        ClientError::Directory(_) | ClientError::NotRunning => b"fail: ",
+        ClientError::Trouble(_) => b"warning: ",
     }
 }
 
-fn severity_in_log(refusal: &Refusal) -> &'static [u8] {
+fn severity_in_log(refusal: &ClientError) -> &'static [u8] {
     match refusal {
-        Refusal::NotRunning => b"fail: ",
-        Refusal::Directory(_) | Refusal::Trouble(_) => b"warning: ",
+        ClientError::NotRunning => b"fail: ",
+        ClientError::Directory(_) | ClientError::Trouble(_) => b"warning: ",
     }
 }

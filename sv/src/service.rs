@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use servicedir::client::{Refusal, Visitor};
+use servicedir::client::{Client, ClientError};
 use servicedir::{Command, ServiceDir, Status};
 use sys::errno_text::errno_of;
 
@@ -13,7 +13,7 @@ use sys::errno_text::errno_of;
 pub struct Service {
     /// As it was typed, and is printed (SV-12).
     pub name: OsString,
-    visitor: Option<Visitor>,
+    client: Option<Client>,
 }
 
 impl Service {
@@ -26,24 +26,24 @@ impl Service {
         let is_entered = names.iter().all(|name| is_below_base(name)) && nix::unistd::chdir(base).is_ok();
         let find = |name: OsString| {
             let path = if is_entered { Some(PathBuf::from(&name)) } else { place(&name, base) };
-            Self { visitor: path.map(|path| Visitor::of(ServiceDir::at(path))), name }
+            Self { client: path.map(|path| Client::of(ServiceDir::at(path))), name }
         };
         names.into_iter().map(find).collect()
     }
 
     /// Whoever can be asked, unless there is no such place.
-    pub fn visitor(&self) -> Result<&Visitor, Refusal> {
-        self.visitor.as_ref().ok_or(Refusal::Directory(Errno::ENOENT))
+    pub fn client(&self) -> Result<&Client, ClientError> {
+        self.client.as_ref().ok_or(ClientError::Directory(Errno::ENOENT))
     }
 
     /// How it is.
-    pub fn status(&self) -> Result<Status, Refusal> {
-        self.visitor()?.status()
+    pub fn status(&self) -> Result<Status, ClientError> {
+        self.client()?.status()
     }
 
     /// Tells it something; nothing is told in no commands.
-    pub fn send(&self, commands: &[Command]) -> Result<(), Refusal> {
-        if commands.is_empty() { Ok(()) } else { self.visitor()?.send(commands) }
+    pub fn send(&self, commands: &[Command]) -> Result<(), ClientError> {
+        if commands.is_empty() { Ok(()) } else { self.client()?.send(commands) }
     }
 }
 

@@ -6,19 +6,19 @@ use std::thread;
 
 use nix::errno::Errno;
 use nix::sched::CloneFlags;
-use servicedir::client::{Refusal, Visitor};
+use servicedir::client::{Client, ClientError};
 use servicedir::{ServiceDir, Status};
 
 use crate::service::Service;
 
 /// What is known of a service, without its name.
-pub struct Sight {
+pub struct Snapshot {
     /// What runsv says of it, or why that cannot be known.
-    pub status: Result<Status, Refusal>,
+    pub status: Result<Status, ClientError>,
     /// Whether there is a file `down`, if that can be told.
     pub has_down: Result<bool, Errno>,
     /// Its log service, if there is one and the service itself can be asked.
-    pub log: Option<Box<Sight>>,
+    pub log: Option<Box<Snapshot>>,
 }
 
 /// How many services one processor looks at before it takes the next ones.
@@ -30,16 +30,16 @@ const CROWD: usize = 256;
 /// More threads than this only stand in each other's way in the kernel.
 const MOST_THREADS: usize = 4;
 
-impl Sight {
+impl Snapshot {
     /// Looks at a service and its log service.
     pub fn of(service: &Service) -> Self {
-        match service.visitor() {
-            Ok(visitor) => {
-                let mut sight = Self::of_one(visitor);
-                if sight.status.is_ok() {
-                    sight.log = log_of(visitor.dir()).map(|log| Box::new(Self::of_one(&log)));
+        match service.client() {
+            Ok(client) => {
+                let mut snapshot = Self::of_one(client);
+                if snapshot.status.is_ok() {
+                    snapshot.log = log_of(client.dir()).map(|log| Box::new(Self::of_one(&log)));
                 }
-                sight
+                snapshot
             }
             Err(refusal) => Self { status: Err(refusal), has_down: Err(Errno::ENOENT), log: None },
         }
@@ -80,8 +80,8 @@ impl Sight {
         looks.into_iter().flat_map(|(_, sights)| sights).collect()
     }
 
-    fn of_one(visitor: &Visitor) -> Self {
-        Self { status: visitor.status(), has_down: has_down(visitor.dir()), log: None }
+    fn of_one(client: &Client) -> Self {
+        Self { status: client.status(), has_down: has_down(client.dir()), log: None }
     }
 }
 
@@ -95,9 +95,9 @@ pub fn has_down(dir: &ServiceDir) -> Result<bool, Errno> {
 }
 
 /// Whoever can be asked about the log service. One that cannot be looked at is there, too.
-fn log_of(dir: &ServiceDir) -> Option<Visitor> {
+fn log_of(dir: &ServiceDir) -> Option<Client> {
     let log = dir.log();
-    (nix::sys::stat::stat(log.path()) != Err(Errno::ENOENT)).then(|| Visitor::of(log))
+    (nix::sys::stat::stat(log.path()) != Err(Errno::ENOENT)).then(|| Client::of(log))
 }
 
 /// By how many threads so many services are looked at.
@@ -140,10 +140,10 @@ mod tests {
             }
         }
         let services = Service::find_all(names, base.path());
-        for sights in [Sight::of_all(&services), services.iter().map(Sight::of).collect()] {
+        for sights in [Snapshot::of_all(&services), services.iter().map(Snapshot::of).collect()] {
             assert_eq!(sights.len(), services.len());
-            for (number, sight) in sights.iter().enumerate() {
-                assert_eq!(sight.has_down, Ok(has_down(number)), "{number}");
+            for (number, snapshot) in sights.iter().enumerate() {
+                assert_eq!(snapshot.has_down, Ok(has_down(number)), "{number}");
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Machine: services in aligned columns (`sv list`).
 
-use servicedir::{Stamp, State, Want};
+use servicedir::{State, Tai64n, Want};
 
-use crate::details::Portrait;
+use crate::details::Details;
 use crate::line::facts;
 use crate::time::human;
 
@@ -32,8 +32,8 @@ const HEADS: [&str; 6] = ["NAME", "STATE", "PID", "UPTIME", "LOG", "NOTES"];
 type Row = [(String, Tint); HEADS.len()];
 
 /// The table, with its head; nothing if there is nobody to show.
-pub fn table(portraits: &[Portrait], now: Stamp, has_colour: bool) -> String {
-    let rows: Vec<Row> = portraits.iter().map(|portrait| row(portrait, now)).collect();
+pub fn table(portraits: &[Details], now: Tai64n, has_colour: bool) -> String {
+    let rows: Vec<Row> = portraits.iter().map(|details| row(details, now)).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -61,26 +61,26 @@ pub fn table(portraits: &[Portrait], now: Stamp, has_colour: bool) -> String {
     text
 }
 
-fn row(portrait: &Portrait, now: Stamp) -> Row {
+fn row(details: &Details, now: Tai64n) -> Row {
     let plain = |text: String| (text, Tint::Plain);
     let none = || plain("-".to_owned());
-    let name = plain(printable(&portrait.name.to_string_lossy()));
-    let log = portrait.log.as_ref().map_or_else(none, |log| state(log));
-    let mut notes = notes(portrait);
-    if let Some(log) = &portrait.log {
+    let name = plain(printable(&details.name.to_string_lossy()));
+    let log = details.log.as_ref().map_or_else(none, |log| state(log));
+    let mut notes = notes(details);
+    if let Some(log) = &details.log {
         notes.extend(self::notes(log).into_iter().map(|note| format!("log: {note}")));
     }
     let notes = plain(printable(&notes.join(", ")));
-    let Ok(status) = &portrait.status else {
-        return [name, state(portrait), none(), none(), log, notes];
+    let Ok(status) = &details.status else {
+        return [name, state(details), none(), none(), log, notes];
     };
     let pid = if status.pid == 0 { none() } else { plain(status.pid.to_string()) };
-    [name, state(portrait), pid, plain(human(status.since.age_at(now))), log, notes]
+    [name, state(details), pid, plain(human(status.since.age_at(now))), log, notes]
 }
 
-fn state(portrait: &Portrait) -> (String, Tint) {
-    let Ok(status) = &portrait.status else { return ("fail".to_owned(), Tint::Red) };
-    let is_expected = status.want != Want::Up && portrait.has_down == Ok(true);
+fn state(details: &Details) -> (String, Tint) {
+    let Ok(status) = &details.status else { return ("fail".to_owned(), Tint::Red) };
+    let is_expected = status.want != Want::Up && details.has_down == Ok(true);
     let (word, tint) = match status.state {
         Some(State::Run) if status.is_paused || status.got_term => ("run", Tint::Yellow),
         Some(State::Run) => ("run", Tint::Green),
@@ -93,14 +93,14 @@ fn state(portrait: &Portrait) -> (String, Tint) {
 }
 
 /// What `sv status` says after the seconds, and whether the check agrees if that was asked.
-fn notes(portrait: &Portrait) -> Vec<String> {
-    let mut notes: Vec<String> = portrait.error().into_iter().collect();
-    if let Ok(status) = &portrait.status {
+fn notes(details: &Details) -> Vec<String> {
+    let mut notes: Vec<String> = details.error().into_iter().collect();
+    if let Ok(status) = &details.status {
         // What cannot be told is taken for usual.
-        let has_down = portrait.has_down.unwrap_or(status.pid == 0);
+        let has_down = details.has_down.unwrap_or(status.pid == 0);
         notes.extend(facts(status, has_down).map(str::to_owned));
     }
-    match portrait.is_ready {
+    match details.is_ready {
         Some(true) => notes.push("ready".to_owned()),
         Some(false) => notes.push("not ready".to_owned()),
         None => {}

@@ -2,7 +2,7 @@
 
 use std::time::UNIX_EPOCH;
 
-use servicedir::Stamp;
+use servicedir::Tai64n;
 
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
@@ -23,7 +23,7 @@ pub fn human(seconds: u64) -> String {
 }
 
 /// `2026-11-21T05:47:00.123456Z`; nothing for a label that is no time after 1970 and before 10000.
-pub fn rfc3339(stamp: Stamp) -> Option<String> {
+pub fn rfc3339(stamp: Tai64n) -> Option<String> {
     let since = stamp.time().duration_since(UNIX_EPOCH).ok().filter(|since| since.as_secs() > 0)?;
     let (seconds, micros) = (since.as_secs(), since.subsec_micros());
     let (year, month, day) = date(seconds / DAY)?;
@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn at(seconds: u64) -> Option<String> {
-        rfc3339(Stamp::of(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
+        rfc3339(Tai64n::of(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)))
     }
 
     #[test]
@@ -96,16 +96,16 @@ mod tests {
         ] {
             assert_eq!(at(seconds).as_deref(), Some(text));
         }
-        let stamp = Stamp::of(SystemTime::UNIX_EPOCH + Duration::from_micros(1_000_042));
+        let stamp = Tai64n::of(SystemTime::UNIX_EPOCH + Duration::from_micros(1_000_042));
         assert_eq!(rfc3339(stamp).as_deref(), Some("1970-01-01T00:00:01.000042Z"));
     }
 
     #[test]
     fn a_moment_no_calendar_has_is_not_told() {
         assert_eq!(at(253_402_300_800), None);
-        assert_eq!(rfc3339(Stamp { seconds: u64::MAX, nanoseconds: u32::MAX }), None);
+        assert_eq!(rfc3339(Tai64n { seconds: u64::MAX, nanoseconds: u32::MAX }), None);
         for seconds in [0, 1 << 62] {
-            assert_eq!(rfc3339(Stamp { seconds, nanoseconds: 500 }), None);
+            assert_eq!(rfc3339(Tai64n { seconds, nanoseconds: 500 }), None);
         }
     }
 }

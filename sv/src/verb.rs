@@ -3,7 +3,7 @@
 use servicedir::Command;
 use servicedir::Command::{Alarm, Cont, Down, Exit, Hup, Interrupt, Kill, Once, Pause, Quit, Term, Up};
 
-use crate::cli::Manner;
+use crate::cli::Mode;
 use crate::condition::Sign;
 
 /// What sv is asked to do with each service.
@@ -35,8 +35,8 @@ pub enum Word {
 impl Word {
     /// Only the whole word: `e`, `enabl` and `d`, `disabl` go on meaning what they always have, and
     /// so do all of them in an init script, which others have written (SV-4).
-    fn parse(word: &[u8], manner: Manner) -> Option<Self> {
-        if manner == Manner::Script {
+    fn parse(word: &[u8], mode: Mode) -> Option<Self> {
+        if mode == Mode::Script {
             return None;
         }
         Some(match word {
@@ -73,9 +73,9 @@ impl Order {
 impl Verb {
     /// What the word means; `None` for one that means nothing. Whole words come first, then the
     /// first letter decides.
-    pub fn parse(word: &[u8], manner: Manner) -> Option<Self> {
-        let people = || Word::parse(word, manner).map(Self::People);
-        Self::whole_word(word).or_else(people).or_else(|| Self::by_first_letter(word, manner))
+    pub fn parse(word: &[u8], mode: Mode) -> Option<Self> {
+        let people = || Word::parse(word, mode).map(Self::People);
+        Self::whole_word(word).or_else(people).or_else(|| Self::by_first_letter(word, mode))
     }
 
     /// Whether the word makes sense without the name of a service.
@@ -106,9 +106,9 @@ impl Verb {
         })
     }
 
-    fn by_first_letter(word: &[u8], manner: Manner) -> Option<Self> {
+    fn by_first_letter(word: &[u8], mode: Mode) -> Option<Self> {
         Some(match word.first()? {
-            b's' if manner == Manner::Sv => Self::Status,
+            b's' if mode == Mode::Sv => Self::Status,
             b'u' => plain(&[Up], &[Sign::Up]),
             b'd' => plain(&[Down], &[Sign::Down]),
             b'o' => plain(&[Once], &[Sign::Once]),
@@ -156,8 +156,8 @@ mod tests {
     use super::*;
 
     /// Bytes, whether it waits, whether it kills; or what else the word is.
-    fn meaning(word: &str, manner: Manner) -> String {
-        match Verb::parse(word.as_bytes(), manner) {
+    fn meaning(word: &str, mode: Mode) -> String {
+        match Verb::parse(word.as_bytes(), mode) {
             None => "usage".to_owned(),
             Some(Verb::Status) => "status".to_owned(),
             Some(Verb::People(word)) => format!("{word:?}"),
@@ -208,10 +208,10 @@ mod tests {
             ("l li lis lists lin lints w wh whys", "usage"),
         ] {
             for word in words.split(' ') {
-                assert_eq!(meaning(word, Manner::Sv), expected, "{word}");
+                assert_eq!(meaning(word, Mode::Sv), expected, "{word}");
             }
         }
-        assert_eq!(meaning("", Manner::Sv), "usage");
+        assert_eq!(meaning("", Mode::Sv), "usage");
     }
 
     #[test]
@@ -228,14 +228,14 @@ mod tests {
             ("list lint why", "usage"),
         ] {
             for word in words.split(' ') {
-                assert_eq!(meaning(word, Manner::Script), expected, "{word}");
+                assert_eq!(meaning(word, Mode::Script), expected, "{word}");
             }
         }
     }
 
     #[test]
     fn only_words_that_end_runsv_want_it_gone() {
-        let ends_runsv = |word: &str| match Verb::parse(word.as_bytes(), Manner::Sv) {
+        let ends_runsv = |word: &str| match Verb::parse(word.as_bytes(), Mode::Sv) {
             Some(Verb::Order(order)) => order.ends_runsv(),
             _ => false,
         };

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use servicedir::client::{Change, Refusal, Watch};
+use servicedir::client::{ClientError, StatusChange, StatusWatcher};
 use servicedir::{Command, Status};
 use sys::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
-use crate::condition::{Goal, LIFE, Look, Process, Verdict, process};
+use crate::condition::{Condition, LIFE, Look, Process, Verdict, process};
 use crate::report::Report;
 use crate::service::Service;
 
@@ -46,10 +46,10 @@ const CHECKS_AT_ONCE: usize = 64;
 const WATCH: usize = usize::MAX - 1;
 
 /// Whoever waits.
-pub struct Patience<'a> {
+pub struct Waiter<'a> {
     deadline: Option<Instant>,
     poller: Option<Poller>,
-    watch: Watch,
+    watch: StatusWatcher,
     /// When whoever is still waited for is watched; nothing once they are.
     watch_at: Option<Instant>,
     checks: Option<Checks>,
@@ -64,7 +64,7 @@ struct Waiting<'a> {
     /// When it began to be attended to.
     since: Instant,
     /// What is waited for; nothing yet, or no more.
-    goal: Option<Goal>,
+    condition: Option<Condition>,
     /// `supervise/ok`, as long as runsv has it open, too.
     held: Option<OwnedFd>,
     /// Whether the end of its runsv is told.
@@ -93,17 +93,17 @@ enum Check {
     Agrees(Process),
 }
 
-impl<'a> Patience<'a> {
+impl<'a> Waiter<'a> {
     /// For so long, counted from now. With `is_eager` every change is told from the beginning, also
     /// one that is undone at once.
     pub fn new(limit: Duration, is_eager: bool) -> Self {
         let now = Instant::now();
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
-        let mut patience = Self {
+        let mut waiter = Self {
             deadline: now.checked_add(limit.max(LEAST_LIMIT)),
             // Without a poller there is still the looking now and then.
             poller: Poller::new(&[Signal::CHLD]).ok(),
-            watch: Watch::blind(),
+            watch: StatusWatcher::blind(),
             watch_at: Some(now + PROMPT),
             checks: None,
             services: Vec::new(),
@@ -111,18 +111,18 @@ impl<'a> Patience<'a> {
             spare_descriptors: usize::try_from(descriptors / 2).unwrap_or(usize::MAX),
         };
         if is_eager {
-            patience.watch_all();
+            waiter.watch_all();
         }
-        patience
+        waiter
     }
 
     /// Attends to a service from now on. To be called before it is read and told anything.
     pub fn attend(&mut self, service: &'a Service) {
         let token = self.services.len();
         let mut waiting = Waiting::new(service);
-        if let Ok(visitor) = service.visitor() {
+        if let Ok(client) = service.client() {
             if self.spare_descriptors > 0 {
-                waiting.held = visitor.hold().ok();
+                waiting.held = client.hold().ok();
             }
             waiting.feels_the_end = match (&waiting.held, &self.poller) {
                 (Some(held), Some(poller)) => poller.watch(held, token).is_ok(),
@@ -131,7 +131,7 @@ impl<'a> Patience<'a> {
             if waiting.feels_the_end {
                 self.spare_descriptors -= 1;
             }
-            waiting.is_watched = waiting.feels_the_end && self.watch.add(visitor, token);
+            waiting.is_watched = waiting.feels_the_end && self.watch.add(client, token);
         }
         self.services.push(waiting);
         if self.services.len() > FEW {
@@ -144,25 +144,25 @@ impl<'a> Patience<'a> {
         if self.watch_at.take().is_none() {
             return;
         }
-        let watch = Watch::new();
+        let watch = StatusWatcher::new();
         let can_wake = |poller: &Poller| watch.descriptor().is_some_and(|it| poller.watch(it, WATCH).is_ok());
         if !self.poller.as_ref().is_some_and(can_wake) {
             return;
         }
         self.watch = watch;
         for (token, waiting) in self.services.iter_mut().enumerate() {
-            if let Ok(visitor) = waiting.service.visitor() {
-                waiting.is_watched = waiting.feels_the_end && self.watch.add(visitor, token);
+            if let Ok(client) = waiting.service.client() {
+                waiting.is_watched = waiting.feels_the_end && self.watch.add(client, token);
             }
             waiting.is_due = true;
             waiting.look_at = None;
         }
     }
 
-    /// The service that was watched last has a goal.
-    pub fn expect(&mut self, goal: Goal) {
+    /// The service that was watched last has a condition.
+    pub fn expect(&mut self, condition: Condition) {
         if let Some(waiting) = self.services.last_mut() {
-            waiting.goal = Some(goal);
+            waiting.condition = Some(condition);
         }
     }
 
@@ -285,7 +285,7 @@ impl<'a> Patience<'a> {
                 for (token, change) in self.watch.changes() {
                     if let Some(waiting) = self.services.get_mut(token) {
                         waiting.is_due = true;
-                        waiting.has_left |= change == Change::Left;
+                        waiting.has_left |= change == StatusChange::Left;
                     }
                 }
             } else if let Some(waiting) = self.services.get_mut(token) {
@@ -300,7 +300,7 @@ impl<'a> Waiting<'a> {
         Self {
             service,
             since: Instant::now(),
-            goal: None,
+            condition: None,
             held: None,
             feels_the_end: false,
             is_watched: false,
@@ -314,7 +314,7 @@ impl<'a> Waiting<'a> {
     }
 
     fn is_waiting(&self) -> bool {
-        self.goal.is_some()
+        self.condition.is_some()
     }
 
     fn is_being_checked(&self) -> bool {
@@ -324,8 +324,8 @@ impl<'a> Waiting<'a> {
     /// Reads the disk, and reports the service if there is nothing more to wait for. Says whether
     /// a check was started.
     fn look(&mut self, checks: &mut Option<Checks>, may_check: bool, report: &mut Report) -> bool {
-        let Some(goal) = &mut self.goal else { return false };
-        if self.has_left && goal.is_reached_without_runsv() {
+        let Some(condition) = &mut self.condition else { return false };
+        if self.has_left && condition.is_reached_without_runsv() {
             report.tell_gone(self.service);
             self.finish();
             return false;
@@ -334,14 +334,16 @@ impl<'a> Waiting<'a> {
             Ok(status) => status,
             Err(refusal) => {
                 match refusal {
-                    Refusal::NotRunning if goal.is_reached_without_runsv() => report.tell_gone(self.service),
+                    ClientError::NotRunning if condition.is_reached_without_runsv() => {
+                        report.tell_gone(self.service);
+                    }
                     refusal => report.refuse(self.service, &refusal),
                 }
                 self.finish();
                 return false;
             }
         };
-        match goal.verdict(&status, look(&status, self.since)) {
+        match condition.verdict(&status, look(&status, self.since)) {
             Verdict::NotYet => return false,
             Verdict::Lives(_) if self.check == Check::Agrees(process(&status)) => {}
             Verdict::Lives(rest) => match self.has_check() {
@@ -366,8 +368,8 @@ impl<'a> Waiting<'a> {
 
     /// Whether there is a file `check`, if that can be told.
     fn has_check(&self) -> Result<bool, Errno> {
-        let Ok(visitor) = self.service.visitor() else { return Ok(false) };
-        match nix::sys::stat::stat(&visitor.dir().check()) {
+        let Ok(client) = self.service.client() else { return Ok(false) };
+        match nix::sys::stat::stat(&client.dir().check()) {
             Ok(_) => Ok(true),
             Err(Errno::ENOENT) => Ok(false),
             Err(why) => Err(why),
@@ -389,8 +391,8 @@ impl<'a> Waiting<'a> {
             self.look_again(LONGEST_PAUSE);
             return false;
         }
-        let Ok(visitor) = self.service.visitor() else { return false };
-        match checks.get_or_insert_with(Checks::new).start(visitor.dir()) {
+        let Ok(client) = self.service.client() else { return false };
+        match checks.get_or_insert_with(Checks::new).start(client.dir()) {
             Ok(check) => {
                 self.check = Check::Running(check, process(status));
                 true
@@ -433,7 +435,7 @@ impl<'a> Waiting<'a> {
 
     /// Waits no longer; the check is not needed any more.
     fn finish(&mut self) {
-        self.goal = None;
+        self.condition = None;
         if let Check::Running(check, _) = self.check {
             self.check = Check::Unasked;
             check::kill(check);

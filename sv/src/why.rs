@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use nix::errno::Errno;
-use servicedir::client::{Refusal, Visitor};
-use servicedir::{Note, ServiceDir, Stamp, Status, Want, history};
+use servicedir::client::{Client, ClientError};
+use servicedir::{HistoryEvent, ServiceDir, Status, Tai64n, Want, history};
 use sys::{Pid, Signal, procfs};
 
 use crate::diagnosis::{self, Facts};
@@ -17,17 +17,17 @@ use crate::service::{self, Service, identity, is_below_base};
 const NAMED: usize = 5;
 
 /// What happened to a service, in a few lines; and whether it could be asked.
-pub fn tell(service: &Service, base: &Path, now: Stamp) -> (Vec<String>, bool) {
+pub fn tell(service: &Service, base: &Path, now: Tai64n) -> (Vec<String>, bool) {
     let name = &*service.name.to_string_lossy();
-    let found = service.visitor().map(|visitor| (visitor, visitor.status()));
-    let (visitor, status) = match found {
-        Err(refusal) | Ok((_, Err(refusal @ Refusal::Directory(_)))) => {
+    let found = service.client().map(|client| (client, client.status()));
+    let (client, status) = match found {
+        Err(refusal) | Ok((_, Err(refusal @ ClientError::Directory(_)))) => {
             let hints = nowhere(&service.name, base);
             return (lines(refused(name, &refusal), Vec::new(), &hints), false);
         }
         Ok(found) => found,
     };
-    let dir = visitor.dir();
+    let dir = client.dir();
     let entries = history::read(dir).unwrap_or_default();
     let (first, hints) = match &status {
         Ok(status) => {
@@ -52,8 +52,8 @@ fn lines(first: String, events: Vec<(String, String)>, hints: &[String]) -> Vec<
 }
 
 /// As `sv status` says it.
-fn refused(name: &str, refusal: &Refusal) -> String {
-    let severity = if matches!(refusal, Refusal::Trouble(_)) { "warning" } else { "fail" };
+fn refused(name: &str, refusal: &ClientError) -> String {
+    let severity = if matches!(refusal, ClientError::Trouble(_)) { "warning" } else { "fail" };
     format!("{severity}: {name}: {}", String::from_utf8_lossy(&refusal.to_bytes()))
 }
 
@@ -71,14 +71,14 @@ fn nowhere(name: &OsStr, base: &Path) -> Vec<String> {
 
 /// The control script and the processes that the last event says are waited for, if they are still
 /// there.
-fn waited_for(last: Option<&history::Entry>) -> (Option<(String, Pid)>, Vec<String>) {
-    match last.and_then(|entry| Note::parse(&entry.what)) {
-        Some(Note::Asks(byte, pid)) => {
+fn waited_for(last: Option<&history::HistoryEntry>) -> (Option<(String, Pid)>, Vec<String>) {
+    match last.and_then(|entry| HistoryEvent::parse(&entry.what)) {
+        Some(HistoryEvent::Asks(byte, pid)) => {
             let is_hook =
                 process(pid).and_then(|it| procfs::stat(it.parent)).is_some_and(|it| it.name == "runsv");
             (is_hook.then(|| (format!("control/{}", char::from(byte)), pid)), Vec::new())
         }
-        Some(Note::GroupLives(leader)) => {
+        Some(HistoryEvent::GroupLives(leader)) => {
             let is_member = |pid: &Pid| process(*pid).is_some_and(|it| it.group == leader);
             (None, procfs::all().into_iter().filter(is_member).take(NAMED).map(procfs::describe).collect())
         }
@@ -110,7 +110,7 @@ fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
         }
         hints.extend(unused_log.iter().map(ToString::to_string));
     }
-    let log = Visitor::of(dir.log());
+    let log = Client::of(dir.log());
     let is_log_there = nix::sys::stat::stat(log.dir().path()).is_ok();
     if is_log_there && unused_log.is_none() && log.status().map_or(true, |status| status.pid == 0) {
         hints.push(format!("its log service does not run: sv why {name}/log"));
@@ -158,8 +158,8 @@ fn findings(dir: &ServiceDir, name: &str) -> Vec<String> {
 }
 
 /// What to do about a runsv that is not there, or cannot be asked.
-fn without_runsv(refusal: &Refusal, service: &Service, dir: &ServiceDir, base: &Path) -> Vec<String> {
-    if let Refusal::Trouble(failure) = refusal {
+fn without_runsv(refusal: &ClientError, service: &Service, dir: &ServiceDir, base: &Path) -> Vec<String> {
+    if let ClientError::Trouble(failure) = refusal {
         match failure.why() {
             Some(Errno::EACCES | Errno::EPERM) => {
                 return vec![

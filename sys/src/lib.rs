@@ -9,8 +9,9 @@
 
 pub mod clock;
 pub mod errno_text;
-pub mod failure;
+pub mod error;
 pub mod fs;
+pub mod log;
 mod output_queue;
 pub mod poller;
 pub mod printable;
@@ -19,14 +20,15 @@ pub mod procfs;
 pub mod signal;
 
 pub use clock::Now;
-pub use failure::{Failure, Reporter};
-pub use fs::open::{Unopened, open_fifo, open_regular, open_to_read};
+pub use error::Error;
+pub use fs::open::{OpenError, open_fifo, open_regular, open_to_read};
 pub use fs::read::{read_end, read_start};
 pub use fs::replace::replace;
+pub use log::Logger;
 pub use poller::Poller;
 pub use printable::printable;
 pub use process::group::Group;
-pub use process::reap::{Ending, has_children, reap_next};
+pub use process::reap::{ExitStatus, has_children, reap_next};
 pub use process::session::{Remains, Session};
 pub use process::spawn::Program;
 pub use signal::Signal;

@@ -15,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 
-use crate::failure::without_sigpipe;
+use crate::log::without_sigpipe;
 use crate::signal::{Signal, SignalSet};
 
 /// How many bytes of lines are kept.
@@ -26,7 +26,7 @@ const PIECE: usize = 4096;
 
 /// Writes lines, and keeps those that cannot be written now.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub(crate) struct OutputQueue {
     /// Found out when there is a first line.
     output: Option<Output>,
     waiting: VecDeque<Vec<u8>>,
@@ -120,7 +120,7 @@ fn reopen(inherited: BorrowedFd<'_>) -> Option<OwnedFd> {
     Some(file.into_file().into())
 }
 
-impl Outbox {
+impl OutputQueue {
     /// Takes a line, with its end, and writes what there is room for. The oldest lines are dropped when
     /// there are too many: the newest say how it stands. `notice` makes the line that tells of that.
     pub(crate) fn post(&mut self, line: Vec<u8>, notice: impl Fn(usize) -> Vec<u8>) {
@@ -198,14 +198,14 @@ mod tests {
     use super::*;
 
     /// An outbox for a descriptor that is open until the end of the test.
-    fn on(descriptor: &impl AsFd) -> Outbox {
+    fn on(descriptor: &impl AsFd) -> OutputQueue {
         // SAFETY: each test keeps it open for as long as the outbox.
         let inherited = unsafe { BorrowedFd::borrow_raw(descriptor.as_fd().as_raw_fd()) };
-        Outbox { output: Some(Output::like(inherited)), ..Outbox::default() }
+        OutputQueue { output: Some(Output::like(inherited)), ..OutputQueue::default() }
     }
 
     /// An outbox for which the pipe cannot be opened again.
-    fn without_proc(descriptor: &impl AsFd) -> Outbox {
+    fn without_proc(descriptor: &impl AsFd) -> OutputQueue {
         let mut outbox = on(descriptor);
         outbox.output.as_mut().expect("an output").manner = Manner::Asked;
         outbox
@@ -215,12 +215,12 @@ mod tests {
         format!("{dropped} dropped\n").into_bytes()
     }
 
-    fn say(outbox: &mut Outbox, line: &str) {
+    fn say(outbox: &mut OutputQueue, line: &str) {
         outbox.post(format!("{line}\n").into_bytes(), notice);
     }
 
     /// Everything that a full output was told, once it is read.
-    fn read_later(mut reader: impl Read, writer: impl AsFd, mut outbox: Outbox) -> String {
+    fn read_later(mut reader: impl Read, writer: impl AsFd, mut outbox: OutputQueue) -> String {
         let mut text = Vec::new();
         let mut piece = [0; 4096];
         while outbox.unsaid().is_some() {

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use servicedir::client::Visitor;
+use servicedir::client::Client;
 use servicedir::{ServiceDir, Status};
 use sys::{Pid, has_children, procfs};
 
@@ -131,5 +131,5 @@ fn recorded(pid: Pid, directory: &Path) -> Option<String> {
 
 /// A service's record, whether or not its runsv lives.
 pub fn status(service: &ServiceDir) -> Option<Status> {
-    Visitor::of(service.clone()).last_status().ok()
+    Client::of(service.clone()).last_status().ok()
 }

@@ -10,8 +10,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
-use servicedir::history::{self, Entry};
-use servicedir::{ServiceDir, Stamp, Status};
+use servicedir::history::{self, HistoryEntry};
+use servicedir::{ServiceDir, Status, Tai64n};
 use sys::{Pid, procfs};
 
 use super::census::{status, supervised};
@@ -24,9 +24,9 @@ pub struct Critical {
     service: ServiceDir,
     place: Place,
     /// What ended before is no news.
-    since: Stamp,
+    since: Tai64n,
     /// The last line of its history that was looked at.
-    judged: Option<Entry>,
+    judged: Option<HistoryEntry>,
     before: Option<Run>,
     /// The time of its control FIFO when that was first seen.
     untold: Option<SystemTime>,
@@ -73,7 +73,7 @@ pub fn find(directory: &Path) -> io::Result<Vec<Found>> {
 impl Critical {
     /// The service at this place, as it is now. What its history tells of a time before it was critical, or
     /// before this boot, may be over, whatever the clock says that has written it.
-    pub fn new(service: ServiceDir, place: Place, since: Stamp, is_history_over: bool) -> Self {
+    pub fn new(service: ServiceDir, place: Place, since: Tai64n, is_history_over: bool) -> Self {
         let judged = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
         let mut critical = Self { service, place, since, judged, before: None, untold: None };
         critical.note();

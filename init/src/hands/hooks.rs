@@ -5,8 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use sys::errno_text::errno_of;
-use sys::failure::words;
-use sys::{Errno, Failure};
+use sys::error::words;
+use sys::{Errno, Error};
 
 use super::start::executable;
 use crate::machine::Stage;
@@ -14,14 +14,14 @@ use crate::machine::Stage;
 /// The hooks of a stage in name order, and what is wrong with the others.
 ///
 /// Directories, hidden files and editors' backups are no hooks; no directory is no hooks.
-pub fn find(hooks: &Path, stage: Stage) -> (Vec<PathBuf>, Vec<Failure>) {
+pub fn find(hooks: &Path, stage: Stage) -> (Vec<PathBuf>, Vec<Error>) {
     let directory = hooks.join(stage.directory());
     let entries = match fs_err::read_dir(&directory) {
         Ok(entries) => entries,
         Err(error) if errno_of(&error) == Errno::ENOENT => return (Vec::new(), Vec::new()),
         Err(error) => {
             let text = words([OsStr::new("unable to read "), directory.as_os_str()]);
-            return (Vec::new(), vec![Failure::of_io(text)(error)]);
+            return (Vec::new(), vec![Error::of_io(text)(error)]);
         }
     };
     let mut paths: Vec<PathBuf> = entries
@@ -40,8 +40,7 @@ pub fn find(hooks: &Path, stage: Stage) -> (Vec<PathBuf>, Vec<Failure>) {
         match executable(&path) {
             Ok(()) => usable.push(path),
             Err(why) => {
-                unusable
-                    .push(Failure::new(words([OsStr::new("unable to run hook "), path.as_os_str()]), why));
+                unusable.push(Error::new(words([OsStr::new("unable to run hook "), path.as_os_str()]), why));
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use servicedir::{Command, ServiceDir, State, Want};
-use sys::failure::without_sigpipe;
+use sys::log::without_sigpipe;
 use sys::{Pid, Signal, open_fifo, procfs};
 
 use super::census::status;

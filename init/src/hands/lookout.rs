@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
-use servicedir::{ServiceDir, Stamp, State, Want};
+use servicedir::{ServiceDir, State, Tai64n, Want};
 use sys::{Pid, procfs};
 
 use super::census::status;
@@ -29,7 +29,7 @@ pub struct Lookout {
     /// The services that were there, critical or not, when critical ones were looked for last.
     known: Option<BTreeSet<Place>>,
     /// What ended before is no news.
-    since: Stamp,
+    since: Tai64n,
 }
 
 /// A critical service, and how changes of it are told.
@@ -60,7 +60,7 @@ impl Lookout {
             supervisors: BTreeMap::new(),
             criticals: BTreeMap::new(),
             known: None,
-            since: Stamp::of(SystemTime::now()),
+            since: Tai64n::of(SystemTime::now()),
         }
     }
 
@@ -107,7 +107,7 @@ impl Lookout {
     }
 
     /// How the service of a supervisor that has ended did, which was called like the directory `named`.
-    pub fn account(&mut self, supervisor: Pid, named: &Path, since: Stamp) -> Account {
+    pub fn account(&mut self, supervisor: Pid, named: &Path, since: Tai64n) -> Account {
         let met = self.places.remove(&supervisor).map(ServiceDir::at);
         // One that was just starting had not gone there yet.
         let is_there = |place: &ServiceDir| place.supervise().exists();

@@ -18,8 +18,8 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use servicedir::Stamp;
-use sys::{Errno, Failure, Group, Pid, Reporter, Signal};
+use servicedir::Tai64n;
+use sys::{Errno, Error, Group, Logger, Pid, Signal};
 
 use crate::args::Options;
 use crate::machine::container::is_request;
@@ -34,21 +34,21 @@ pub struct Hands {
     command: Vec<OsString>,
     loudness: Weight,
     caught: Vec<Signal>,
-    reporter: Reporter,
+    logger: Logger,
     lookout: Lookout,
     leftovers: Leftovers,
     /// What is left of COMMAND's, while that is waited for.
     group: Option<Group>,
     told_fifos: BTreeSet<(u64, u64)>,
     /// When the stop began, by the clock of those who write histories.
-    stopping_since: Stamp,
+    stopping_since: Tai64n,
     /// The priority that children are to have, while init has a higher one.
     nice: Option<i32>,
 }
 
 impl Hands {
     /// Hands for what init was told; children get `caught` back as they were.
-    pub fn new(options: Options, caught: Vec<Signal>, reporter: Reporter) -> Self {
+    pub fn new(options: Options, caught: Vec<Signal>, logger: Logger) -> Self {
         let Options { directory, hooks, command, loudness, .. } = options;
         Self {
             directory,
@@ -56,12 +56,12 @@ impl Hands {
             command,
             loudness,
             caught,
-            reporter,
+            logger,
             lookout: Lookout::new(),
             leftovers: Leftovers::default(),
             group: None,
             told_fifos: BTreeSet::new(),
-            stopping_since: Stamp::of(SystemTime::now()),
+            stopping_since: Tai64n::of(SystemTime::now()),
             nice: None,
         }
     }
@@ -112,7 +112,7 @@ impl Hands {
             Action::Wake(told) => kill::wake(&told),
             Action::Press(late) => return Some(Event::Pressed(kill::press(late))),
             Action::Hurry => {
-                self.stopping_since = Stamp::of(SystemTime::now());
+                self.stopping_since = Tai64n::of(SystemTime::now());
                 self.nice = start::hurry();
             }
             Action::EndStrays(supervisors) => self.leftovers.end_strays(&supervisors),
@@ -133,8 +133,8 @@ impl Hands {
     }
 
     /// What is said, and what could not be said yet.
-    pub fn reporter(&mut self) -> &mut Reporter {
-        &mut self.reporter
+    pub fn logger(&mut self) -> &mut Logger {
+        &mut self.logger
     }
 
     fn say(&mut self, weight: Weight, line: &str) {
@@ -142,16 +142,16 @@ impl Hands {
             return;
         }
         if weight == Weight::Warning {
-            self.reporter.warn(&Failure::plain(line));
+            self.logger.warn(&Error::plain(line));
         } else {
-            self.reporter.say(line);
+            self.logger.say(line);
         }
     }
 
     fn look_for_hooks(&mut self, stage: Stage) -> Event {
         let (hooks, unusable) = hooks::find(&self.hooks, stage);
         for failure in &unusable {
-            self.reporter.warn(failure);
+            self.logger.warn(failure);
         }
         Event::HooksFound(stage, hooks)
     }

@@ -1,12 +1,12 @@
 //! Hands: what the history of a service tells, in the machines' words.
 
-use servicedir::history::{self, Entry};
-use servicedir::{Command, Note, ServiceDir, Stamp, Want};
+use servicedir::history::{self, HistoryEntry};
+use servicedir::{Command, HistoryEvent, ServiceDir, Tai64n, Want};
 
 use crate::machine::{Account, Deed, Told};
 
 /// How a service has ended since then, as far as its runsv has written that down.
-pub fn account(service: &ServiceDir, since: Stamp) -> Account {
+pub fn account(service: &ServiceDir, since: Tai64n) -> Account {
     let mut account = Account::default();
     let entries = history::read(service).unwrap_or_default();
     for entry in entries.iter().filter(|entry| entry.when >= since) {
@@ -21,23 +21,27 @@ pub fn account(service: &ServiceDir, since: Stamp) -> Account {
 }
 
 /// What these lines tell, each with its time in nanoseconds.
-pub fn deeds(entries: &[Entry]) -> Vec<(u128, Deed)> {
-    let time = |when: Stamp| u128::from(when.seconds) * 1_000_000_000 + u128::from(when.nanoseconds);
+pub fn deeds(entries: &[HistoryEntry]) -> Vec<(u128, Deed)> {
+    let time = |when: Tai64n| u128::from(when.seconds) * 1_000_000_000 + u128::from(when.nanoseconds);
     entries.iter().map(|entry| (time(entry.when), deed(&entry.what))).collect()
 }
 
 fn deed(what: &str) -> Deed {
-    match Note::parse(what) {
-        Some(Note::Began(want)) => Deed::Began { is_wanted_up: want == Want::Up },
-        Some(Note::Told(command)) => told(command).map_or(Deed::Other, Deed::Told),
-        Some(Note::ToldToLeave) => Deed::Told(Told::NotUp),
-        Some(Note::Started(_)) => Deed::Started,
-        Some(Note::Ended(ending, _)) => Deed::Ended(Some(ending)),
-        Some(Note::Finished(ending)) => Deed::Finished(Some(ending)),
-        Some(Note::Sent(signal, _)) => Deed::Sent(signal),
+    match HistoryEvent::parse(what) {
+        Some(HistoryEvent::Began(want)) => Deed::Began { is_wanted_up: want == Want::Up },
+        Some(HistoryEvent::Told(command)) => told(command).map_or(Deed::Other, Deed::Told),
+        Some(HistoryEvent::ToldToLeave) => Deed::Told(Told::NotUp),
+        Some(HistoryEvent::Started(_)) => Deed::Started,
+        Some(HistoryEvent::Ended(ending, _)) => Deed::Ended(Some(ending)),
+        Some(HistoryEvent::Finished(ending)) => Deed::Finished(Some(ending)),
+        Some(HistoryEvent::Sent(signal, _)) => Deed::Sent(signal),
         None if what.starts_with("./run ended: ") => Deed::Ended(None),
         Some(
-            Note::Finishing(_) | Note::Rests(_) | Note::Asks(..) | Note::GroupLives(_) | Note::InputEnds,
+            HistoryEvent::Finishing(_)
+            | HistoryEvent::Rests(_)
+            | HistoryEvent::Asks(..)
+            | HistoryEvent::GroupLives(_)
+            | HistoryEvent::InputEnds,
         )
         | None => Deed::Other,
     }
@@ -55,21 +59,21 @@ fn told(command: Command) -> Option<Told> {
 
 #[cfg(test)]
 mod tests {
-    use sys::{Ending, Signal};
+    use sys::{ExitStatus, Signal};
 
     use super::*;
 
     #[test]
     fn a_line_is_read_as_runsv_writes_it() {
-        let killed = Ending::Killed { signal: Signal::SEGV, core: true };
+        let killed = ExitStatus::Killed { signal: Signal::SEGV, core: true };
         for (line, wanted) in [
             ("runsv started, wants up", Deed::Began { is_wanted_up: true }),
             ("runsv started, wants down", Deed::Began { is_wanted_up: false }),
             ("started ./run, pid 7", Deed::Started),
-            ("./run ended: exit 3, after 1.000 s", Deed::Ended(Some(Ending::Exited(3)))),
+            ("./run ended: exit 3, after 1.000 s", Deed::Ended(Some(ExitStatus::Exited(3)))),
             ("./run ended: SIGSEGV (core dumped), after 1.000 s", Deed::Ended(Some(killed))),
             ("./run ended: exi", Deed::Ended(None)),
-            ("./finish ended: exit 0", Deed::Finished(Some(Ending::Exited(0)))),
+            ("./finish ended: exit 0", Deed::Finished(Some(ExitStatus::Exited(0)))),
             ("sent SIGTERM to pid 7", Deed::Sent(Signal::TERM)),
             ("sent signal 64 to pid 7", Deed::Sent(Signal(64))),
             ("told exit by TERM to runsv", Deed::Told(Told::NotUp)),

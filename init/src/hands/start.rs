@@ -12,7 +12,7 @@ use nix::unistd::{AccessFlags, access, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
 use sys::errno_text::errno_of;
 use sys::process::spawn::{along_path, beside_or_along_path, c_string};
 use sys::signal::SignalSet;
-use sys::{Errno, Failure, Pid, Program, Signal, process::priority};
+use sys::{Errno, Error, Pid, Program, Signal, process::priority};
 
 use super::Hands;
 
@@ -20,12 +20,12 @@ use super::Hands;
 const SCANNER: &str = "runsvdir";
 
 /// What must be so before anything is started: orphans come to init, and runsvdir is there.
-pub fn prepare(has_services: bool) -> Result<(), Failure> {
+pub fn prepare(has_services: bool) -> Result<(), Error> {
     if nix::unistd::getpid() != Pid::from_raw(1) {
-        nix::sys::prctl::set_child_subreaper(true).map_err(Failure::of("unable to become a subreaper"))?;
+        nix::sys::prctl::set_child_subreaper(true).map_err(Error::of("unable to become a subreaper"))?;
     }
     if has_services {
-        first_executable(&beside_or_along_path(SCANNER)).map_err(Failure::of("unable to run runsvdir"))?;
+        first_executable(&beside_or_along_path(SCANNER)).map_err(Error::of("unable to run runsvdir"))?;
     }
     Ok(())
 }

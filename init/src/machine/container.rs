@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use sys::errno_text::phrase;
 use sys::process::pid_1::stop_requests;
-use sys::{Ending, Errno, Pid, Signal};
+use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::hook_run::HookRun;
 use super::plan::Plan;
@@ -121,7 +121,7 @@ enum Command {
         is_asked: bool,
         is_killed: bool,
     },
-    Ended(Ending),
+    Ended(ExitStatus),
 }
 
 /// A process group whose leader has ended.
@@ -451,7 +451,7 @@ impl Container {
             Job::Hook => {
                 let stage = self.hooks().map(|run| run.stage());
                 if let (Some(hook), Some(stage)) = (self.hooks().and_then(HookRun::failed), stage) {
-                    self.hook_ended(&hook, stage, Ending::Exited(NOT_FOUND), Some(why), now);
+                    self.hook_ended(&hook, stage, ExitStatus::Exited(NOT_FOUND), Some(why), now);
                 }
             }
         }
@@ -466,7 +466,7 @@ impl Container {
         (hook.pid == Some(pid)).then_some(Job::Hook)
     }
 
-    fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) {
+    fn ended(&mut self, pid: Pid, ending: ExitStatus, now: Instant) {
         if let Command::Up { pid: own, .. } = self.command
             && own == pid
         {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use servicedir::{State, Status, Want};
-use sys::{Ending, Signal};
+use sys::{ExitStatus, Signal};
 
 /// How long after a signal that somebody has sent through sv a service ends because of it, whatever it
 /// does on its way: sv itself waits for so long.
@@ -23,9 +23,9 @@ pub enum Deed {
     /// `./run` was started.
     Started,
     /// `./run` has ended, like this if that can be read.
-    Ended(Option<Ending>),
+    Ended(Option<ExitStatus>),
     /// `./finish` has ended.
-    Finished(Option<Ending>),
+    Finished(Option<ExitStatus>),
     /// Its runsv has sent it a signal.
     Sent(Signal),
     /// Nothing of interest.
@@ -47,7 +47,7 @@ pub enum Told {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnaskedEnd {
     /// How that was, if it is known.
-    pub ending: Option<Ending>,
+    pub ending: Option<ExitStatus>,
 }
 
 /// The first end of `./run` that nobody has asked for, from `first_new` on.
@@ -71,8 +71,7 @@ pub fn unasked_end(deeds: &[(u128, Deed)], first_new: usize) -> Option<UnaskedEn
             Deed::Told(Told::Signal(signal)) => signals.push((*when, *signal)),
             Deed::Started => signals.clear(),
             Deed::Ended(ending) => {
-                let is_of =
-                    |sent: Signal| matches!(ending, Some(Ending::Killed { signal, .. }) if *signal == sent);
+                let is_of = |sent: Signal| matches!(ending, Some(ExitStatus::Killed { signal, .. }) if *signal == sent);
                 let is_asked = signals.iter().any(|(sent, signal)| {
                     is_of(*signal) || when.saturating_sub(*sent) <= ENDS_WITHIN.as_nanos()
                 });
@@ -108,9 +107,9 @@ pub fn is_life_between(before: Status, now: Status) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
     /// How `./run` did, if that is known.
-    pub run: Option<Ending>,
+    pub run: Option<ExitStatus>,
     /// How `./finish` did.
-    pub finish: Option<Ending>,
+    pub finish: Option<ExitStatus>,
     /// The signals that its runsv has sent it.
     pub sent: Vec<Signal>,
 }
@@ -134,10 +133,10 @@ impl Account {
     }
 
     /// Who does as it was told, and ends of the signal that it was sent, is in order.
-    fn is_in_order(&self, ending: Ending) -> bool {
+    fn is_in_order(&self, ending: ExitStatus) -> bool {
         match ending {
-            Ending::Exited(code) => code == 0,
-            Ending::Killed { signal, core } => {
+            ExitStatus::Exited(code) => code == 0,
+            ExitStatus::Killed { signal, core } => {
                 !core && signal != Signal::KILL && (signal == Signal::TERM || self.sent.contains(&signal))
             }
         }
@@ -146,18 +145,18 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
-    use servicedir::Stamp;
+    use servicedir::Tai64n;
 
     use super::*;
 
     const SECOND: u128 = 1_000_000_000;
-    const EXIT_3: Deed = Deed::Ended(Some(Ending::Exited(3)));
+    const EXIT_3: Deed = Deed::Ended(Some(ExitStatus::Exited(3)));
 
-    fn killed_by(signal: Signal) -> Ending {
-        Ending::Killed { signal, core: false }
+    fn killed_by(signal: Signal) -> ExitStatus {
+        ExitStatus::Killed { signal, core: false }
     }
 
-    const UNASKED: Option<UnaskedEnd> = Some(UnaskedEnd { ending: Some(Ending::Exited(3)) });
+    const UNASKED: Option<UnaskedEnd> = Some(UnaskedEnd { ending: Some(ExitStatus::Exited(3)) });
 
     fn judged(deeds: &[(u128, Deed)]) -> Option<UnaskedEnd> {
         let deeds: Vec<_> = deeds.iter().map(|(second, deed)| (second * SECOND, *deed)).collect();
@@ -213,10 +212,10 @@ mod tests {
     #[test]
     fn only_what_was_not_in_order_is_worth_a_remark() {
         let account = |run, finish, sent: &[Signal]| Account { run, finish, sent: sent.to_vec() };
-        assert_eq!(account(Some(killed_by(Signal::TERM)), Some(Ending::Exited(0)), &[]).remarks(), "");
+        assert_eq!(account(Some(killed_by(Signal::TERM)), Some(ExitStatus::Exited(0)), &[]).remarks(), "");
         assert_eq!(account(Some(killed_by(Signal::INT)), None, &[Signal::INT]).remarks(), "");
         assert_eq!(
-            account(Some(killed_by(Signal::SEGV)), Some(Ending::Exited(2)), &[Signal::TERM]).remarks(),
+            account(Some(killed_by(Signal::SEGV)), Some(ExitStatus::Exited(2)), &[Signal::TERM]).remarks(),
             ", ./run ended with SIGSEGV, ./finish ended with exit 2"
         );
         let killed = account(Some(killed_by(Signal::KILL)), None, &[Signal::TERM, Signal::KILL]);
@@ -224,7 +223,7 @@ mod tests {
     }
 
     fn status(state: State, pid: u32, seconds: u64) -> Status {
-        let since = Stamp { seconds, nanoseconds: 0 };
+        let since = Tai64n { seconds, nanoseconds: 0 };
         Status { since, pid, is_paused: false, want: Want::Up, got_term: false, state: Some(state) }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use sys::{Ending, Pid, Signal};
+use sys::{ExitStatus, Pid, Signal};
 
 use super::judgement::Account;
 use super::order::Order;
@@ -280,18 +280,18 @@ impl Roster {
     }
 
     /// A process has died; if it stood for a service, what follows from that.
-    pub fn ended(&mut self, pid: Pid, ending: Ending, now: Instant) -> Option<Farewell> {
+    pub fn ended(&mut self, pid: Pid, ending: ExitStatus, now: Instant) -> Option<Farewell> {
         let member = self.members.remove(&pid)?;
         let name = member.name;
         let took = match member.way {
             Way::Asked { at, .. } => seconds(now.saturating_duration_since(at)),
             Way::Waiting => seconds(Duration::ZERO),
         };
-        if member.was_killed || ending == Ending::Exited(0) {
+        if member.was_killed || ending == ExitStatus::Exited(0) {
             self.settled.insert(name.clone());
         }
         // Who has lost its runsv is one service, whatever of it is still seen to end.
-        let is_lost = matches!(ending, Ending::Killed { signal, .. } if signal != Signal::TERM);
+        let is_lost = matches!(ending, ExitStatus::Killed { signal, .. } if signal != Signal::TERM);
         if member.role == Role::Supervisor && !is_lost {
             self.tally.gone += 1;
         } else {
@@ -302,22 +302,22 @@ impl Roster {
             return Some(Farewell::Line(Weight::Problem, format!("{name}: killed after {took}")));
         }
         Some(match (member.role, ending) {
-            (Role::Supervisor, Ending::Exited(0)) => {
+            (Role::Supervisor, ExitStatus::Exited(0)) => {
                 self.recalled.insert(pid, Gone { name: name.clone(), took });
                 Farewell::Recall(name)
             }
-            (Role::Supervisor, Ending::Killed { signal, .. }) if is_lost => {
+            (Role::Supervisor, ExitStatus::Killed { signal, .. }) if is_lost => {
                 // What it ran may live on, and is looked for.
                 Farewell::Line(
                     Weight::Problem,
                     format!("{name}: has lost its runsv by {signal} after {took}"),
                 )
             }
-            (Role::Supervisor, Ending::Exited(_)) => {
+            (Role::Supervisor, ExitStatus::Exited(_)) => {
                 Farewell::Line(Weight::Problem, format!("{name}: runsv ended with {ending} after {took}"))
             }
             // TERM kills a runsv only before it has started anything.
-            (Role::Supervisor, Ending::Killed { .. }) | (Role::Orphan, _) => {
+            (Role::Supervisor, ExitStatus::Killed { .. }) | (Role::Orphan, _) => {
                 Farewell::Line(Weight::Info, format!("{name}: stopped after {took}"))
             }
             (Role::OrphanedLogger, _) => {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use sys::{Ending, Errno, Pid, Signal};
+use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::vocabulary::{Action, Child, Event, Job, Kind, Pressure, Seen, Stage, Weight};
 use super::{Account, Container, Setup};
@@ -135,7 +135,7 @@ impl World {
         self.tell(until, Event::Tick)
     }
 
-    fn dies(&mut self, after: Duration, pid: i32, ending: Ending) -> &mut Self {
+    fn dies(&mut self, after: Duration, pid: i32, ending: ExitStatus) -> &mut Self {
         let pid = Pid::from_raw(pid);
         self.children.retain(|child| child.pid != pid);
         let is_childless = self.children.is_empty();
@@ -166,7 +166,7 @@ impl World {
     }
 }
 
-const KILLED: Ending = Ending::Killed { signal: Signal::KILL, core: false };
+const KILLED: ExitStatus = ExitStatus::Killed { signal: Signal::KILL, core: false };
 
 #[test]
 fn services_stop_at_once_and_so_does_init() {
@@ -180,9 +180,9 @@ fn services_stop_at_once_and_so_does_init() {
     let last = place(2, Signal::KILL);
     assert!(last < place(10, Signal::TERM) && last < place(11, Signal::TERM), "nothing new may start");
     world.dies(SECOND, 2, KILLED);
-    world.dies(SECOND, 10, Ending::Exited(0));
+    world.dies(SECOND, 10, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), None);
-    world.dies(SECOND * 2, 11, Ending::Exited(0));
+    world.dies(SECOND * 2, 11, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(0));
     assert_eq!(
         world.said.last().map(String::as_str),
@@ -214,7 +214,7 @@ fn a_service_that_was_killed_shows_in_code_and_summary() {
     let mut world = World::new(SECOND * 10, None);
     world.runs(10, "deaf", &[]);
     world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
-    world.pass(SECOND * 8).dies(SECOND * 8, 10, Ending::Exited(0));
+    world.pass(SECOND * 8).dies(SECOND * 8, 10, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(99));
     assert_eq!(
         world.said.last().map(String::as_str),
@@ -230,7 +230,7 @@ fn what_is_needed_goes_last_and_its_dependents_leave_it_time() {
     assert!(world.terminated(10) && !world.terminated(11));
     world.pass(SECOND * 4);
     assert_eq!(world.pressure_on(10).first(), Some(&Pressure::Run), "half of the time is for db");
-    world.dies(SECOND * 4, 10, Ending::Exited(0));
+    world.dies(SECOND * 4, 10, ExitStatus::Exited(0));
     assert!(world.terminated(11));
     world.pass(SECOND * 7);
     assert_eq!(world.pressure_on(11), [], "the rest is all its own");
@@ -257,7 +257,7 @@ fn a_service_that_is_just_being_born_is_not_lost() {
     world.children.clear();
     world.runs(10, "web", &[]).pass(SECOND / 100);
     assert!(world.terminated(10), "the first TERM was for a runsvdir that was no runsv yet");
-    world.dies(SECOND, 10, Ending::Exited(0));
+    world.dies(SECOND, 10, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(0));
 }
 
@@ -279,7 +279,7 @@ fn a_runsvdir_that_dies_slowly_hides_no_service() {
     assert!(!world.is_done(&Action::Sweep(Signal::TERM)), "its runsv are still its own");
     world.runs(10, "web", &[]).dies(SECOND, 2, KILLED);
     assert!(world.terminated(10));
-    world.dies(SECOND, 30, KILLED).dies(SECOND, 10, Ending::Exited(0));
+    world.dies(SECOND, 30, KILLED).dies(SECOND, 10, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(0));
 }
 
@@ -288,9 +288,9 @@ fn what_a_nested_tree_leaves_to_init_is_stopped_too() {
     let mut world = World::new(SECOND * 10, None);
     world.runs(10, "nest", &[]);
     world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
-    world.runs(20, "egg", &[]).dies(SECOND, 10, Ending::Exited(0));
+    world.runs(20, "egg", &[]).dies(SECOND, 10, ExitStatus::Exited(0));
     assert!(world.terminated(20));
-    world.dies(SECOND, 20, Ending::Exited(0));
+    world.dies(SECOND, 20, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(0));
 }
 
@@ -307,7 +307,7 @@ fn the_drain_lasts_as_long_as_its_hooks_and_a_second_term_skips_it() {
             world.tell(SECOND, Event::Signal(Signal::TERM));
             assert!(world.is_done(&Action::SignalGroup(Pid::from_raw(50), Signal::KILL)));
         } else {
-            world.dies(SECOND, 50, Ending::Exited(1)).dies(SECOND * 2, 51, Ending::Exited(0));
+            world.dies(SECOND, 50, ExitStatus::Exited(1)).dies(SECOND * 2, 51, ExitStatus::Exited(0));
         }
         assert!(world.is_done(&Action::Signal(SCANNER, Signal::KILL)));
     }
@@ -339,7 +339,7 @@ fn a_term_that_is_repeated_cuts_nobody_short_but_a_third_kills() {
 fn a_failing_start_hook_ends_everything_with_its_code() {
     let hooks = vec![(Stage::Start, vec!["/h/start.d/50", "/h/start.d/51"])];
     let mut world = World::with_hooks(SECOND * 10, None, hooks);
-    world.dies(SECOND, 50, Ending::Exited(7));
+    world.dies(SECOND, 50, ExitStatus::Exited(7));
     assert_eq!(world.container.exit_code(), Some(7));
     assert!(!world.is_done(&Action::StartScanner));
     assert!(
@@ -357,7 +357,7 @@ fn finish_hooks_run_after_the_last_service() {
     let has_begun =
         |world: &World| world.done.iter().any(|action| matches!(action, Action::StartHook { .. }));
     assert!(!has_begun(&world));
-    world.dies(SECOND, 10, Ending::Exited(0));
+    world.dies(SECOND, 10, ExitStatus::Exited(0));
     assert!(has_begun(&world));
     world.pass(SECOND * 8);
     assert_eq!(world.container.exit_code(), None);
@@ -402,9 +402,9 @@ fn who_is_told_otherwise_after_it_has_obeyed_is_asked_again() {
 fn the_commands_end_is_the_containers() {
     let mut world = World::new(SECOND * 10, Some("npm"));
     world.runs(10, "web", &[]);
-    world.dies(SECOND, 3, Ending::Exited(3));
+    world.dies(SECOND, 3, ExitStatus::Exited(3));
     assert!(world.is_done(&Action::TakeTerminal));
-    world.dies(SECOND, 2, KILLED).dies(SECOND, 10, Ending::Exited(0));
+    world.dies(SECOND, 2, KILLED).dies(SECOND, 10, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(3));
 }
 
@@ -418,7 +418,7 @@ fn the_command_goes_before_the_services_it_may_need() {
     assert!(!world.is_done(&Action::Signal(SCANNER, Signal::KILL)));
     world.pass(SECOND * 4);
     assert!(world.is_done(&Action::Signal(SCANNER, Signal::KILL)), "they do not wait for ever");
-    world.dies(SECOND * 4, 2, KILLED).dies(SECOND * 4, 10, Ending::Exited(0)).pass(SECOND * 8);
+    world.dies(SECOND * 4, 2, KILLED).dies(SECOND * 4, 10, ExitStatus::Exited(0)).pass(SECOND * 8);
     assert!(world.is_done(&Action::SignalGroup(COMMAND, Signal::KILL)));
     world.dies(SECOND * 8, 3, KILLED);
     assert_eq!(world.container.exit_code(), Some(137));
@@ -438,9 +438,9 @@ fn signals_are_passed_on_to_the_command() {
 fn a_critical_service_that_ends_takes_the_container_along() {
     let mut world = World::new(SECOND * 10, None);
     world.runs(10, "web", &[]);
-    let ending = Some(Ending::Exited(4));
+    let ending = Some(ExitStatus::Exited(4));
     world.tell(SECOND, Event::CriticalEnded { name: "web".into(), ending }).dies(SECOND, 2, KILLED);
-    world.dies(SECOND, 10, Ending::Exited(0));
+    world.dies(SECOND, 10, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(4));
 }
 
@@ -485,7 +485,7 @@ fn a_walk_of_chance_always_ends_before_the_grace() {
             assert!(time <= grace, "seed {seed}: {:?}", world.said);
             let pid = [2, 3, 10, 11, 12, 13, 14, 30, 50, 51][usize::try_from(dice(10)).unwrap_or(0)];
             match dice(6) {
-                0 => drop(world.dies(time, pid, Ending::Exited(0))),
+                0 => drop(world.dies(time, pid, ExitStatus::Exited(0))),
                 1 => drop(world.tell(
                     time,
                     Event::Statuses(vec![(
@@ -562,7 +562,7 @@ fn what_a_finish_hook_leaves_behind_is_asked_before_it_is_killed() {
     world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
     world.children.push(Child { pid: Pid::from_raw(60), kind: Kind::Stray });
     world.done.clear();
-    world.dies(SECOND, 50, Ending::Exited(0));
+    world.dies(SECOND, 50, ExitStatus::Exited(0));
     assert!(world.is_done(&Action::Sweep(Signal::TERM)));
     // Who was just born may have become another program: each second it is seen whether.
     world.done.clear();
@@ -570,7 +570,7 @@ fn what_a_finish_hook_leaves_behind_is_asked_before_it_is_killed() {
     assert!(world.is_done(&Action::Sweep(Signal::TERM)));
     world.pass(SECOND * 8);
     assert!(!world.is_done(&Action::Sweep(Signal::KILL)), "it has the rest of the time");
-    world.dies(SECOND * 8, 60, Ending::Exited(0));
+    world.dies(SECOND * 8, 60, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(0));
 }
 
@@ -578,7 +578,7 @@ fn what_a_finish_hook_leaves_behind_is_asked_before_it_is_killed() {
 fn a_command_that_cannot_be_run_is_no_reason_to_drain() {
     let hooks = vec![(Stage::Drain, vec!["/h/drain.d/50"]), (Stage::Finish, vec!["/h/finish.d/51"])];
     let mut world = World::without_command(hooks);
-    world.dies(SECOND, 51, Ending::Exited(0));
+    world.dies(SECOND, 51, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(127));
     assert!(!world.is_done(&Action::FindHooks(Stage::Drain)), "{:?}", world.said);
 }
@@ -590,7 +590,7 @@ fn services_wait_for_the_rest_of_the_commands_group() {
     world.runs(10, "web", &[]);
     world.tell(Duration::ZERO, Event::Signal(Signal::TERM));
     assert!(world.is_done(&Action::SignalGroup(COMMAND, Signal::TERM)));
-    world.dies(SECOND, 3, Ending::Exited(0)).pass(SECOND * 2);
+    world.dies(SECOND, 3, ExitStatus::Exited(0)).pass(SECOND * 2);
     assert!(!world.is_done(&Action::Signal(SCANNER, Signal::KILL)), "somebody is at work still");
     world.is_group_there = false;
     world.pass(SECOND * 2 + SECOND / 5);
@@ -604,7 +604,7 @@ fn what_was_not_in_order_is_said_and_what_runsv_has_killed_counts() {
     world.account.run = Some(KILLED);
     world.account.sent = vec![Signal::TERM, Signal::KILL];
     world.tell(Duration::ZERO, Event::Signal(Signal::TERM)).dies(Duration::ZERO, 2, KILLED);
-    world.dies(SECOND, 10, Ending::Exited(0));
+    world.dies(SECOND, 10, ExitStatus::Exited(0));
     assert_eq!(world.container.exit_code(), Some(99));
     assert_eq!(
         world.said.iter().rev().take(2).map(String::as_str).collect::<Vec<_>>(),
@@ -624,7 +624,7 @@ fn who_loses_its_runsv_is_one_service_whatever_is_left_of_it() {
     world.children.push(left(20, Kind::Orphan { name: "web".into() }));
     world.children.push(left(21, Kind::OrphanedLogger { name: "web".into() }));
     world.dies(SECOND, 10, KILLED).pass(SECOND + SECOND / 10);
-    world.dies(SECOND * 2, 20, Ending::Exited(0)).dies(SECOND * 2, 21, Ending::Exited(0));
+    world.dies(SECOND * 2, 20, ExitStatus::Exited(0)).dies(SECOND * 2, 21, ExitStatus::Exited(0));
     assert_eq!(
         world.said.last().map(String::as_str),
         Some("1 service stopped in 2.00 s, none killed; exit 0"),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use sys::{Ending, Signal};
+use sys::{ExitStatus, Signal};
 
 /// The command line cannot be understood.
 pub const USAGE: u8 = 100;
@@ -21,7 +21,7 @@ pub enum Reason {
     /// Somebody asked.
     Signal(Signal),
     /// COMMAND has ended.
-    Command(Ending),
+    Command(ExitStatus),
     /// COMMAND could not be run.
     NoCommand(u8),
     /// A critical service has ended by itself.
@@ -29,7 +29,7 @@ pub enum Reason {
         /// Which.
         name: String,
         /// How, if its runsv tells.
-        ending: Option<Ending>,
+        ending: Option<ExitStatus>,
     },
     /// A start hook has failed.
     StartHook {
@@ -53,14 +53,14 @@ impl fmt::Display for Reason {
 /// What init exits with.
 ///
 /// `command` is how COMMAND ended, if there is one; `stopper` the signal it was sent at the stop.
-pub fn exit_code(reason: &Reason, command: Option<Ending>, stopper: Signal, has_killed: bool) -> u8 {
+pub fn exit_code(reason: &Reason, command: Option<ExitStatus>, stopper: Signal, has_killed: bool) -> u8 {
     let by_itself = if has_killed { KILLED } else { 0 };
     match (reason, command) {
         (Reason::StartHook { code, .. } | Reason::NoCommand(code), _) => *code,
         (Reason::Critical { ending: Some(ending), .. } | Reason::Command(ending), _) => ending.shell_code(),
         (Reason::Critical { ending: None, .. }, _) => 1,
         // What was asked to end, and ends of that, has done as it was told.
-        (Reason::Signal(_), Some(Ending::Killed { signal, .. })) if signal == stopper => by_itself,
+        (Reason::Signal(_), Some(ExitStatus::Killed { signal, .. })) if signal == stopper => by_itself,
         (Reason::Signal(_), Some(ending)) => ending.shell_code(),
         (Reason::Signal(_), None) => by_itself,
     }
@@ -72,15 +72,15 @@ mod tests {
 
     const TERM: Reason = Reason::Signal(Signal::TERM);
 
-    fn death(signal: Signal) -> Ending {
-        Ending::Killed { signal, core: false }
+    fn death(signal: Signal) -> ExitStatus {
+        ExitStatus::Killed { signal, core: false }
     }
 
     #[test]
     fn an_orderly_stop_is_a_success() {
         assert_eq!(exit_code(&TERM, None, Signal::TERM, false), 0);
         assert_eq!(exit_code(&TERM, Some(death(Signal::TERM)), Signal::TERM, false), 0);
-        assert_eq!(exit_code(&TERM, Some(Ending::Exited(0)), Signal::TERM, true), 0);
+        assert_eq!(exit_code(&TERM, Some(ExitStatus::Exited(0)), Signal::TERM, true), 0);
     }
 
     #[test]
@@ -91,16 +91,16 @@ mod tests {
 
     #[test]
     fn the_commands_code_is_inits() {
-        assert_eq!(exit_code(&Reason::Command(Ending::Exited(3)), None, Signal::TERM, true), 3);
+        assert_eq!(exit_code(&Reason::Command(ExitStatus::Exited(3)), None, Signal::TERM, true), 3);
         assert_eq!(exit_code(&Reason::Command(death(Signal::TERM)), None, Signal::TERM, false), 143);
-        assert_eq!(exit_code(&TERM, Some(Ending::Exited(1)), Signal::TERM, false), 1);
+        assert_eq!(exit_code(&TERM, Some(ExitStatus::Exited(1)), Signal::TERM, false), 1);
         assert_eq!(exit_code(&Reason::NoCommand(NOT_FOUND), None, Signal::TERM, false), 127);
     }
 
     #[test]
     fn a_critical_service_decides() {
         let reason = |ending| Reason::Critical { name: "web".into(), ending };
-        assert_eq!(exit_code(&reason(Some(Ending::Exited(7))), None, Signal::TERM, false), 7);
+        assert_eq!(exit_code(&reason(Some(ExitStatus::Exited(7))), None, Signal::TERM, false), 7);
         assert_eq!(exit_code(&reason(Some(death(Signal::SEGV))), None, Signal::TERM, false), 139);
         assert_eq!(exit_code(&reason(None), None, Signal::TERM, false), 1);
     }

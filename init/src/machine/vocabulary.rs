@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sys::{Ending, Errno, Pid, Signal};
+use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::judgement::Account;
 
@@ -58,7 +58,7 @@ pub enum Event {
     /// Children have died.
     Reaped {
         /// Who, and how.
-        deaths: Vec<(Pid, Ending)>,
+        deaths: Vec<(Pid, ExitStatus)>,
         /// Whether none is left, known or not.
         is_childless: bool,
     },
@@ -67,7 +67,7 @@ pub enum Event {
         /// Its name.
         name: String,
         /// How, if its runsv tells.
-        ending: Option<Ending>,
+        ending: Option<ExitStatus>,
     },
     /// A critical service has done something.
     CriticalChanged(OsString),

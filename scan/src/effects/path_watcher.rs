@@ -14,7 +14,7 @@ use servicedir::ServiceDir;
 use sys::errno_text::errno_of;
 use sys::{Errno, Poller};
 
-use crate::state::scan_schedule::Change;
+use crate::state::scan_schedule::DirectoryChange;
 use crate::state::services::Identity;
 
 /// The path itself is removed, moved, or (a link) overwritten.
@@ -60,9 +60,9 @@ fn is_changed_elsewhere(kind: FsType) -> bool {
 
 /// What was told since the last time.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Told {
+pub struct Changes {
     /// What concerns the directory as a whole.
-    pub changes: Vec<Change>,
+    pub changes: Vec<DirectoryChange>,
     /// Names in the services directory to which something happened.
     pub names: HashSet<OsString>,
     /// Service directories that are watched from inside, in which something happened.
@@ -71,7 +71,7 @@ pub struct Told {
 
 /// What was made in place since the last look.
 #[derive(Debug, Default)]
-pub struct Fresh {
+pub struct MadeInPlace {
     names: HashSet<OsString>,
     /// The services directory, or a directory on the way to it, is among them.
     pub has_home: bool,
@@ -79,7 +79,7 @@ pub struct Fresh {
     pub is_unknown: bool,
 }
 
-impl Fresh {
+impl MadeInPlace {
     /// Whether the directory with this name may have been made in place.
     pub fn contains(&self, name: &OsStr) -> bool {
         self.is_unknown || self.names.contains(name)
@@ -88,10 +88,10 @@ impl Fresh {
 
 /// Everything that is watched.
 #[derive(Default)]
-pub struct Watch {
+pub struct PathWatcher {
     inotify: Option<Inotify>,
-    spots: HashMap<WatchDescriptor, Spot>,
-    told: Told,
+    spots: HashMap<WatchDescriptor, WatchPoint>,
+    told: Changes,
     /// Names of directories that were made in place since the last look.
     fresh: HashSet<OsString>,
     /// The names on the way to the services directory.
@@ -110,7 +110,7 @@ pub struct Watch {
 
 /// One thing that is watched, and why.
 #[derive(Default)]
-struct Spot {
+struct WatchPoint {
     round: u64,
     is_home: bool,
     names: HashSet<OsString>,
@@ -128,7 +128,7 @@ enum Last {
     Name,
 }
 
-impl Watch {
+impl PathWatcher {
     /// Begins a look: what is not asked for again until its end will not be watched after it.
     pub fn begin(&mut self, poller: &Poller, token: usize) {
         self.round += 1;
@@ -218,15 +218,15 @@ impl Watch {
     }
 
     /// What was made in place since this was asked last.
-    pub fn take_fresh(&mut self) -> Fresh {
+    pub fn take_fresh(&mut self) -> MadeInPlace {
         self.drain();
         let names = std::mem::take(&mut self.fresh);
         let is_unknown = std::mem::take(&mut self.has_lost) || self.is_blind || self.inotify.is_none();
-        Fresh { has_home: !names.is_disjoint(&self.way_home), is_unknown, names }
+        MadeInPlace { has_home: !names.is_disjoint(&self.way_home), is_unknown, names }
     }
 
     /// All that was told since this was asked last.
-    pub fn take_told(&mut self) -> Told {
+    pub fn take_told(&mut self) -> Changes {
         self.drain();
         std::mem::take(&mut self.told)
     }
@@ -244,7 +244,7 @@ impl Watch {
         let told = &mut self.told;
         if event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW) {
             self.has_lost = true;
-            told.changes.push(Change::Lost);
+            told.changes.push(DirectoryChange::Lost);
             told.inside.extend(self.spots.values().flat_map(|spot| &spot.inside).map(|(whose, _)| *whose));
             return;
         }
@@ -266,7 +266,11 @@ impl Watch {
         let is_directory = event.mask.contains(AddWatchFlags::IN_ISDIR);
         let is_removed = (is_directory && event.mask.contains(AddWatchFlags::IN_DELETE))
             || event.mask.contains(AddWatchFlags::IN_DELETE_SELF);
-        told.changes.push(if is_removed { Change::DirectoryRemoved } else { Change::Something });
+        told.changes.push(if is_removed {
+            DirectoryChange::DirectoryRemoved
+        } else {
+            DirectoryChange::Something
+        });
         let Some(name) = event.name else { return };
         if spot.is_home {
             told.names.insert(name.clone());
@@ -372,7 +376,7 @@ impl Watch {
     }
 
     /// The spot with this descriptor, as something that this round needs.
-    fn spot(&mut self, descriptor: WatchDescriptor) -> &mut Spot {
+    fn spot(&mut self, descriptor: WatchDescriptor) -> &mut WatchPoint {
         let round = self.round;
         let spot = self.spots.entry(descriptor).or_default();
         if spot.round != round {
@@ -423,14 +427,14 @@ mod tests {
     /// A place of its own with a watch.
     struct Scene {
         place: tempfile::TempDir,
-        watch: Watch,
+        watch: PathWatcher,
         poller: Poller,
     }
 
     impl Scene {
         fn new() -> Self {
             let place = tempfile::tempdir().expect("a place for the test");
-            Self { place, watch: Watch::default(), poller: Poller::new(&[]).expect("a poller") }
+            Self { place, watch: PathWatcher::default(), poller: Poller::new(&[]).expect("a poller") }
         }
 
         fn path(&self, path: &str) -> PathBuf {
@@ -473,7 +477,7 @@ mod tests {
         scene.make("service/web");
         assert!(scene.is_told());
         fs_err::remove_dir(scene.path("service/web")).expect("no directory");
-        assert_eq!(scene.watch.take_told().changes, [Change::DirectoryRemoved]);
+        assert_eq!(scene.watch.take_told().changes, [DirectoryChange::DirectoryRemoved]);
     }
 
     #[test]
@@ -560,10 +564,10 @@ mod tests {
         for file in ["web/run", "web/log/run"] {
             fs_err::write(scene.path(file), "").expect("a file");
             let told = scene.watch.take_told();
-            assert_eq!(told, Told { inside: HashSet::from([web]), ..Told::default() }, "{file}");
+            assert_eq!(told, Changes { inside: HashSet::from([web]), ..Changes::default() }, "{file}");
         }
         scene.watch.forget(web);
         scene.make("web/more");
-        assert_eq!(scene.watch.take_told(), Told::default());
+        assert_eq!(scene.watch.take_told(), Changes::default());
     }
 }

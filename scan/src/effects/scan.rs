@@ -10,14 +10,14 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use servicedir::{ServiceDir, Stamp};
+use servicedir::{ServiceDir, Tai64n};
 use sys::errno_text::errno_of;
-use sys::failure::words;
-use sys::{Errno, Failure, Pid, Poller, open_regular, procfs};
+use sys::error::words;
+use sys::{Errno, Error, Pid, Poller, open_regular, procfs};
 
-use crate::effects::path_watcher::{Watch, is_hidden};
-use crate::state::scan_schedule::Look;
-use crate::state::services::{Entry, Identity, Listing, Roster, What};
+use crate::effects::path_watcher::{PathWatcher, is_hidden};
+use crate::state::scan_schedule::ScanRequest;
+use crate::state::services::{EntryKind, Identity, Listing, ScanEntry, Services};
 
 /// Where a forced look leaves its mark (RSD-14).
 const MARK: &str = ".forced-rescan";
@@ -27,7 +27,7 @@ const REMOVED: &[u8] = b" (deleted)";
 
 /// The services directory. Every look at it, and every start from it, goes through the path
 /// again: it may lead elsewhere now.
-pub struct Directory {
+pub struct ServicesDirectory {
     path: PathBuf,
     outside: OwnedFd,
     is_inside: bool,
@@ -39,21 +39,21 @@ struct Name {
     is_link: bool,
 }
 
-impl Directory {
+impl ServicesDirectory {
     /// The directory at `path`, which need not exist. Remembers where we are now.
-    pub fn new(path: PathBuf) -> Result<Self, Failure> {
+    pub fn new(path: PathBuf) -> Result<Self, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let outside = nix::fcntl::open(".", flags, Mode::empty())
-            .map_err(Failure::of("unable to open current directory"))?;
+            .map_err(Error::of("unable to open current directory"))?;
         Ok(Self { path, outside, is_inside: false })
     }
 
     /// Makes it the working directory, for a moment: names are looked up, and runsvs are started,
     /// in it.
-    pub fn enter(&mut self) -> Result<(), Failure> {
+    pub fn enter(&mut self) -> Result<(), Error> {
         if !self.is_inside {
             nix::unistd::chdir(&self.path)
-                .map_err(Failure::of(self.message("unable to change directory to ")))?;
+                .map_err(Error::of(self.message("unable to change directory to ")))?;
             self.is_inside = true;
         }
         Ok(())
@@ -69,18 +69,18 @@ impl Directory {
     /// Looks at all of it, and has every change watched from before the look. Leaves us inside.
     pub fn look(
         &mut self,
-        look: Look,
-        roster: &Roster,
-        watch: &mut Watch,
+        look: ScanRequest,
+        services: &Services,
+        watch: &mut PathWatcher,
         poller: &Poller,
         token: usize,
-    ) -> Result<Listing, Failure> {
+    ) -> Result<Listing, Error> {
         self.leave();
         watch.begin(poller, token);
         watch.directory(&self.path);
-        fs_err::metadata(&self.path).map_err(Failure::of_io(self.message("unable to stat ")))?;
+        fs_err::metadata(&self.path).map_err(Error::of_io(self.message("unable to stat ")))?;
         self.enter()?;
-        let here = fs_err::metadata(".").map_err(Failure::of_io(self.message("unable to stat ")))?;
+        let here = fs_err::metadata(".").map_err(Error::of_io(self.message("unable to stat ")))?;
         let mut names = self.names()?;
         names.sort_unstable_by(|one, other| one.name.cmp(&other.name));
         let targets: Vec<Option<OsString>> =
@@ -97,14 +97,14 @@ impl Directory {
                 let what = match found {
                     Ok(found) if found.is_dir() => {
                         let identity = identity(&found);
-                        let runsv = roster.runsv_of(identity).filter(|_| look.is_thorough);
+                        let runsv = services.runsv_of(identity).filter(|_| look.is_thorough);
                         let is_remade = runsv.is_some_and(works_in_removed_directory);
-                        What::Directory { identity, is_fresh, is_remade }
+                        EntryKind::Directory { identity, is_fresh, is_remade }
                     }
-                    Ok(_) => What::Other,
-                    Err(error) => What::Hidden(why_hidden(&name, errno_of(&error))?),
+                    Ok(_) => EntryKind::Other,
+                    Err(error) => EntryKind::Hidden(why_hidden(&name, errno_of(&error))?),
                 };
-                Some(Entry { name, what })
+                Some(ScanEntry { name, what })
             })
             .collect();
         let (is_forced, is_thorough) = (look.is_forced, look.is_thorough);
@@ -113,22 +113,22 @@ impl Directory {
     }
 
     /// Leaves the mark of a forced look, in the directory that was looked at, where we still are.
-    pub fn mark_forced(now: SystemTime) -> Result<(), Failure> {
-        let stamp = Stamp::of(now).label();
+    pub fn mark_forced(now: SystemTime) -> Result<(), Error> {
+        let stamp = Tai64n::of(now).label();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
         let mut file = open_regular(Path::new(MARK), flags, Mode::from_bits_truncate(0o644))
-            .map_err(|_| Failure::plain(format!("failed to open./{MARK}{stamp}")))?;
+            .map_err(|_| Error::plain(format!("failed to open./{MARK}{stamp}")))?;
         std::io::Write::write_all(&mut file, stamp.as_bytes())
-            .map_err(|_| Failure::plain(format!("failed to write./{MARK}{stamp}")))
+            .map_err(|_| Error::plain(format!("failed to write./{MARK}{stamp}")))
     }
 
     /// The names that may be services.
-    fn names(&self) -> Result<Vec<Name>, Failure> {
+    fn names(&self) -> Result<Vec<Name>, Error> {
         let entries =
-            fs_err::read_dir(".").map_err(Failure::of_io(self.message("unable to open directory ")))?;
+            fs_err::read_dir(".").map_err(Error::of_io(self.message("unable to open directory ")))?;
         let mut names = Vec::new();
         for entry in entries {
-            let entry = entry.map_err(Failure::of_io(self.message("unable to read directory ")))?;
+            let entry = entry.map_err(Error::of_io(self.message("unable to read directory ")))?;
             let (name, kind) = (entry.file_name(), entry.file_type());
             let is_link = kind.as_ref().is_ok_and(std::fs::FileType::is_symlink);
             let may_be_service = is_link || kind.map_or(true, |kind| kind.is_dir());

@@ -18,7 +18,7 @@ const REST_PER_LOOK: u32 = 4;
 
 /// A change that was told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum DirectoryChange {
     /// Something is new, or gone, or elsewhere.
     Something,
     /// A directory was removed; what is there now may only look like it.
@@ -29,7 +29,7 @@ pub enum Change {
 
 /// How a look went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Looked {
+pub enum ScanOutcome {
     /// Everything was seen, and every change will be told.
     Watching,
     /// Everything was seen, but changes will not be told.
@@ -40,7 +40,7 @@ pub enum Looked {
 
 /// A look that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+pub struct ScanRequest {
     /// Somebody asked for it (RSD-14).
     pub is_forced: bool,
     /// Even what seems to be the same is to be examined.
@@ -49,8 +49,8 @@ pub struct Look {
 
 /// When to look.
 #[derive(Debug)]
-pub struct Rescan {
-    asked: Option<Look>,
+pub struct ScanSchedule {
+    asked: Option<ScanRequest>,
     rested: Instant,
     routine: Instant,
     /// Since when the directory cannot be seen that could be seen before.
@@ -59,43 +59,44 @@ pub struct Rescan {
     is_known: bool,
 }
 
-impl Rescan {
+impl ScanSchedule {
     /// Looks at once.
     pub fn new(now: Instant) -> Self {
         Self { asked: None, rested: now, routine: now, missing: None, is_known: false }
     }
 
     /// Takes in a change.
-    pub fn changed(&mut self, change: Change) {
-        self.ask(Look { is_forced: false, is_thorough: change != Change::Something });
+    pub fn changed(&mut self, change: DirectoryChange) {
+        self.ask(ScanRequest { is_forced: false, is_thorough: change != DirectoryChange::Something });
     }
 
     /// Takes in that somebody wants a look now.
     pub fn force(&mut self) {
-        self.ask(Look { is_forced: true, is_thorough: true });
+        self.ask(ScanRequest { is_forced: true, is_thorough: true });
     }
 
     /// The look to take now, if one is due.
-    pub fn due(&self, now: Instant) -> Option<Look> {
+    pub fn due(&self, now: Instant) -> Option<ScanRequest> {
         match self.asked {
             Some(look) if look.is_forced || self.rested <= now => Some(look),
-            _ if self.routine <= now => {
-                Some(Look { is_forced: self.asked.is_some_and(|look| look.is_forced), is_thorough: true })
-            }
+            _ if self.routine <= now => Some(ScanRequest {
+                is_forced: self.asked.is_some_and(|look| look.is_forced),
+                is_thorough: true,
+            }),
             _ => None,
         }
     }
 
     /// Takes in how a look went that began at `begun`.
-    pub fn looked(&mut self, how: Looked, begun: Instant, now: Instant) {
+    pub fn looked(&mut self, how: ScanOutcome, begun: Instant, now: Instant) {
         self.asked = None;
         self.rested = now + now.saturating_duration_since(begun) * REST_PER_LOOK;
         self.routine = match how {
-            Looked::Watching => now + SAFETY_NET,
-            Looked::Failed if self.is_known => self.missing.map_or(now, |since| since + GAP),
-            Looked::Blind | Looked::Failed => now + BLIND,
+            ScanOutcome::Watching => now + SAFETY_NET,
+            ScanOutcome::Failed if self.is_known => self.missing.map_or(now, |since| since + GAP),
+            ScanOutcome::Blind | ScanOutcome::Failed => now + BLIND,
         };
-        if how != Looked::Failed {
+        if how != ScanOutcome::Failed {
             (self.is_known, self.missing) = (true, None);
         }
     }
@@ -120,7 +121,7 @@ impl Rescan {
         }
     }
 
-    fn ask(&mut self, look: Look) {
+    fn ask(&mut self, look: ScanRequest) {
         let asked = self.asked.get_or_insert(look);
         asked.is_forced |= look.is_forced;
         asked.is_thorough |= look.is_thorough;
@@ -136,87 +137,87 @@ mod tests {
     #[test]
     fn the_first_look_is_at_once_and_the_next_in_a_minute() {
         let now = Instant::now();
-        let mut rescan = Rescan::new(now);
-        assert!(rescan.due(now).is_some());
-        rescan.looked(Looked::Watching, now, now);
-        assert_eq!(rescan.due(now), None);
-        assert_eq!(rescan.next_deadline(now), now + SAFETY_NET);
-        assert_eq!(rescan.due(now + SAFETY_NET), Some(Look { is_forced: false, is_thorough: true }));
+        let mut schedule = ScanSchedule::new(now);
+        assert!(schedule.due(now).is_some());
+        schedule.looked(ScanOutcome::Watching, now, now);
+        assert_eq!(schedule.due(now), None);
+        assert_eq!(schedule.next_deadline(now), now + SAFETY_NET);
+        assert_eq!(schedule.due(now + SAFETY_NET), Some(ScanRequest { is_forced: false, is_thorough: true }));
     }
 
     #[test]
     fn where_changes_are_not_told_a_look_comes_every_five_seconds() {
         let now = Instant::now();
-        for how in [Looked::Blind, Looked::Failed] {
-            let mut rescan = Rescan::new(now);
-            rescan.looked(how, now, now);
-            assert_eq!(rescan.next_deadline(now), now + Duration::from_secs(5));
+        for how in [ScanOutcome::Blind, ScanOutcome::Failed] {
+            let mut schedule = ScanSchedule::new(now);
+            schedule.looked(how, now, now);
+            assert_eq!(schedule.next_deadline(now), now + Duration::from_secs(5));
         }
     }
 
     #[test]
     fn a_change_is_looked_at_as_soon_as_the_last_look_was_rested_from() {
         let begun = Instant::now();
-        let mut rescan = Rescan::new(begun);
+        let mut schedule = ScanSchedule::new(begun);
         let now = begun + 2 * MOMENT;
-        rescan.looked(Looked::Watching, begun, now);
-        rescan.changed(Change::Something);
-        assert_eq!(rescan.due(now), None);
-        assert_eq!(rescan.next_deadline(now), now + 8 * MOMENT);
-        let look = Look { is_forced: false, is_thorough: false };
-        assert_eq!(rescan.due(now + 8 * MOMENT), Some(look));
+        schedule.looked(ScanOutcome::Watching, begun, now);
+        schedule.changed(DirectoryChange::Something);
+        assert_eq!(schedule.due(now), None);
+        assert_eq!(schedule.next_deadline(now), now + 8 * MOMENT);
+        let look = ScanRequest { is_forced: false, is_thorough: false };
+        assert_eq!(schedule.due(now + 8 * MOMENT), Some(look));
     }
 
     #[test]
     fn a_forced_look_does_not_rest() {
         let begun = Instant::now();
-        let mut rescan = Rescan::new(begun);
+        let mut schedule = ScanSchedule::new(begun);
         let now = begun + 2 * MOMENT;
-        rescan.looked(Looked::Watching, begun, now);
-        rescan.changed(Change::Something);
-        rescan.force();
-        assert_eq!(rescan.due(now), Some(Look { is_forced: true, is_thorough: true }));
-        assert_eq!(rescan.next_deadline(now), now);
+        schedule.looked(ScanOutcome::Watching, begun, now);
+        schedule.changed(DirectoryChange::Something);
+        schedule.force();
+        assert_eq!(schedule.due(now), Some(ScanRequest { is_forced: true, is_thorough: true }));
+        assert_eq!(schedule.next_deadline(now), now);
     }
 
     #[test]
     fn a_directory_that_is_missing_for_a_moment_is_not_spoken_of() {
         let mut now = Instant::now();
-        let mut rescan = Rescan::new(now);
-        rescan.looked(Looked::Watching, now, now);
+        let mut schedule = ScanSchedule::new(now);
+        schedule.looked(ScanOutcome::Watching, now, now);
         for _ in 0..9 {
-            assert!(!rescan.missed(now));
-            rescan.looked(Looked::Failed, now, now);
+            assert!(!schedule.missed(now));
+            schedule.looked(ScanOutcome::Failed, now, now);
             now += GAP / 9;
         }
-        rescan.looked(Looked::Watching, now, now);
-        assert!(!rescan.missed(now));
-        rescan.looked(Looked::Failed, now, now);
-        assert_eq!(rescan.next_deadline(now), now + GAP);
-        assert!(rescan.missed(now + GAP));
-        rescan.looked(Looked::Failed, now + GAP, now + GAP);
-        assert_eq!(rescan.next_deadline(now), now + GAP + BLIND);
-        assert!(rescan.missed(now + GAP));
+        schedule.looked(ScanOutcome::Watching, now, now);
+        assert!(!schedule.missed(now));
+        schedule.looked(ScanOutcome::Failed, now, now);
+        assert_eq!(schedule.next_deadline(now), now + GAP);
+        assert!(schedule.missed(now + GAP));
+        schedule.looked(ScanOutcome::Failed, now + GAP, now + GAP);
+        assert_eq!(schedule.next_deadline(now), now + GAP + BLIND);
+        assert!(schedule.missed(now + GAP));
     }
 
     #[test]
     fn a_directory_that_was_never_seen_is_spoken_of_at_once() {
         let now = Instant::now();
-        let mut rescan = Rescan::new(now);
-        assert!(rescan.missed(now));
-        rescan.looked(Looked::Failed, now, now);
-        assert!(rescan.missed(now));
+        let mut schedule = ScanSchedule::new(now);
+        assert!(schedule.missed(now));
+        schedule.looked(ScanOutcome::Failed, now, now);
+        assert!(schedule.missed(now));
     }
 
     #[test]
     fn a_removed_directory_and_lost_changes_call_for_a_thorough_look() {
         let now = Instant::now();
-        for change in [Change::DirectoryRemoved, Change::Lost] {
-            let mut rescan = Rescan::new(now);
-            rescan.looked(Looked::Watching, now, now);
-            rescan.changed(change);
-            rescan.changed(Change::Something);
-            assert_eq!(rescan.due(now), Some(Look { is_forced: false, is_thorough: true }));
+        for change in [DirectoryChange::DirectoryRemoved, DirectoryChange::Lost] {
+            let mut schedule = ScanSchedule::new(now);
+            schedule.looked(ScanOutcome::Watching, now, now);
+            schedule.changed(change);
+            schedule.changed(DirectoryChange::Something);
+            assert_eq!(schedule.due(now), Some(ScanRequest { is_forced: false, is_thorough: true }));
         }
     }
 }

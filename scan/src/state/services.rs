@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
-use sys::{Ending, Errno, Pid};
+use sys::{Errno, ExitStatus, Pid};
 
 /// A runsv is not started sooner than this after its service's previous start.
 const THROTTLE: Duration = Duration::from_secs(1);
@@ -34,10 +34,10 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What runsv exits with when it was told to (RSV-3).
-const TOLD_TO: Ending = Ending::Exited(0);
+const TOLD_TO: ExitStatus = ExitStatus::Exited(0);
 
 /// What runsv exits with when it refuses a service, or cannot be executed (RSV-3, GEN-9).
-const REFUSED: Ending = Ending::Exited(111);
+const REFUSED: ExitStatus = ExitStatus::Exited(111);
 
 /// Which directory it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,7 +54,7 @@ pub struct Listing {
     /// Which directory was looked at.
     pub home: Identity,
     /// Its entries, in the order in which services are to start.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ScanEntry>,
     /// Somebody asked for the look, so nothing is put off that need not be.
     pub is_forced: bool,
     /// Nothing that was learnt earlier is to be believed, such as which other runsv runs where.
@@ -68,24 +68,24 @@ impl Listing {
     /// missing is watched for.
     pub fn has_untold(&self) -> bool {
         self.entries.iter().any(|entry| match entry.what {
-            What::Hidden(why) => why != Errno::ENOENT,
-            What::Directory { .. } | What::Other => false,
+            EntryKind::Hidden(why) => why != Errno::ENOENT,
+            EntryKind::Directory { .. } | EntryKind::Other => false,
         })
     }
 }
 
 /// One name in the services directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ScanEntry {
     /// The name.
     pub name: OsString,
     /// What it stands for.
-    pub what: What,
+    pub what: EntryKind,
 }
 
 /// What a name in the services directory stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum EntryKind {
     /// A directory: a service.
     Directory {
         /// Which one.
@@ -101,14 +101,14 @@ pub enum What {
     Hidden(Errno),
 }
 
-/// What the roster asks for.
+/// What the services asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Start a runsv; [`Roster::attempted`] takes the answer.
+pub enum ScanAction {
+    /// Start a runsv; [`Services::attempted`] takes the answer.
     Start(Identity, OsString),
     /// Ask a runsv to leave.
     Terminate(Pid),
-    /// Watch inside this directory; [`Roster::changed_inside`] takes what happens there.
+    /// Watch inside this directory; [`Services::changed_inside`] takes what happens there.
     Watch(Identity, OsString),
     /// Watch this directory, or the other runsv that has it, no longer.
     Forget(Identity),
@@ -120,27 +120,27 @@ pub enum Action {
 
 /// How the attempt to start a runsv went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Attempt {
+pub enum StartAttempt {
     /// It has this process id.
     Started(Pid),
     /// There was no process to be had.
     NoProcess,
     /// A runsv that is not ours has the service.
     Occupied {
-        /// [`Roster::vacated`] will be told when it has gone.
+        /// [`Services::vacated`] will be told when it has gone.
         is_watched: bool,
     },
 }
 
 /// Every service, and every runsv of ours.
 #[derive(Debug, Default)]
-pub struct Roster {
-    services: BTreeMap<Identity, Service>,
+pub struct Services {
+    known: BTreeMap<Identity, Service>,
     runsvs: HashMap<Pid, Identity>,
     /// The services directory that was scanned last.
     home: Option<Identity>,
     hidden: HashMap<OsString, Hidden>,
-    actions: VecDeque<Action>,
+    actions: VecDeque<ScanAction>,
     no_process_before: Option<Instant>,
 }
 
@@ -217,22 +217,22 @@ impl State {
     }
 }
 
-impl Roster {
+impl Services {
     /// Takes in what a complete look at the directory found.
     pub fn sighted(&mut self, listing: Listing, now: Instant) {
         // What was there before the directory was watched has arrived, unless that was just now.
         let is_watched = self.home.replace(listing.home) == Some(listing.home) || listing.is_home_fresh;
         let mut absent: HashSet<Identity> =
-            self.services.iter().filter(|(_, service)| !service.is_present).map(|(it, _)| *it).collect();
-        for service in self.services.values_mut() {
+            self.known.iter().filter(|(_, service)| !service.is_present).map(|(it, _)| *it).collect();
+        for service in self.known.values_mut() {
             service.is_present = false;
             service.is_hidden = false;
         }
         let mut hidden = HashMap::new();
-        for Entry { name, what } in listing.entries {
+        for ScanEntry { name, what } in listing.entries {
             match what {
-                What::Directory { identity, is_fresh, is_remade } => {
-                    let is_new = absent.remove(&identity) || !self.services.contains_key(&identity);
+                EntryKind::Directory { identity, is_fresh, is_remade } => {
+                    let is_new = absent.remove(&identity) || !self.known.contains_key(&identity);
                     let service = self.service(identity, &name, listing.home, now);
                     let is_arriving = (is_new && is_watched) || is_remade;
                     if is_arriving {
@@ -242,13 +242,13 @@ impl Roster {
                     }
                     if let (State::Running { runsv, .. }, true) = (service.state, is_remade) {
                         service.state = State::asked_to_leave(runsv, now);
-                        self.actions.push_back(Action::Terminate(runsv));
+                        self.actions.push_back(ScanAction::Terminate(runsv));
                     }
                     if is_arriving {
-                        self.actions.push_back(Action::Watch(identity, name));
+                        self.actions.push_back(ScanAction::Watch(identity, name));
                     }
                 }
-                What::Hidden(why) => {
+                EntryKind::Hidden(why) => {
                     self.keep_hidden(&name, listing.home);
                     let known = self.hidden.remove(&name).filter(|known| known.why == why);
                     let warn_at = if listing.is_forced || (known.is_none() && !is_watched) {
@@ -258,7 +258,7 @@ impl Roster {
                     };
                     hidden.insert(name, Hidden { why, warn_at });
                 }
-                What::Other => {}
+                EntryKind::Other => {}
             }
         }
         self.hidden = hidden;
@@ -276,7 +276,7 @@ impl Roster {
         if names.is_empty() {
             return;
         }
-        for service in self.services.values_mut() {
+        for service in self.known.values_mut() {
             if let Some(arrival) = &mut service.arrival
                 && names.contains(&service.name)
             {
@@ -292,49 +292,49 @@ impl Roster {
 
     /// Takes in that something has happened in a service directory; whether it is to be watched on.
     pub fn changed_inside(&mut self, identity: Identity, now: Instant) -> bool {
-        let arrival = self.services.get_mut(&identity).and_then(|service| service.arrival.as_mut());
+        let arrival = self.known.get_mut(&identity).and_then(|service| service.arrival.as_mut());
         arrival.map(|arrival| arrival.change(now)).is_some()
     }
 
-    /// Takes the answer to [`Action::Start`].
-    pub fn attempted(&mut self, identity: Identity, how: Attempt, now: Instant) {
-        let Some(service) = self.services.get_mut(&identity) else { return };
+    /// Takes the answer to [`ScanAction::Start`].
+    pub fn attempted(&mut self, identity: Identity, how: StartAttempt, now: Instant) {
+        let Some(service) = self.known.get_mut(&identity) else { return };
         service.state = match how {
-            Attempt::Started(runsv) => {
+            StartAttempt::Started(runsv) => {
                 service.last_start = Some(now);
                 self.runsvs.insert(runsv, identity);
                 State::Running { runsv, since: now }
             }
-            Attempt::NoProcess => {
+            StartAttempt::NoProcess => {
                 self.no_process_before = Some(now + THROTTLE);
                 State::READY
             }
-            Attempt::Occupied { is_watched } => {
+            StartAttempt::Occupied { is_watched } => {
                 State::Occupied { ask_again: (!is_watched).then(|| now + THROTTLE) }
             }
         };
-        if how == Attempt::NoProcess {
+        if how == StartAttempt::NoProcess {
             self.take_back_starts();
         }
     }
 
     /// Takes in that the runsv which was not ours has gone.
     pub fn vacated(&mut self, identity: Identity) {
-        if let Some(service) = self.services.get_mut(&identity)
+        if let Some(service) = self.known.get_mut(&identity)
             && matches!(service.state, State::Occupied { .. })
         {
             service.state = State::READY;
-            self.actions.push_back(Action::Forget(identity));
+            self.actions.push_back(ScanAction::Forget(identity));
         }
     }
 
     /// Takes in the death of a child, whoever it was.
-    pub fn exited(&mut self, child: Pid, ending: Ending, now: Instant) {
+    pub fn exited(&mut self, child: Pid, ending: ExitStatus, now: Instant) {
         let Some(identity) = self.runsvs.remove(&child) else { return };
-        let Some(service) = self.services.get_mut(&identity) else { return };
+        let Some(service) = self.known.get_mut(&identity) else { return };
         service.state = match service.state {
             State::Leaving { .. } if !service.is_present => {
-                self.services.remove(&identity);
+                self.known.remove(&identity);
                 return;
             }
             State::Leaving { .. } => State::READY,
@@ -353,7 +353,7 @@ impl Roster {
         self.warn(now);
         let taken = self.names_of_leaving();
         let mut due: Vec<(&OsStr, Identity)> = self
-            .services
+            .known
             .iter()
             .filter(|(_, service)| service.is_due(now, self.no_process_before, &taken))
             .map(|(identity, service)| (service.name.as_os_str(), *identity))
@@ -361,17 +361,17 @@ impl Roster {
         due.sort_unstable();
         let due: Vec<Identity> = due.into_iter().map(|(_, identity)| identity).collect();
         for identity in due {
-            let Some(service) = self.services.get_mut(&identity) else { continue };
+            let Some(service) = self.known.get_mut(&identity) else { continue };
             if service.arrival.take().is_some() || matches!(service.state, State::Occupied { .. }) {
-                self.actions.push_back(Action::Forget(identity));
+                self.actions.push_back(ScanAction::Forget(identity));
             }
             service.state = State::Starting;
-            self.actions.push_back(Action::Start(identity, service.name.clone()));
+            self.actions.push_back(ScanAction::Start(identity, service.name.clone()));
         }
     }
 
     /// The next thing to do, if there is one.
-    pub fn next_action(&mut self) -> Option<Action> {
+    pub fn next_action(&mut self) -> Option<ScanAction> {
         self.actions.pop_front()
     }
 
@@ -380,10 +380,10 @@ impl Roster {
         !self.actions.is_empty()
     }
 
-    /// When [`Roster::settle`] has something to do though nothing happens.
+    /// When [`Services::settle`] has something to do though nothing happens.
     pub fn next_deadline(&self) -> Option<Instant> {
         let taken = self.names_of_leaving();
-        self.services
+        self.known
             .values()
             .filter(|service| !service.is_blocked(&taken))
             .filter_map(|service| service.due_at(self.no_process_before))
@@ -394,7 +394,7 @@ impl Roster {
 
     /// The runsv of ours that works in this directory.
     pub fn runsv_of(&self, identity: Identity) -> Option<Pid> {
-        match self.services.get(&identity)?.state {
+        match self.known.get(&identity)?.state {
             State::Running { runsv, .. } => Some(runsv),
             _ => None,
         }
@@ -403,12 +403,12 @@ impl Roster {
     /// The names of the services that a runsv of ours has.
     pub fn names_of_running(&self) -> impl Iterator<Item = &OsStr> {
         let is_running = |service: &&Service| matches!(service.state, State::Running { .. });
-        self.services.values().filter(is_running).map(|service| service.name.as_os_str())
+        self.known.values().filter(is_running).map(|service| service.name.as_os_str())
     }
 
     /// The name of a service.
     pub fn name_of(&self, identity: Identity) -> Option<&OsStr> {
-        self.services.get(&identity).map(|service| service.name.as_os_str())
+        self.known.get(&identity).map(|service| service.name.as_os_str())
     }
 
     /// The name of the service that this child, a runsv, is for.
@@ -418,7 +418,7 @@ impl Roster {
 
     /// Every runsv of ours that was not yet asked to leave.
     pub fn running(&self) -> impl Iterator<Item = Pid> {
-        self.services.values().filter_map(|service| match service.state {
+        self.known.values().filter_map(|service| match service.state {
             State::Running { runsv, .. } => Some(runsv),
             _ => None,
         })
@@ -426,7 +426,7 @@ impl Roster {
 
     /// The service of this directory, which is there, under this name unless it was seen already.
     fn service(&mut self, identity: Identity, name: &OsStr, home: Identity, now: Instant) -> &mut Service {
-        let service = self.services.entry(identity).or_insert_with(|| Service {
+        let service = self.known.entry(identity).or_insert_with(|| Service {
             name: name.to_owned(),
             home,
             is_present: false,
@@ -448,7 +448,7 @@ impl Roster {
 
     /// What cannot be seen is not gone, but nothing can be started there either.
     fn keep_hidden(&mut self, name: &OsStr, home: Identity) {
-        for service in self.services.values_mut() {
+        for service in self.known.values_mut() {
             if service.name == name && service.home == home && !service.is_leaving() && !service.is_present {
                 service.is_present = true;
                 service.is_hidden = true;
@@ -458,17 +458,17 @@ impl Roster {
 
     fn dismiss_absent(&mut self, now: Instant) {
         let actions = &mut self.actions;
-        self.services.retain(|identity, service| {
+        self.known.retain(|identity, service| {
             if service.is_present {
                 return true;
             }
             if service.arrival.take().is_some() || matches!(service.state, State::Occupied { .. }) {
-                actions.push_back(Action::Forget(*identity));
+                actions.push_back(ScanAction::Forget(*identity));
             }
             match service.state {
                 State::Running { runsv, .. } => {
                     service.state = State::asked_to_leave(runsv, now);
-                    actions.push_back(Action::Terminate(runsv));
+                    actions.push_back(ScanAction::Terminate(runsv));
                     true
                 }
                 State::Leaving { .. } => true,
@@ -479,8 +479,8 @@ impl Roster {
 
     /// Nobody else would fare better now.
     fn take_back_starts(&mut self) {
-        self.actions.retain(|action| !matches!(action, Action::Start(..)));
-        for service in self.services.values_mut() {
+        self.actions.retain(|action| !matches!(action, ScanAction::Start(..)));
+        for service in self.known.values_mut() {
             if service.state == State::Starting {
                 service.state = State::READY;
             }
@@ -489,7 +489,7 @@ impl Roster {
 
     fn reconsider_occupied(&mut self) {
         let occupied: Vec<Identity> = self
-            .services
+            .known
             .iter()
             .filter(|(_, service)| matches!(service.state, State::Occupied { .. }))
             .map(|(identity, _)| *identity)
@@ -502,7 +502,7 @@ impl Roster {
     /// A forced look starts what died, but never sooner than a second after its last start.
     fn hurry(&mut self) {
         self.no_process_before = None;
-        for service in self.services.values_mut() {
+        for service in self.known.values_mut() {
             service.refusals = 0;
             if let State::Ready { not_before } = &mut service.state {
                 *not_before = None;
@@ -514,7 +514,7 @@ impl Roster {
     fn warn(&mut self, now: Instant) {
         for (name, hidden) in &mut self.hidden {
             if hidden.warn_at.take_if(|due| *due <= now).is_some() {
-                self.actions.push_back(Action::Warn(name.clone(), hidden.why));
+                self.actions.push_back(ScanAction::Warn(name.clone(), hidden.why));
             }
         }
     }
@@ -523,10 +523,10 @@ impl Roster {
     fn complain(&mut self, now: Instant) {
         for (due, identity, runsv) in self.complaints() {
             if due <= now
-                && let Some(service) = self.services.get_mut(&identity)
+                && let Some(service) = self.known.get_mut(&identity)
             {
                 service.state = State::Leaving { runsv, complain_at: None };
-                self.actions.push_back(Action::Complain(service.name.clone(), runsv));
+                self.actions.push_back(ScanAction::Complain(service.name.clone(), runsv));
             }
         }
     }
@@ -537,12 +537,11 @@ impl Roster {
         let is_waiting = |service: &&Service| service.is_present && !service.is_leaving();
         let mut waiting: Option<HashSet<_>> = None;
         let mut complaints = Vec::new();
-        for (identity, service) in &self.services {
+        for (identity, service) in &self.known {
             let State::Leaving { runsv, complain_at: Some(due) } = service.state else { continue };
             // Mostly nobody leaves.
-            let waiting = waiting.get_or_insert_with(|| {
-                self.services.values().filter(is_waiting).map(Service::place).collect()
-            });
+            let waiting = waiting
+                .get_or_insert_with(|| self.known.values().filter(is_waiting).map(Service::place).collect());
             if service.is_present || waiting.contains(&service.place()) {
                 complaints.push((due, *identity, runsv));
             }
@@ -552,7 +551,7 @@ impl Roster {
 
     /// The names that are not free yet: their runsv was asked to leave and is still there.
     fn names_of_leaving(&self) -> HashSet<(Identity, &OsStr)> {
-        self.services.values().filter(|service| service.is_leaving()).map(Service::place).collect()
+        self.known.values().filter(|service| service.is_leaving()).map(Service::place).collect()
     }
 }
 
@@ -603,48 +602,48 @@ mod tests {
     const NEWER_WEB: Identity = Identity { device: 1, inode: 11 };
     const MOMENT: Duration = Duration::from_millis(1);
 
-    /// A roster with a clock of its own.
+    /// A services with a clock of its own.
     struct Scene {
-        roster: Roster,
+        services: Services,
         now: Instant,
     }
 
-    fn directory(name: &str, identity: Identity) -> Entry {
-        let what = What::Directory { identity, is_fresh: false, is_remade: false };
-        Entry { name: name.into(), what }
+    fn directory(name: &str, identity: Identity) -> ScanEntry {
+        let what = EntryKind::Directory { identity, is_fresh: false, is_remade: false };
+        ScanEntry { name: name.into(), what }
     }
 
-    fn fresh(name: &str, identity: Identity) -> Entry {
-        let what = What::Directory { identity, is_fresh: true, is_remade: false };
-        Entry { name: name.into(), what }
+    fn fresh(name: &str, identity: Identity) -> ScanEntry {
+        let what = EntryKind::Directory { identity, is_fresh: true, is_remade: false };
+        ScanEntry { name: name.into(), what }
     }
 
-    fn remade(name: &str, identity: Identity) -> Entry {
-        let what = What::Directory { identity, is_fresh: false, is_remade: true };
-        Entry { name: name.into(), what }
+    fn remade(name: &str, identity: Identity) -> ScanEntry {
+        let what = EntryKind::Directory { identity, is_fresh: false, is_remade: true };
+        ScanEntry { name: name.into(), what }
     }
 
-    fn hidden(name: &str) -> Entry {
-        Entry { name: name.into(), what: What::Hidden(Errno::ENOENT) }
+    fn hidden(name: &str) -> ScanEntry {
+        ScanEntry { name: name.into(), what: EntryKind::Hidden(Errno::ENOENT) }
     }
 
-    fn start(name: &str, identity: Identity) -> Action {
-        Action::Start(identity, name.into())
+    fn start(name: &str, identity: Identity) -> ScanAction {
+        ScanAction::Start(identity, name.into())
     }
 
     impl Scene {
         fn new() -> Self {
-            Self { roster: Roster::default(), now: Instant::now() }
+            Self { services: Services::default(), now: Instant::now() }
         }
 
-        /// A roster with a directory that holds nothing.
+        /// A services with a directory that holds nothing.
         fn watching() -> Self {
             let mut scene = Self::new();
             scene.sees([]);
             scene
         }
 
-        /// A roster with one runsv, that has run for a minute.
+        /// A services with one runsv, that has run for a minute.
         fn with_web() -> Self {
             let mut scene = Self::new();
             scene.sees([directory("web", WEB)]);
@@ -654,17 +653,17 @@ mod tests {
             scene
         }
 
-        fn sees(&mut self, entries: impl IntoIterator<Item = Entry>) {
+        fn sees(&mut self, entries: impl IntoIterator<Item = ScanEntry>) {
             self.sees_in(HOME, entries);
         }
 
-        fn sees_in(&mut self, home: Identity, entries: impl IntoIterator<Item = Entry>) {
+        fn sees_in(&mut self, home: Identity, entries: impl IntoIterator<Item = ScanEntry>) {
             let entries = entries.into_iter().collect();
             self.look(Listing { home, entries, is_forced: false, is_thorough: false, is_home_fresh: false });
         }
 
         fn look(&mut self, listing: Listing) {
-            self.roster.sighted(listing, self.now);
+            self.services.sighted(listing, self.now);
         }
 
         fn passes(&mut self, time: Duration) {
@@ -672,36 +671,37 @@ mod tests {
         }
 
         fn started(&mut self, identity: Identity, pid: i32) {
-            self.attempted(identity, Attempt::Started(Pid::from_raw(pid)));
+            self.attempted(identity, StartAttempt::Started(Pid::from_raw(pid)));
         }
 
-        fn attempted(&mut self, identity: Identity, how: Attempt) {
-            self.roster.attempted(identity, how, self.now);
+        fn attempted(&mut self, identity: Identity, how: StartAttempt) {
+            self.services.attempted(identity, how, self.now);
         }
 
         fn is_killed(&mut self, pid: i32) {
-            let ending = Ending::Killed { signal: sys::Signal::KILL, core: false };
-            self.roster.exited(Pid::from_raw(pid), ending, self.now);
+            let ending = ExitStatus::Killed { signal: sys::Signal::KILL, core: false };
+            self.services.exited(Pid::from_raw(pid), ending, self.now);
         }
 
         fn dies(&mut self, pid: i32, code: u8) {
-            self.roster.exited(Pid::from_raw(pid), Ending::Exited(code), self.now);
+            self.services.exited(Pid::from_raw(pid), ExitStatus::Exited(code), self.now);
         }
 
         /// What is asked for now, apart from watches.
-        fn asks(&mut self) -> Vec<Action> {
-            self.roster.settle(self.now);
-            let is_of_watch = |action: &Action| matches!(action, Action::Watch(..) | Action::Forget(_));
-            std::iter::from_fn(|| self.roster.next_action()).filter(|action| !is_of_watch(action)).collect()
+        fn asks(&mut self) -> Vec<ScanAction> {
+            self.services.settle(self.now);
+            let is_of_watch =
+                |action: &ScanAction| matches!(action, ScanAction::Watch(..) | ScanAction::Forget(_));
+            std::iter::from_fn(|| self.services.next_action()).filter(|action| !is_of_watch(action)).collect()
         }
 
         fn changes_name(&mut self, name: &str) {
-            self.roster.changed_names(&HashSet::from([name.into()]), self.now);
+            self.services.changed_names(&HashSet::from([name.into()]), self.now);
         }
 
         fn is_quiet_for(&mut self, time: Duration) {
             let end = self.now + time;
-            if let Some(deadline) = self.roster.next_deadline() {
+            if let Some(deadline) = self.services.next_deadline() {
                 assert!(deadline >= end, "something is due {:?} too early", end - deadline);
             }
             self.now += time.saturating_sub(MOMENT);
@@ -717,7 +717,7 @@ mod tests {
         scene.sees([directory("a", inodes(9)), directory("b", inodes(3)), directory("c", inodes(5))]);
         let started = [start("a", inodes(9)), start("b", inodes(3)), start("c", inodes(5))];
         assert_eq!(scene.asks(), started);
-        assert_eq!(scene.roster.next_deadline(), None);
+        assert_eq!(scene.services.next_deadline(), None);
     }
 
     #[test]
@@ -736,11 +736,11 @@ mod tests {
         scene.sees([fresh("web", WEB)]);
         for _ in 0..10 {
             scene.is_quiet_for(QUIET_IN_PLACE.saturating_sub(MOMENT));
-            assert!(scene.roster.changed_inside(WEB, scene.now));
+            assert!(scene.services.changed_inside(WEB, scene.now));
         }
         scene.is_quiet_for(QUIET_IN_PLACE);
         assert_eq!(scene.asks(), [start("web", WEB)]);
-        assert!(!scene.roster.changed_inside(WEB, scene.now));
+        assert!(!scene.services.changed_inside(WEB, scene.now));
     }
 
     #[test]
@@ -749,7 +749,7 @@ mod tests {
         scene.sees([fresh("web", WEB)]);
         for _ in 0..LONGEST_ARRIVAL.as_secs() * 2 {
             assert_eq!(scene.asks(), []);
-            assert!(scene.roster.changed_inside(WEB, scene.now));
+            assert!(scene.services.changed_inside(WEB, scene.now));
             scene.passes(QUIET_IN_PLACE / 2);
         }
         assert_eq!(scene.asks(), [start("web", WEB)]);
@@ -771,7 +771,7 @@ mod tests {
         let mut scene = Scene::watching();
         scene.sees([directory("web", WEB)]);
         scene.passes(MOMENT);
-        assert!(scene.roster.changed_inside(WEB, scene.now));
+        assert!(scene.services.changed_inside(WEB, scene.now));
         scene.is_quiet_for(QUIET_IN_PLACE);
         assert_eq!(scene.asks(), [start("web", WEB)]);
     }
@@ -794,10 +794,10 @@ mod tests {
         scene.is_quiet_for(QUIET_WHOLE.saturating_sub(MOMENT));
         scene.sees([hidden("web")]);
         scene.is_quiet_for(QUIET_WHOLE);
-        assert_eq!(scene.asks(), [Action::Warn("web".into(), Errno::ENOENT)]);
+        assert_eq!(scene.asks(), [ScanAction::Warn("web".into(), Errno::ENOENT)]);
         scene.sees([hidden("web")]);
         scene.changes_name("web");
-        assert_eq!(scene.roster.next_deadline(), None);
+        assert_eq!(scene.services.next_deadline(), None);
     }
 
     #[test]
@@ -859,12 +859,12 @@ mod tests {
     fn an_entry_that_is_gone_means_one_term() {
         let mut scene = Scene::with_web();
         scene.sees([]);
-        assert_eq!(scene.asks(), [Action::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [ScanAction::Terminate(Pid::from_raw(7))]);
         scene.sees([]);
         assert_eq!(scene.asks(), []);
         scene.dies(7, 0);
         assert_eq!(scene.asks(), []);
-        assert_eq!(scene.roster.name_of(WEB), None);
+        assert_eq!(scene.services.name_of(WEB), None);
     }
 
     #[test]
@@ -885,7 +885,7 @@ mod tests {
         let mut scene = Scene::with_web();
         scene.sees([hidden("web")]);
         scene.is_quiet_for(QUIET_WHOLE);
-        assert_eq!(scene.asks(), [Action::Warn("web".into(), Errno::ENOENT)]);
+        assert_eq!(scene.asks(), [ScanAction::Warn("web".into(), Errno::ENOENT)]);
         scene.sees([hidden("web")]);
         assert_eq!(scene.asks(), []);
     }
@@ -898,7 +898,7 @@ mod tests {
         scene.asks();
         scene.is_killed(7);
         assert_eq!(scene.asks(), []);
-        assert_eq!(scene.roster.next_deadline(), None);
+        assert_eq!(scene.services.next_deadline(), None);
         scene.sees([directory("web", WEB)]);
         assert_eq!(scene.asks(), [start("web", WEB)]);
     }
@@ -911,8 +911,8 @@ mod tests {
         scene.sees([hidden("web")]);
         scene.dies(7, 0);
         scene.asks();
-        assert_eq!(scene.roster.name_of(WEB), None);
-        assert_eq!(scene.roster.name_of(NEWER_WEB), Some(OsStr::new("web")));
+        assert_eq!(scene.services.name_of(WEB), None);
+        assert_eq!(scene.services.name_of(NEWER_WEB), Some(OsStr::new("web")));
     }
 
     #[test]
@@ -928,12 +928,12 @@ mod tests {
     fn a_replaced_directory_is_started_when_the_old_runsv_has_gone() {
         let mut scene = Scene::with_web();
         scene.sees([directory("web", NEWER_WEB)]);
-        assert_eq!(scene.asks(), [Action::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [ScanAction::Terminate(Pid::from_raw(7))]);
         scene.is_quiet_for(PATIENCE);
-        assert_eq!(scene.asks(), [Action::Complain("web".into(), Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [ScanAction::Complain("web".into(), Pid::from_raw(7))]);
         scene.passes(Duration::from_secs(30));
         assert_eq!(scene.asks(), []);
-        assert_eq!(scene.roster.next_deadline(), None);
+        assert_eq!(scene.services.next_deadline(), None);
         scene.dies(7, 0);
         assert_eq!(scene.asks(), [start("web", NEWER_WEB)]);
     }
@@ -942,12 +942,12 @@ mod tests {
     fn nothing_is_said_of_a_runsv_that_takes_its_time_to_leave_while_nobody_waits() {
         let mut scene = Scene::with_web();
         scene.sees([]);
-        assert_eq!(scene.asks(), [Action::Terminate(Pid::from_raw(7))]);
-        assert_eq!(scene.roster.next_deadline(), None);
+        assert_eq!(scene.asks(), [ScanAction::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.services.next_deadline(), None);
         scene.passes(PATIENCE * 2);
         assert_eq!(scene.asks(), []);
         scene.sees([directory("web", WEB)]);
-        assert_eq!(scene.asks(), [Action::Complain("web".into(), Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [ScanAction::Complain("web".into(), Pid::from_raw(7))]);
         scene.sees([directory("web", WEB)]);
         assert_eq!(scene.asks(), []);
     }
@@ -957,7 +957,7 @@ mod tests {
         let mut scene = Scene::with_web();
         let elsewhere = Identity { device: 1, inode: 2 };
         scene.sees_in(elsewhere, [directory("web", NEWER_WEB)]);
-        let terminate = Action::Terminate(Pid::from_raw(7));
+        let terminate = ScanAction::Terminate(Pid::from_raw(7));
         assert_eq!(scene.asks(), [terminate, start("web", NEWER_WEB)]);
     }
 
@@ -977,7 +977,7 @@ mod tests {
     fn a_directory_made_anew_with_the_number_of_the_old_one_is_noticed() {
         let mut scene = Scene::with_web();
         scene.sees([remade("web", WEB)]);
-        assert_eq!(scene.asks(), [Action::Terminate(Pid::from_raw(7))]);
+        assert_eq!(scene.asks(), [ScanAction::Terminate(Pid::from_raw(7))]);
         scene.dies(7, 0);
         scene.is_quiet_for(QUIET_IN_PLACE);
         assert_eq!(scene.asks(), [start("web", WEB)]);
@@ -988,14 +988,14 @@ mod tests {
         let mut scene = Scene::new();
         scene.sees([directory("web", WEB)]);
         scene.asks();
-        scene.attempted(WEB, Attempt::Occupied { is_watched: true });
-        assert_eq!(scene.roster.next_deadline(), None);
-        scene.roster.vacated(WEB);
+        scene.attempted(WEB, StartAttempt::Occupied { is_watched: true });
+        assert_eq!(scene.services.next_deadline(), None);
+        scene.services.vacated(WEB);
         assert_eq!(scene.asks(), [start("web", WEB)]);
-        scene.attempted(WEB, Attempt::Occupied { is_watched: false });
+        scene.attempted(WEB, StartAttempt::Occupied { is_watched: false });
         scene.is_quiet_for(Duration::from_secs(1));
         assert_eq!(scene.asks(), [start("web", WEB)]);
-        scene.attempted(WEB, Attempt::Occupied { is_watched: true });
+        scene.attempted(WEB, StartAttempt::Occupied { is_watched: true });
         scene.sees([]);
         assert_eq!(scene.asks(), []);
     }
@@ -1004,10 +1004,10 @@ mod tests {
     fn without_processes_everybody_waits_a_second() {
         let mut scene = Scene::new();
         scene.sees([directory("a", WEB), directory("b", NEWER_WEB)]);
-        scene.roster.settle(scene.now);
-        assert_eq!(scene.roster.next_action(), Some(start("a", WEB)));
-        scene.attempted(WEB, Attempt::NoProcess);
-        assert!(!scene.roster.has_actions());
+        scene.services.settle(scene.now);
+        assert_eq!(scene.services.next_action(), Some(start("a", WEB)));
+        scene.attempted(WEB, StartAttempt::NoProcess);
+        assert!(!scene.services.has_actions());
         scene.is_quiet_for(Duration::from_secs(1));
         assert_eq!(scene.asks(), [start("a", WEB), start("b", NEWER_WEB)]);
     }

@@ -1,10 +1,10 @@
-//! Hands: the process groups of the service, with `process-group`: the record of them, and whether they
+//! Effects: the process groups of the service, with `process-group`: the record of them, and whether they
 //! live.
 
 use servicedir::session;
 use sys::{Group, Pid, Remains, Session, Signal};
 
-use super::Hands;
+use super::Effects;
 use crate::state::Role;
 
 /// The groups that are not known to have ended.
@@ -25,7 +25,7 @@ struct Led {
     is_earlier: bool,
 }
 
-impl Hands {
+impl Effects {
     /// An earlier runsv has left this session, and its group is ended first.
     pub fn take_over(&mut self, role: Role, session: Session) {
         self.groups.led.push(Led { role, session, is_earlier: true });
@@ -42,7 +42,7 @@ impl Hands {
     pub(super) fn write_sessions(&mut self, is_meant: impl Fn(Role) -> bool) {
         for Led { role, session, .. } in self.groups.led.iter().filter(|led| is_meant(led.role)) {
             if let Err(failure) = session::write(&self.dir(*role), session) {
-                self.reporter.warn(&failure);
+                self.logger.warn(&failure);
             }
         }
     }

@@ -1,28 +1,28 @@
-//! Hands: which of what happened to a service is news.
+//! Effects: which of what happened to a service is news.
 
-use servicedir::Note;
-use sys::{Ending, Signal};
+use servicedir::HistoryEvent;
+use sys::{ExitStatus, Signal};
 
 /// Whether a note is worth a file of its own: what the status files do not tell.
-pub fn is_news(note: Note) -> bool {
+pub fn is_news(note: HistoryEvent) -> bool {
     match note {
-        Note::Began(_)
-        | Note::Told(_)
-        | Note::ToldToLeave
-        | Note::Started(_)
-        | Note::Sent(..)
-        | Note::InputEnds => false,
-        Note::Ended(..)
-        | Note::Finishing(_)
-        | Note::Finished(_)
-        | Note::Rests(_)
-        | Note::Asks(..)
-        | Note::GroupLives(_) => true,
+        HistoryEvent::Began(_)
+        | HistoryEvent::Told(_)
+        | HistoryEvent::ToldToLeave
+        | HistoryEvent::Started(_)
+        | HistoryEvent::Sent(..)
+        | HistoryEvent::InputEnds => false,
+        HistoryEvent::Ended(..)
+        | HistoryEvent::Finishing(_)
+        | HistoryEvent::Finished(_)
+        | HistoryEvent::Rests(_)
+        | HistoryEvent::Asks(..)
+        | HistoryEvent::GroupLives(_) => true,
     }
 }
 
 /// Whether a note tells of an end that was not in order: init says so when it stops a service.
-pub fn is_bad_news(note: Note) -> bool {
-    let (Note::Ended(ending, _) | Note::Finished(ending)) = note else { return false };
-    !ending.is_success() && ending != Ending::Killed { signal: Signal::TERM, core: false }
+pub fn is_bad_news(note: HistoryEvent) -> bool {
+    let (HistoryEvent::Ended(ending, _) | HistoryEvent::Finished(ending)) = note else { return false };
+    !ending.is_success() && ending != ExitStatus::Killed { signal: Signal::TERM, core: false }
 }

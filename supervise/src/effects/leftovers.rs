@@ -1,19 +1,19 @@
-//! Hands: what a service forked and abandoned, told from what others of the same runsv have.
+//! Effects: what a service forked and abandoned, told from what others of the same runsv have.
 
 use std::collections::VecDeque;
 
-use sys::{Failure, Pid, Signal, clock, procfs};
+use sys::{Error, Pid, Signal, clock, procfs};
 
-use super::{Hands, Part};
+use super::{Effects, Part};
 
 /// What tells whose a process is that has lost its parents.
 #[derive(Debug, Default)]
-pub struct Strays {
+pub struct Leftovers {
     named: Vec<Pid>,
     /// Before `./run` was first started nothing was the service's own.
     first_run: Option<Birth>,
     /// The lives of the control scripts, in the order of their starts.
-    hooks: VecDeque<HookLife>,
+    hooks: VecDeque<ControlScriptLife>,
 }
 
 /// When a process was forked; within one tick the kernel's numbers tell.
@@ -24,7 +24,7 @@ pub struct Birth {
 }
 
 #[derive(Debug)]
-struct HookLife {
+struct ControlScriptLife {
     birth: Birth,
     /// Until when what is forked may be its own; `None` while it runs, as those of two lives of a
     /// service may at the same time.
@@ -37,7 +37,7 @@ const REMEMBERED: usize = 64;
 /// For how long, in ticks, what a script has left may go on to fork: a daemon does so twice.
 const AFTERMATH: u64 = 100;
 
-impl Strays {
+impl Leftovers {
     /// `tick` was a moment before `./run` was forked.
     pub(super) fn run_started(&mut self, tick: u64, pid: Pid) {
         let run = Birth { tick, pid };
@@ -56,12 +56,12 @@ impl Strays {
         {
             next.birth = oldest.birth;
         }
-        self.hooks.push_back(HookLife { birth: Birth { tick, pid }, until: None });
+        self.hooks.push_back(ControlScriptLife { birth: Birth { tick, pid }, until: None });
     }
 
     pub(super) fn child_ended(&mut self, pid: Pid) {
         self.named.retain(|stray| *stray != pid);
-        let is_it = |hook: &&mut HookLife| hook.birth.pid == pid && hook.until.is_none();
+        let is_it = |hook: &&mut ControlScriptLife| hook.birth.pid == pid && hook.until.is_none();
         if let Some(hook) = self.hooks.iter_mut().rev().find(is_it) {
             hook.until = Some(Birth { tick: clock::ticks().saturating_add(AFTERMATH), pid });
         }
@@ -77,10 +77,10 @@ impl Strays {
     }
 }
 
-impl Hands {
+impl Effects {
     /// The children of this process that nobody here started, and that their looks do not give away
     /// as the log service's.
-    fn strays(&self) -> Vec<Pid> {
+    fn leftovers(&self) -> Vec<Pid> {
         procfs::own_children()
             .into_iter()
             .filter(|pid| !self.children.iter().any(|(child, _)| child == pid))
@@ -100,27 +100,27 @@ impl Hands {
     }
 
     pub(super) fn name_strays(&mut self) {
-        let strays = self.strays();
-        let fresh: Vec<String> = strays
+        let leftovers = self.leftovers();
+        let fresh: Vec<String> = leftovers
             .iter()
-            .filter(|pid| !self.strays.named.contains(pid))
+            .filter(|pid| !self.leftovers.named.contains(pid))
             .map(|pid| procfs::describe(*pid))
             .collect();
         if !fresh.is_empty() {
             let text = format!("the service is down, but has left behind: {}", fresh.join(", "));
-            self.reporter.warn(&Failure::plain(text));
+            self.logger.warn(&Error::plain(text));
         }
-        self.strays.named = strays;
+        self.leftovers.named = leftovers;
     }
 
     /// With `process-group` what has left the group, but not this session's business, is ended too,
     /// with all that it has started. What may be anybody else's is spared.
     pub(super) fn end_strays(&mut self) {
         let own_session = nix::unistd::getsid(None).ok();
-        for pid in self.strays() {
+        for pid in self.leftovers() {
             let Some(stat) = procfs::stat(pid) else { continue };
             if Some(stat.session) == own_session
-                || self.strays.may_be_anothers(Birth { tick: stat.started, pid })
+                || self.leftovers.may_be_anothers(Birth { tick: stat.started, pid })
             {
                 continue;
             }
@@ -157,54 +157,54 @@ mod tests {
     }
 
     /// A service whose `./run` was started at 1000, and that was told something at 2000.
-    fn told() -> Strays {
-        let mut strays = Strays::default();
-        strays.run_started(1000, Pid::from_raw(5));
-        strays.hook_started(2000, Pid::from_raw(7));
-        strays
+    fn told() -> Leftovers {
+        let mut leftovers = Leftovers::default();
+        leftovers.run_started(1000, Pid::from_raw(5));
+        leftovers.hook_started(2000, Pid::from_raw(7));
+        leftovers
     }
 
     #[test]
     fn what_was_forked_in_the_life_of_a_control_script_is_not_the_services() {
-        let mut strays = told();
+        let mut leftovers = told();
         for spared in [birth(999, 9), birth(1000, 4), birth(2000, 8), birth(9000, 1)] {
-            assert!(strays.may_be_anothers(spared), "{spared:?}");
+            assert!(leftovers.may_be_anothers(spared), "{spared:?}");
         }
-        strays.hooks[0].until = Some(birth(2100, 7));
-        assert!(strays.may_be_anothers(birth(2099, 9)));
+        leftovers.hooks[0].until = Some(birth(2100, 7));
+        assert!(leftovers.may_be_anothers(birth(2099, 9)));
         for ended in [birth(1000, 6), birth(1999, 9), birth(2000, 6), birth(2100, 8), birth(9000, 9)] {
-            assert!(!strays.may_be_anothers(ended), "{ended:?}");
+            assert!(!leftovers.may_be_anothers(ended), "{ended:?}");
         }
     }
 
     #[test]
     fn what_run_forks_at_once_is_its_own_though_a_control_script_came_before() {
-        let mut strays = told();
-        strays.hooks[0].until = Some(birth(2100, 7));
-        strays.run_started(2010, Pid::from_raw(20));
-        assert!(strays.may_be_anothers(birth(2009, 8)));
-        assert!(!strays.may_be_anothers(birth(2010, 21)));
+        let mut leftovers = told();
+        leftovers.hooks[0].until = Some(birth(2100, 7));
+        leftovers.run_started(2010, Pid::from_raw(20));
+        assert!(leftovers.may_be_anothers(birth(2009, 8)));
+        assert!(!leftovers.may_be_anothers(birth(2010, 21)));
     }
 
     #[test]
     fn one_control_script_may_outlive_another() {
-        let mut strays = told();
-        strays.hook_started(2001, Pid::from_raw(17));
-        strays.child_ended(Pid::from_raw(7));
-        assert!(strays.hooks[0].until.is_some() && strays.hooks[1].until.is_none());
-        strays.child_ended(Pid::from_raw(17));
-        assert!(strays.hooks.iter().all(|hook| hook.until.is_some()));
+        let mut leftovers = told();
+        leftovers.hook_started(2001, Pid::from_raw(17));
+        leftovers.child_ended(Pid::from_raw(7));
+        assert!(leftovers.hooks[0].until.is_some() && leftovers.hooks[1].until.is_none());
+        leftovers.child_ended(Pid::from_raw(17));
+        assert!(leftovers.hooks.iter().all(|hook| hook.until.is_some()));
     }
 
     #[test]
     fn of_many_control_scripts_the_oldest_are_taken_together() {
-        let mut strays = told();
+        let mut leftovers = told();
         for number in 0..1000 {
-            strays.child_ended(Pid::from_raw(7 + number));
-            strays.hook_started(3000, Pid::from_raw(8 + number));
+            leftovers.child_ended(Pid::from_raw(7 + number));
+            leftovers.hook_started(3000, Pid::from_raw(8 + number));
         }
-        assert_eq!(strays.hooks.len(), REMEMBERED);
-        assert!(strays.may_be_anothers(birth(2001, 9)));
-        assert!(!strays.may_be_anothers(birth(1999, 9)));
+        assert_eq!(leftovers.hooks.len(), REMEMBERED);
+        assert!(leftovers.may_be_anothers(birth(2001, 9)));
+        assert!(!leftovers.may_be_anothers(birth(1999, 9)));
     }
 }

@@ -1,4 +1,4 @@
-//! Hands: the pipe from a service to its log service, kept open here over restarts of either (RSV-18).
+//! Effects: the pipe from a service to its log service, kept open here over restarts of either (RSV-18).
 
 use std::os::fd::OwnedFd;
 

@@ -1,4 +1,4 @@
-//! Hands: what runsv does to the world. No decision beyond how to say that something failed.
+//! Effects: what runsv does to the world. No decision beyond how to say that something failed.
 
 mod groups;
 mod history;
@@ -12,17 +12,17 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use servicedir::history::History;
-use servicedir::lock::{Lock, Place, Publisher};
-use servicedir::{Command, Note, ServiceDir, Status, Want};
-use sys::failure::words;
-use sys::process::spawn::{StartFailure, Step, failure_of};
-use sys::{Errno, Failure, Pid, Program, Reporter, Signal};
+use servicedir::lock::{Lock, LockState, StatusWriter};
+use servicedir::{Command, HistoryEvent, ServiceDir, Status, Want};
+use sys::error::words;
+use sys::process::spawn::{StartError, Step, failure_of};
+use sys::{Errno, Error, Logger, Pid, Program, Signal};
 
-use crate::state::{Action, Event, Hook, Role, Script, Started};
+use crate::state::{Action, ControlScript, Event, Role, Script, Started};
 
 use groups::Groups;
 use history::{is_bad_news, is_news};
-use leftovers::Strays;
+use leftovers::Leftovers;
 pub use log_pipe::LogPipe;
 
 /// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
@@ -32,16 +32,16 @@ const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Everything runsv can do.
-pub struct Hands {
+pub struct Effects {
     main: ServiceDir,
-    reporter: Reporter,
-    publishers: Vec<(Role, Publisher)>,
+    logger: Logger,
+    status_writers: Vec<(Role, StatusWriter)>,
     /// What is to be published before any other process can notice that it was not.
     unpublished: Vec<(Role, Status)>,
     log_pipe: Option<LogPipe>,
     children: Vec<(Pid, Part)>,
     groups: Groups,
-    strays: Strays,
+    leftovers: Leftovers,
     histories: Vec<(Role, History)>,
     is_leaving: bool,
 }
@@ -52,23 +52,23 @@ enum Part {
     Run,
     Finish,
     LogRun,
-    Hook(u8),
+    ControlScript(u8),
 }
 
-impl Hands {
+impl Effects {
     /// Hands for the service in the working directory.
-    pub fn new(reporter: Reporter, publishers: Vec<(Role, Publisher)>, log_pipe: Option<LogPipe>) -> Self {
+    pub fn new(logger: Logger, status_writers: Vec<(Role, StatusWriter)>, log_pipe: Option<LogPipe>) -> Self {
         let main = ServiceDir::at(".");
         let histories = vec![(Role::Main, History::new(&main)), (Role::Log, History::new(&main.log()))];
         Self {
             main,
-            reporter,
-            publishers,
+            logger,
+            status_writers,
             unpublished: Vec::new(),
             log_pipe,
             children: Vec::new(),
             groups: Groups::default(),
-            strays: Strays::default(),
+            leftovers: Leftovers::default(),
             histories,
             is_leaving: false,
         }
@@ -78,7 +78,7 @@ impl Hands {
     pub fn began(&mut self, role: Role, want: Want) {
         // Where there is a history already, it ends with what an earlier runsv was told.
         let has_history = fs_err::symlink_metadata(self.dir(role).history()).is_ok();
-        self.add_to_history(role, &Note::Began(want).to_string(), has_history);
+        self.add_to_history(role, &HistoryEvent::Began(want).to_string(), has_history);
     }
 
     /// Does one thing; the outcome, if the machine awaits one, is an event.
@@ -99,7 +99,7 @@ impl Hands {
                 let outcome = self.start(role, script);
                 if let Event::Started(role, Script::Run, started) = outcome {
                     if role == Role::Main {
-                        self.strays.run_started(began, started.pid);
+                        self.leftovers.run_started(began, started.pid);
                     }
                     if started.is_group {
                         self.record_session(role, started.pid);
@@ -107,11 +107,13 @@ impl Hands {
                 }
                 return Some(outcome);
             }
-            Action::RunHook(hook @ Hook::BeforeStart, _) if self.is_displaced(Role::Main) => {
-                return Some(Event::NoHook(hook));
+            Action::RunControlScript(hook @ ControlScript::BeforeStart, _)
+                if self.is_displaced(Role::Main) =>
+            {
+                return Some(Event::NoControlScript(hook));
             }
-            Action::RunHook(hook, pid) => return Some(self.run_hook(hook, pid)),
-            Action::ReadOrders(role) => return Some(self.read_orders(role)),
+            Action::RunControlScript(hook, pid) => return Some(self.run_hook(hook, pid)),
+            Action::ReadSettings(role) => return Some(self.read_orders(role)),
             Action::Signal(target, signal) => {
                 self.publish();
                 // A target that is gone needs no signal; the death is on its way to us. A child that was
@@ -125,8 +127,8 @@ impl Hands {
                 return Some(Event::GroupProbed(role, self.probe_group(role, leader)));
             }
             Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
-            Action::NameStrays => self.name_strays(),
-            Action::EndStrays => self.end_strays(),
+            Action::NameLeftovers => self.name_strays(),
+            Action::EndLeftovers => self.end_strays(),
             Action::CloseLogPipe => {
                 self.publish();
                 let has_unread = self.log_pipe.as_mut().is_some_and(LogPipe::close_writer);
@@ -148,35 +150,36 @@ impl Hands {
             self.explain(pid, failure);
         }
         self.children.retain(|(child, _)| *child != pid);
-        self.strays.child_ended(pid);
+        self.leftovers.child_ended(pid);
     }
 
     /// Whether a status file or a message could not be written, and should be tried again.
     pub fn is_behind(&self) -> bool {
-        self.reporter.unsaid().is_some() || self.publishers.iter().any(|(_, publisher)| publisher.is_behind())
+        self.logger.unsaid().is_some()
+            || self.status_writers.iter().any(|(_, status_writer)| status_writer.is_behind())
     }
 
     /// Tries to write what could not be written before.
     pub fn catch_up(&mut self) {
-        self.reporter.flush();
-        for (_, publisher) in &mut self.publishers {
-            if let Err(failure) = publisher.retry() {
-                self.reporter.warn(&failure);
+        self.logger.flush();
+        for (_, status_writer) in &mut self.status_writers {
+            if let Err(failure) = status_writer.retry() {
+                self.logger.warn(&failure);
             }
         }
     }
 
     /// What the lock of a service stands for; `None` for a log service that there is not.
-    pub fn place(&self, role: Role) -> Option<Place> {
-        self.publishers.iter().find(|(of, _)| *of == role).map(|(_, publisher)| publisher.place())
+    pub fn place(&self, role: Role) -> Option<LockState> {
+        self.status_writers.iter().find(|(of, _)| *of == role).map(|(_, status_writer)| status_writer.place())
     }
 
     /// The status files are in a new place, which these locks stand for, and nothing is there yet.
     pub fn publish_all_again(&mut self, locks: Vec<(Role, Lock)>) {
         let mut locks: Vec<_> = locks.into_iter().map(|(role, lock)| (role, Some(lock))).collect();
-        for (of, publisher) in &mut self.publishers {
+        for (of, status_writer) in &mut self.status_writers {
             let lock = locks.iter_mut().find(|(role, _)| role == of).and_then(|(_, lock)| lock.take());
-            publisher.start_anew(lock);
+            status_writer.start_anew(lock);
         }
         for (_, history) in &mut self.histories {
             history.start_anew();
@@ -186,21 +189,21 @@ impl Hands {
 
     /// The last messages have a moment to be read.
     pub fn conclude(&mut self) {
-        self.reporter.conclude(LAST_WORDS);
+        self.logger.conclude(LAST_WORDS);
     }
 
     /// Somebody gave a command: what was said before is news again.
     pub fn refresh_messages(&mut self) {
-        self.reporter.forget();
+        self.logger.forget();
     }
 
     /// Publishes what is so now. Before the next signal or start, and before runsv sleeps, is soon
     /// enough: what nobody could have read in between is not written.
     pub fn publish(&mut self) {
         for (role, status) in self.unpublished.drain(..) {
-            for (_, publisher) in self.publishers.iter_mut().filter(|(of, _)| *of == role) {
-                if let Err(failure) = publisher.publish(status) {
-                    self.reporter.warn(&failure);
+            for (_, status_writer) in self.status_writers.iter_mut().filter(|(of, _)| *of == role) {
+                if let Err(failure) = status_writer.publish(status) {
+                    self.logger.warn(&failure);
                 }
             }
         }
@@ -209,13 +212,13 @@ impl Hands {
     /// Whether the place of a service may be another runsv's by now: nothing is started or written
     /// there.
     fn is_displaced(&self, role: Role) -> bool {
-        self.place(role) == Some(Place::Replaced)
+        self.place(role) == Some(LockState::Replaced)
     }
 
-    fn remember(&mut self, role: Role, note: Note) {
+    fn remember(&mut self, role: Role, note: HistoryEvent) {
         match note {
-            Note::ToldToLeave | Note::Told(Command::Exit) => self.is_leaving = true,
-            Note::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
+            HistoryEvent::ToldToLeave | HistoryEvent::Told(Command::Exit) => self.is_leaving = true,
+            HistoryEvent::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
             _ => {}
         }
         // Of a runsv that leaves nobody asks more than what went wrong, if nothing was worth remembering
@@ -263,7 +266,7 @@ impl Hands {
                 Event::Started(role, script, Started { pid, is_group, limit })
             }
             Err(why) => {
-                self.reporter.warn(&Failure::new("unable to fork, sleeping", why));
+                self.logger.warn(&Error::new("unable to fork, sleeping", why));
                 Event::NotStarted(role, script)
             }
         }
@@ -290,39 +293,39 @@ impl Hands {
     }
 
     /// RSV-50: the script is run if its owner may execute it, and told the service's process.
-    fn run_hook(&mut self, hook: Hook, pid: Option<Pid>) -> Event {
+    fn run_hook(&mut self, hook: ControlScript, pid: Option<Pid>) -> Event {
         let byte = hook.byte();
         let path = self.main.hook(byte);
         match fs_err::metadata(&path) {
             Ok(about) if may_owner_execute(&about) => {}
-            Ok(_) => return Event::NoHook(hook),
+            Ok(_) => return Event::NoControlScript(hook),
             Err(error) => {
                 let why = sys::errno_text::errno_of(&error);
                 if why != Errno::ENOENT {
                     let text = words(["unable to stat ".as_ref(), path.as_os_str()]);
-                    self.reporter.warn(&Failure::new(text, why));
+                    self.logger.warn(&Error::new(text, why));
                 }
-                return Event::NoHook(hook);
+                return Event::NoControlScript(hook);
             }
         }
         self.publish();
         let argument = pid.map_or_else(String::new, |pid| pid.to_string());
         let began = sys::clock::ticks();
-        match self.spawn(Program::new(&path).arg(argument), Part::Hook(byte), false) {
+        match self.spawn(Program::new(&path).arg(argument), Part::ControlScript(byte), false) {
             Ok(child) => {
-                self.strays.hook_started(began, child);
+                self.leftovers.hook_started(began, child);
                 Event::HookStarted(hook, child)
             }
             Err(why) => {
                 let text = words(["unable to fork for ".as_ref(), path.as_os_str()]);
-                self.reporter.warn(&Failure::new(text, why));
-                Event::NoHook(hook)
+                self.logger.warn(&Error::new(text, why));
+                Event::NoControlScript(hook)
             }
         }
     }
 
     /// RSV-48: a child that could not start has its message said here, in its words.
-    fn explain(&mut self, child: Pid, failure: StartFailure) {
+    fn explain(&mut self, child: Pid, failure: StartError) {
         let Some((_, part)) = self.children.iter().find(|(pid, _)| *pid == child) else { return };
         let text = match (part, failure.step) {
             (Part::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
@@ -332,14 +335,14 @@ impl Hands {
             (Part::LogRun, Step::Execute) => "unable to start log/./run".to_owned(),
             (Part::LogRun, Step::Directory) => "unable to change directory to ./log".to_owned(),
             (Part::LogRun, Step::Descriptor) => "unable to setup filedescriptor for ./log/run".to_owned(),
-            (Part::Hook(_), Step::Execute | Step::Directory) => "unable to run control/?".to_owned(),
-            (Part::Hook(byte), Step::Descriptor) => {
+            (Part::ControlScript(_), Step::Execute | Step::Directory) => "unable to run control/?".to_owned(),
+            (Part::ControlScript(byte), Step::Descriptor) => {
                 format!("unable to setup stdout for control/{}", char::from(*byte))
             }
         };
         let role = if *part == Part::LogRun { Role::Log } else { Role::Main };
-        let failure = Failure::new(text, failure.why);
-        self.reporter.fatal_in_child(&failure);
+        let failure = Error::new(text, failure.why);
+        self.logger.fatal_in_child(&failure);
         self.add_to_history(role, &String::from_utf8_lossy(&failure.to_bytes()), true);
     }
 
@@ -356,7 +359,7 @@ impl Hands {
         } else {
             format!("the log pipe is still held open by {}", holders.join(", "))
         };
-        self.reporter.warn(&Failure::plain(text));
+        self.logger.warn(&Error::plain(text));
     }
 }
 

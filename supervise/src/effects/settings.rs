@@ -1,24 +1,24 @@
-//! Hands: the files that say how a service stops, in the formats s6 gave them, read at the moment
+//! Effects: the files that say how a service stops, in the formats s6 gave them, read at the moment
 //! they matter and absent in every old directory.
 
 use std::time::Duration;
 
 use servicedir::ServiceDir;
 use sys::errno_text::errno_of;
-use sys::failure::words;
-use sys::{Errno, Failure, Signal};
+use sys::error::words;
+use sys::{Errno, Error, Signal};
 
-use super::Hands;
-use crate::state::{Event, Orders, Role};
+use super::Effects;
+use crate::state::{Event, Role, Settings};
 
-impl Hands {
+impl Effects {
     pub(super) fn read_orders(&mut self, role: Role) -> Event {
         let signal = self.read_word(role, "down-signal", "the name or number of a signal", Signal::parse);
-        let orders = Orders {
-            signal: signal.unwrap_or(Orders::default().signal),
+        let settings = Settings {
+            signal: signal.unwrap_or(Settings::default().signal),
             kill_after: self.read_milliseconds(role, "timeout-kill"),
         };
-        Event::Orders(role, orders)
+        Event::Settings(role, settings)
     }
 
     /// A number of milliseconds; 0, as in s6, and absence both mean without limit.
@@ -46,7 +46,7 @@ impl Hands {
             Err(error) if errno_of(&error) == Errno::ENOENT => return None,
             Err(error) => {
                 let text = words(["unable to read ".as_ref(), path.as_os_str()]);
-                self.reporter.warn(&Failure::of_io(text)(error));
+                self.logger.warn(&Error::of_io(text)(error));
                 return None;
             }
         };
@@ -58,7 +58,7 @@ impl Hands {
                 ": expected ".as_ref(),
                 expected.as_ref(),
             ]);
-            self.reporter.warn(&Failure::plain(text));
+            self.logger.warn(&Error::plain(text));
         }
         value
     }

@@ -9,9 +9,9 @@ use sys::Signal;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Find out how the service wants to be stopped.
-    ReadOrders,
+    ReadSettings,
     /// Run `control/BYTE`, if it is there; success suppresses the next unless-hooked signal.
-    Hook(u8),
+    ControlScript(u8),
     /// The signal that stops the service, unless the hook did.
     StopUnlessHooked,
     /// This signal, unless the hook did.
@@ -26,7 +26,7 @@ pub enum Step {
 
 /// The plan for a command to a service that runs, and is wanted like this, the command obeyed.
 pub fn plan(command: Command, want: Want) -> VecDeque<Step> {
-    let stop = [Step::ReadOrders, Step::Hook(b't'), Step::StopUnlessHooked];
+    let stop = [Step::ReadSettings, Step::ControlScript(b't'), Step::StopUnlessHooked];
     let byte = command.byte();
     let mut steps = VecDeque::new();
     match command {
@@ -35,19 +35,27 @@ pub fn plan(command: Command, want: Want) -> VecDeque<Step> {
             steps.extend(stop);
             // A service that is not to be restarted is stopped for good, also by `t`.
             match want {
-                Want::Down => steps.extend([Step::Continue, Step::Hook(Command::Down.byte())]),
-                Want::Exit => steps.extend([Step::Continue, Step::Hook(Command::Exit.byte())]),
+                Want::Down => steps.extend([Step::Continue, Step::ControlScript(Command::Down.byte())]),
+                Want::Exit => steps.extend([Step::Continue, Step::ControlScript(Command::Exit.byte())]),
                 Want::Up | Want::Unknown => {}
             }
         }
         Command::Pause => {
-            steps.extend([Step::Hook(byte), Step::SignalUnlessHooked(Signal::STOP), Step::SetPaused(true)]);
+            steps.extend([
+                Step::ControlScript(byte),
+                Step::SignalUnlessHooked(Signal::STOP),
+                Step::SetPaused(true),
+            ]);
         }
         Command::Cont => {
-            steps.extend([Step::Hook(byte), Step::SignalUnlessHooked(Signal::CONT), Step::SetPaused(false)]);
+            steps.extend([
+                Step::ControlScript(byte),
+                Step::SignalUnlessHooked(Signal::CONT),
+                Step::SetPaused(false),
+            ]);
         }
         Command::Kill => {
-            steps.extend([Step::Hook(byte), Step::SignalUnlessHooked(Signal::KILL)]);
+            steps.extend([Step::ControlScript(byte), Step::SignalUnlessHooked(Signal::KILL)]);
             if want == Want::Exit {
                 steps.push_back(Step::Force);
             }
@@ -58,7 +66,7 @@ pub fn plan(command: Command, want: Want) -> VecDeque<Step> {
         | Command::Quit
         | Command::Usr1
         | Command::Usr2 => {
-            steps.push_back(Step::Hook(byte));
+            steps.push_back(Step::ControlScript(byte));
             steps.extend(command.signal().map(Step::SignalUnlessHooked));
         }
     }

@@ -11,8 +11,8 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use servicedir::{Command, Note, Status, Want};
-use sys::{Ending, Now, Pid, Signal};
+use servicedir::{Command, HistoryEvent, Status, Want};
+use sys::{ExitStatus, Now, Pid, Signal};
 
 pub use service::Service;
 
@@ -31,7 +31,7 @@ pub enum Script {
     /// `./run`.
     Run,
     /// `./finish`, and how `./run` ended.
-    Finish(Ending),
+    Finish(ExitStatus),
 }
 
 /// Whom a signal is meant for.
@@ -45,14 +45,14 @@ pub struct Target {
 
 /// How a service wants to be stopped, from the files in its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Orders {
+pub struct Settings {
     /// `down-signal`: sent instead of TERM.
     pub signal: Signal,
     /// `timeout-kill`: from that signal to KILL.
     pub kill_after: Option<Duration>,
 }
 
-impl Default for Orders {
+impl Default for Settings {
     fn default() -> Self {
         Self { signal: Signal::TERM, kill_after: None }
     }
@@ -81,7 +81,7 @@ pub enum Event {
         /// Which child.
         pid: Pid,
         /// How.
-        ending: Ending,
+        ending: ExitStatus,
         /// Whether there is a `./finish` to run.
         has_finish: bool,
     },
@@ -92,11 +92,11 @@ pub enum Event {
     /// Outcome: there is no process for a script; the warning was given.
     NotStarted(Role, Script),
     /// Outcome: a control script runs.
-    HookStarted(Hook, Pid),
+    HookStarted(ControlScript, Pid),
     /// Outcome: there is no such control script, or no process for it.
-    NoHook(Hook),
+    NoControlScript(ControlScript),
     /// Outcome: how the service wants to be stopped.
-    Orders(Role, Orders),
+    Settings(Role, Settings),
     /// Outcome: whether a group still has members.
     GroupProbed(Role, bool),
     /// Outcome: the log pipe is closed for writing; whether something unread is in it.
@@ -108,14 +108,14 @@ pub enum Event {
 
 /// Which control script, and on whose behalf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hook {
+pub enum ControlScript {
     /// `control/u`, before each start.
     BeforeStart,
     /// `control/BYTE`, for a command.
     ForCommand(u8),
 }
 
-impl Hook {
+impl ControlScript {
     /// The byte in the script's name.
     pub fn byte(self) -> u8 {
         match self {
@@ -131,14 +131,14 @@ pub enum Action {
     /// Write the status files of a service.
     Publish(Role, Status),
     /// Add to the history of a service.
-    Remember(Role, Note),
+    Remember(Role, HistoryEvent),
     /// Start a script; the outcome is [`Event::Started`] or [`Event::NotStarted`].
     Start(Role, Script),
     /// Start a control script, telling it the service's process; the outcome is
-    /// [`Event::HookStarted`] or [`Event::NoHook`].
-    RunHook(Hook, Option<Pid>),
-    /// Find out how the service wants to be stopped; the outcome is [`Event::Orders`].
-    ReadOrders(Role),
+    /// [`Event::HookStarted`] or [`Event::NoControlScript`].
+    RunControlScript(ControlScript, Option<Pid>),
+    /// Find out how the service wants to be stopped; the outcome is [`Event::Settings`].
+    ReadSettings(Role),
     /// Send a signal.
     Signal(Target, Signal),
     /// Find out whether a group has members; the outcome is [`Event::GroupProbed`].
@@ -146,9 +146,9 @@ pub enum Action {
     /// A process is the service's no longer, although it lives.
     Abandon(Pid),
     /// Say which processes the service has left behind.
-    NameStrays,
+    NameLeftovers,
     /// End the processes the service has left behind outside its group.
-    EndStrays,
+    EndLeftovers,
     /// Close this process's write end of the log pipe; the outcome is [`Event::LogPipeClosed`].
     CloseLogPipe,
     /// Say who still holds the log pipe.
@@ -275,11 +275,11 @@ impl Supervisor {
             // Once its pipe is closed the service cannot be started any more (DEV-20).
             Event::Command(Role::Main, _) | Event::Term if self.leaving.is_some() => {}
             Event::Command(Role::Main, command) => {
-                actions.push_back(Action::Remember(Role::Main, Note::Told(command)));
+                actions.push_back(Action::Remember(Role::Main, HistoryEvent::Told(command)));
                 self.main.command(command, now, actions);
             }
             Event::Term => {
-                actions.push_back(Action::Remember(Role::Main, Note::ToldToLeave));
+                actions.push_back(Action::Remember(Role::Main, HistoryEvent::ToldToLeave));
                 self.main.command(Command::Exit, now, actions);
             }
             Event::Command(Role::Log, command) => {
@@ -287,7 +287,7 @@ impl Supervisor {
                 if let Some(log) = &mut self.log
                     && !(is_leaving && matches!(command, Command::Up | Command::Down | Command::Once))
                 {
-                    actions.push_back(Action::Remember(Role::Log, Note::Told(command)));
+                    actions.push_back(Action::Remember(Role::Log, HistoryEvent::Told(command)));
                     log.command(command, now, actions);
                 }
             }
@@ -309,12 +309,12 @@ impl Supervisor {
             Event::Started(Role::Main, ..)
             | Event::NotStarted(Role::Main, _)
             | Event::HookStarted(..)
-            | Event::NoHook(_)
-            | Event::Orders(Role::Main, _)
+            | Event::NoControlScript(_)
+            | Event::Settings(Role::Main, _)
             | Event::GroupProbed(Role::Main, _) => self.main.outcome(event, now, actions),
             Event::Started(Role::Log, ..)
             | Event::NotStarted(Role::Log, _)
-            | Event::Orders(Role::Log, _)
+            | Event::Settings(Role::Log, _)
             | Event::GroupProbed(Role::Log, _) => {
                 if let Some(log) = &mut self.log {
                     log.outcome(event, now, actions);
@@ -334,10 +334,10 @@ impl Supervisor {
             return;
         }
         self.leaving = Some(Leaving { deadline: now.monotonic + LOG_PATIENCE, was_sent_term: false });
-        self.actions.push_back(Action::NameStrays);
+        self.actions.push_back(Action::NameLeftovers);
         if self.log.is_some() {
             self.actions.push_back(Action::CloseLogPipe);
-            self.actions.push_back(Action::Remember(Role::Log, Note::InputEnds));
+            self.actions.push_back(Action::Remember(Role::Log, HistoryEvent::InputEnds));
         }
     }
 

@@ -4,10 +4,10 @@
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use servicedir::{Command, State, Want};
-use sys::{Ending, Now, Pid, Signal};
+use sys::{ExitStatus, Now, Pid, Signal};
 
 use super::service::REST;
-use super::{Action, Event, Hook, Orders, Role, Script, Started, Supervisor};
+use super::{Action, ControlScript, Event, Role, Script, Settings, Started, Supervisor};
 
 /// A small generator of numbers that look random and come again with the seed.
 struct Dice(u64);
@@ -31,7 +31,7 @@ enum Kind {
     Run,
     Finish,
     Log,
-    Hook,
+    ControlScript,
 }
 
 /// The world the machine acts on, which checks every action.
@@ -107,19 +107,19 @@ impl World {
                 let limit = self.dice.one_in(3).then(|| Duration::from_millis(self.dice.below(3000)));
                 return Some(Event::Started(role, script, Started { pid, is_group, limit }));
             }
-            Action::RunHook(hook, about) => {
+            Action::RunControlScript(hook, about) => {
                 if let Some(about) = about {
                     assert!(self.alive.contains(&(about, Kind::Run)), "a hook about a process that is gone");
                 }
                 if self.dice.below(3) > 0 {
-                    return Some(Event::NoHook(hook));
+                    return Some(Event::NoControlScript(hook));
                 }
-                assert!(hook == Hook::BeforeStart || self.count(Kind::Hook) <= 1);
-                return Some(Event::HookStarted(hook, self.spawn(Kind::Hook)));
+                assert!(hook == ControlScript::BeforeStart || self.count(Kind::ControlScript) <= 1);
+                return Some(Event::HookStarted(hook, self.spawn(Kind::ControlScript)));
             }
-            Action::ReadOrders(role) => {
+            Action::ReadSettings(role) => {
                 let kill_after = self.dice.one_in(3).then(|| Duration::from_millis(self.dice.below(2000)));
-                return Some(Event::Orders(role, Orders { signal: Signal::TERM, kill_after }));
+                return Some(Event::Settings(role, Settings { signal: Signal::TERM, kill_after }));
             }
             Action::Signal(target, _) => {
                 assert!(self.is_there(target.pid), "a signal to a process that is gone");
@@ -136,7 +136,7 @@ impl World {
                 return Some(Event::LogPipeClosed { has_unread: self.dice.one_in(2) });
             }
             Action::Abandon(pid) => self.alive.retain(|(alive, _)| *alive != pid),
-            Action::Remember(..) | Action::NameStrays | Action::EndStrays | Action::NameLogHolders => {}
+            Action::Remember(..) | Action::NameLeftovers | Action::EndLeftovers | Action::NameLogHolders => {}
         }
         None
     }
@@ -171,9 +171,9 @@ impl World {
         let index = usize::try_from(self.dice.below(self.alive.len() as u64)).expect("an index");
         let (pid, kind) = self.alive.swap_remove(index);
         let ending = match self.dice.below(3) {
-            0 => Ending::Exited(0),
-            1 => Ending::Exited(1),
-            _ => Ending::Killed { signal: Signal::KILL, core: false },
+            0 => ExitStatus::Exited(0),
+            1 => ExitStatus::Exited(1),
+            _ => ExitStatus::Killed { signal: Signal::KILL, core: false },
         };
         let has_finish = self.dice.one_in(2);
         if kind == Kind::Run {

@@ -3,11 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use servicedir::{Command, Note, Stamp, State, Status, Want};
-use sys::{Ending, Now, Pid, Signal};
+use servicedir::{Command, HistoryEvent, State, Status, Tai64n, Want};
+use sys::{ExitStatus, Now, Pid, Signal};
 
 use super::command_steps::{Step, plan};
-use super::{Action, Event, Hook, KILL_PATIENCE, Orders, Role, STRAY_PATIENCE, Script, Started, Target};
+use super::{
+    Action, ControlScript, Event, KILL_PATIENCE, Role, STRAY_PATIENCE, Script, Settings, Started, Target,
+};
 
 /// A service that lived shorter than this rests for as long before its next start (RSV-44).
 pub const REST: Duration = Duration::from_secs(1);
@@ -31,12 +33,12 @@ pub struct Service {
     is_start_due: bool,
     is_paused: bool,
     got_term: bool,
-    since: Stamp,
+    since: Tai64n,
     /// When `./run` was last started, for the rest it may need.
     run_started: Option<Instant>,
     /// No start before this.
     not_before: Option<Instant>,
-    orders: Orders,
+    settings: Settings,
     /// When the stop that is under way becomes a KILL.
     kill_at: Option<Instant>,
     /// Killed on its way out: no `./finish`, and no waiting beyond this.
@@ -58,9 +60,9 @@ enum Phase {
     /// `./run` lives.
     Run(Target),
     /// `./run` ended; others of its group live.
-    Group { leader: Pid, ending: Ending, has_finish: bool, look_at: Instant },
+    Group { leader: Pid, ending: ExitStatus, has_finish: bool, look_at: Instant },
     /// `./finish` was asked for, or is due when a process can be had.
-    FinishDue(Ending),
+    FinishDue(ExitStatus),
     /// `./finish` lives.
     Finish { target: Target, kill_at: Option<Instant> },
 }
@@ -71,7 +73,7 @@ struct Plan {
     steps: VecDeque<Step>,
     /// The process the command was meant for: never signal another one.
     meant_for: Option<Pid>,
-    hook: HookState,
+    hook: ControlScriptState,
     was_hooked: bool,
     /// An outcome is awaited.
     is_waiting: bool,
@@ -79,7 +81,7 @@ struct Plan {
 
 /// The control script of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum HookState {
+enum ControlScriptState {
     /// There is none now.
     #[default]
     None,
@@ -99,10 +101,10 @@ impl Service {
             is_start_due: false,
             is_paused: false,
             got_term: false,
-            since: Stamp::of(now.wall),
+            since: Tai64n::of(now.wall),
             run_started: None,
             not_before: None,
-            orders: Orders::default(),
+            settings: Settings::default(),
             kill_at: None,
             forced_at: None,
             stray_look_at: None,
@@ -114,7 +116,7 @@ impl Service {
     /// starts.
     pub fn take_over(&mut self, leader: Pid, now: Now) {
         // How its leader will end is for others to know, and no reason for a ./finish.
-        let ending = Ending::Exited(0);
+        let ending = ExitStatus::Exited(0);
         self.phase = Phase::Group { leader, ending, has_finish: false, look_at: now.monotonic };
     }
 
@@ -205,7 +207,7 @@ impl Service {
             self.plan = Plan {
                 steps: plan(command, self.want)
                     .into_iter()
-                    .filter(|step| self.role == Role::Main || !matches!(step, Step::Hook(_)))
+                    .filter(|step| self.role == Role::Main || !matches!(step, Step::ControlScript(_)))
                     .collect(),
                 meant_for: Some(pid),
                 ..Plan::default()
@@ -227,13 +229,13 @@ impl Service {
     pub fn exited(
         &mut self,
         pid: Pid,
-        ending: Ending,
+        ending: ExitStatus,
         has_finish: bool,
         now: Now,
         actions: &mut VecDeque<Action>,
     ) {
-        if self.plan.hook == HookState::Runs(pid) {
-            self.plan.hook = HookState::None;
+        if self.plan.hook == ControlScriptState::Runs(pid) {
+            self.plan.hook = ControlScriptState::None;
             // Only a real exit 0 suppresses the signal (DEV-4).
             self.plan.was_hooked = ending.is_success();
             return self.follow_plan(now, actions);
@@ -252,7 +254,7 @@ impl Service {
             // Of many deaths at once there is one look.
             Phase::Group { ref mut look_at, .. } => *look_at = now.monotonic,
             Phase::Finish { target, .. } if target.pid == pid => {
-                self.remember(Note::Finished(ending), actions);
+                self.remember(HistoryEvent::Finished(ending), actions);
                 self.rest(now, actions);
             }
             // A process that the service left behind, or the other service's.
@@ -273,19 +275,19 @@ impl Service {
         if self.is_running() && is_due(self.kill_at) {
             self.kill_at = None;
             self.signal(Signal::KILL, actions);
-            if let HookState::Runs(hook) = self.plan.hook {
+            if let ControlScriptState::Runs(hook) = self.plan.hook {
                 actions.push_back(Action::Signal(Target { pid: hook, is_group: false }, Signal::KILL));
             }
         }
         if is_due(self.stray_look_at) {
             self.stray_look_at = None;
-            actions.push_back(Action::NameStrays);
+            actions.push_back(Action::NameLeftovers);
         }
         match &mut self.phase {
             Phase::Finish { target, kill_at } if is_due(*kill_at) => {
                 *kill_at = None;
                 actions.push_back(Action::Signal(*target, Signal::KILL));
-                actions.push_back(Action::Remember(self.role, Note::Sent(Signal::KILL, target.pid)));
+                actions.push_back(Action::Remember(self.role, HistoryEvent::Sent(Signal::KILL, target.pid)));
             }
             Phase::Group { leader, look_at, .. } if *look_at <= now.monotonic => {
                 *look_at = now.monotonic + GROUP_LOOK;
@@ -298,11 +300,13 @@ impl Service {
     /// What became of an action.
     pub fn outcome(&mut self, event: Event, now: Now, actions: &mut VecDeque<Action>) {
         match (self.phase, event) {
-            (Phase::Preparing(None), Event::HookStarted(Hook::BeforeStart, pid)) => {
+            (Phase::Preparing(None), Event::HookStarted(ControlScript::BeforeStart, pid)) => {
                 self.phase = Phase::Preparing(Some(pid));
-                self.remember(Note::Asks(Hook::BeforeStart.byte(), pid), actions);
+                self.remember(HistoryEvent::Asks(ControlScript::BeforeStart.byte(), pid), actions);
             }
-            (Phase::Preparing(None), Event::NoHook(Hook::BeforeStart)) => self.start_run(actions),
+            (Phase::Preparing(None), Event::NoControlScript(ControlScript::BeforeStart)) => {
+                self.start_run(actions);
+            }
             (Phase::Starting, Event::Started(_, Script::Run, started)) => {
                 self.run_started(started, now, actions);
             }
@@ -318,7 +322,7 @@ impl Service {
                     kill_at: started.limit.map(|limit| now.monotonic + limit),
                 };
                 self.publish(actions);
-                self.remember(Note::Finishing(started.pid), actions);
+                self.remember(HistoryEvent::Finishing(started.pid), actions);
             }
             (Phase::FinishDue(_), Event::NotStarted(_, Script::Finish(_))) => {
                 self.not_before = Some(now.monotonic + FORK_REST);
@@ -326,21 +330,21 @@ impl Service {
             (Phase::Group { .. }, Event::GroupProbed(_, is_alive)) => {
                 self.group_probed(is_alive, now, actions);
             }
-            (_, Event::HookStarted(hook @ Hook::ForCommand(_), pid)) => {
-                self.plan.hook = HookState::Runs(pid);
-                self.remember(Note::Asks(hook.byte(), pid), actions);
+            (_, Event::HookStarted(hook @ ControlScript::ForCommand(_), pid)) => {
+                self.plan.hook = ControlScriptState::Runs(pid);
+                self.remember(HistoryEvent::Asks(hook.byte(), pid), actions);
             }
-            (_, Event::NoHook(Hook::ForCommand(_))) => {
-                self.plan.hook = HookState::None;
+            (_, Event::NoControlScript(ControlScript::ForCommand(_))) => {
+                self.plan.hook = ControlScriptState::None;
                 self.plan.was_hooked = false;
                 self.follow_plan(now, actions);
             }
-            (_, Event::Orders(_, orders)) => {
-                self.orders = orders;
+            (_, Event::Settings(_, settings)) => {
+                self.settings = settings;
                 self.plan.is_waiting = false;
                 if self.is_running() {
                     // The first stop counts: asking again does not buy a service more time.
-                    self.kill_at = self.kill_at.or(orders.kill_after.map(|limit| now.monotonic + limit));
+                    self.kill_at = self.kill_at.or(settings.kill_after.map(|limit| now.monotonic + limit));
                 }
                 self.follow_plan(now, actions);
             }
@@ -361,14 +365,14 @@ impl Service {
         actions.push_back(Action::Publish(self.role, self.status()));
     }
 
-    fn remember(&self, note: Note, actions: &mut VecDeque<Action>) {
+    fn remember(&self, note: HistoryEvent, actions: &mut VecDeque<Action>) {
         actions.push_back(Action::Remember(self.role, note));
     }
 
     fn signal(&self, signal: Signal, actions: &mut VecDeque<Action>) {
         if let Some(target) = self.target() {
             actions.push_back(Action::Signal(target, signal));
-            self.remember(Note::Sent(signal, target.pid), actions);
+            self.remember(HistoryEvent::Sent(signal, target.pid), actions);
         }
     }
 
@@ -397,7 +401,7 @@ impl Service {
     /// that hangs.
     fn limit_from_now(&mut self, now: Now) {
         if !self.got_term {
-            self.kill_at = self.orders.kill_after.map(|limit| now.monotonic + limit).or(self.kill_at);
+            self.kill_at = self.settings.kill_after.map(|limit| now.monotonic + limit).or(self.kill_at);
         }
     }
 
@@ -414,7 +418,7 @@ impl Service {
         match self.role {
             Role::Main => {
                 self.phase = Phase::Preparing(None);
-                actions.push_back(Action::RunHook(Hook::BeforeStart, None));
+                actions.push_back(Action::RunControlScript(ControlScript::BeforeStart, None));
             }
             Role::Log => self.start_run(actions),
         }
@@ -432,18 +436,18 @@ impl Service {
         self.got_term = false;
         self.kill_at = None;
         self.run_started = Some(now.monotonic);
-        self.since = Stamp::of(now.wall);
+        self.since = Tai64n::of(now.wall);
         self.publish(actions);
-        self.remember(Note::Started(started.pid), actions);
+        self.remember(HistoryEvent::Started(started.pid), actions);
     }
 
-    fn note_end(&self, ending: Ending, now: Now, actions: &mut VecDeque<Action>) {
+    fn note_end(&self, ending: ExitStatus, now: Now, actions: &mut VecDeque<Action>) {
         let lived = self.run_started.map(|started| now.monotonic.saturating_duration_since(started));
-        self.remember(Note::Ended(ending, lived.unwrap_or_default()), actions);
+        self.remember(HistoryEvent::Ended(ending, lived.unwrap_or_default()), actions);
     }
 
     /// RSV-42: `./finish` follows at once, if there is one.
-    fn run_ended(&mut self, ending: Ending, has_finish: bool, now: Now, actions: &mut VecDeque<Action>) {
+    fn run_ended(&mut self, ending: ExitStatus, has_finish: bool, now: Now, actions: &mut VecDeque<Action>) {
         self.got_term = false;
         self.kill_at = None;
         if has_finish && self.forced_at.is_none() {
@@ -461,7 +465,7 @@ impl Service {
         self.got_term = false;
         self.kill_at = None;
         self.forced_at = None;
-        self.since = Stamp::of(now.wall);
+        self.since = Tai64n::of(now.wall);
         let was_short =
             self.run_started.is_some_and(|started| now.monotonic.saturating_duration_since(started) < REST);
         self.not_before = was_short.then(|| now.monotonic + REST);
@@ -470,7 +474,7 @@ impl Service {
         }
         self.publish(actions);
         if was_short && self.wants_start() {
-            self.remember(Note::Rests(REST), actions);
+            self.remember(HistoryEvent::Rests(REST), actions);
         }
     }
 
@@ -486,7 +490,7 @@ impl Service {
         let Phase::Group { leader, ending, has_finish, ref mut look_at } = self.phase else { return };
         if !is_alive {
             if self.role == Role::Main {
-                actions.push_back(Action::EndStrays);
+                actions.push_back(Action::EndLeftovers);
             }
             return self.run_ended(ending, has_finish, now, actions);
         }
@@ -496,10 +500,10 @@ impl Service {
         if self.got_term {
             self.kill_at = self.kill_at.or(Some(now.monotonic + GROUP_PATIENCE));
         } else if self.plan.is_done() {
-            self.remember(Note::GroupLives(leader), actions);
+            self.remember(HistoryEvent::GroupLives(leader), actions);
             // Nobody has asked the others to stop, yet.
             self.plan = Plan {
-                steps: [Step::ReadOrders, Step::StopUnlessHooked, Step::Continue].into(),
+                steps: [Step::ReadSettings, Step::StopUnlessHooked, Step::Continue].into(),
                 meant_for: Some(leader),
                 ..Plan::default()
             };
@@ -527,28 +531,28 @@ impl Service {
 
     /// Goes on with the plan until it is done or must wait.
     fn follow_plan(&mut self, now: Now, actions: &mut VecDeque<Action>) {
-        while self.plan.hook == HookState::None && !self.plan.is_waiting {
+        while self.plan.hook == ControlScriptState::None && !self.plan.is_waiting {
             let Some(step) = self.plan.steps.pop_front() else { return };
             // What was meant for a process that is gone is not sent to its successor.
             let is_meant = self.is_running() && self.target().map(|target| target.pid) == self.plan.meant_for;
             match step {
-                Step::ReadOrders => {
+                Step::ReadSettings => {
                     self.plan.is_waiting = true;
-                    actions.push_back(Action::ReadOrders(self.role));
+                    actions.push_back(Action::ReadSettings(self.role));
                 }
-                Step::Hook(byte) => {
-                    self.plan.hook = HookState::Asked;
+                Step::ControlScript(byte) => {
+                    self.plan.hook = ControlScriptState::Asked;
                     self.plan.was_hooked = false;
                     // The leader of what is left of a group is gone itself.
                     let is_alive = is_meant && matches!(self.phase, Phase::Run(_));
                     let pid = self.plan.meant_for.filter(|_| is_alive);
-                    actions.push_back(Action::RunHook(Hook::ForCommand(byte), pid));
+                    actions.push_back(Action::RunControlScript(ControlScript::ForCommand(byte), pid));
                 }
                 Step::StopUnlessHooked if is_meant && !self.plan.was_hooked => {
                     self.limit_from_now(now);
                     self.got_term = true;
                     self.publish(actions);
-                    self.signal(self.orders.signal, actions);
+                    self.signal(self.settings.signal, actions);
                 }
                 // What control/t has done instead of a restart has no limit.
                 Step::StopUnlessHooked if is_meant && self.want == Want::Up => self.forget_limit(),
@@ -575,7 +579,7 @@ impl Service {
 
 impl Plan {
     fn is_done(&self) -> bool {
-        self.steps.is_empty() && self.hook == HookState::None && !self.is_waiting
+        self.steps.is_empty() && self.hook == ControlScriptState::None && !self.is_waiting
     }
 }
 

@@ -3,18 +3,18 @@
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use servicedir::{Command, State, Status, Want};
-use sys::{Ending, Now, Pid, Signal};
+use sys::{ExitStatus, Now, Pid, Signal};
 
 use super::service::{FORK_REST, GROUP_PATIENCE, REST};
 use super::{
-    Action, Event, Hook, KILL_PATIENCE, LOG_PATIENCE, LOG_TERM_PATIENCE, Orders, Role, STRAY_PATIENCE,
-    Script, Started, Supervisor, Target,
+    Action, ControlScript, Event, KILL_PATIENCE, LOG_PATIENCE, LOG_TERM_PATIENCE, Role, STRAY_PATIENCE,
+    Script, Settings, Started, Supervisor, Target,
 };
 
 const MS: Duration = Duration::from_millis(1);
-const TERMED: Ending = Ending::Killed { signal: Signal::TERM, core: false };
+const TERMED: ExitStatus = ExitStatus::Killed { signal: Signal::TERM, core: false };
 
-/// A machine with hands that exist only on paper: processes get numbers, scripts are declared.
+/// A machine with effects that exist only on paper: processes get numbers, scripts are declared.
 struct Bench {
     machine: Supervisor,
     now: Now,
@@ -23,7 +23,7 @@ struct Bench {
     has_finish: bool,
     is_group: bool,
     is_group_alive: bool,
-    orders: Orders,
+    settings: Settings,
     finish_limit: Option<Duration>,
     fork_fails: bool,
     has_unread: bool,
@@ -43,7 +43,7 @@ impl Bench {
             has_finish: false,
             is_group: false,
             is_group_alive: false,
-            orders: Orders::default(),
+            settings: Settings::default(),
             finish_limit: None,
             fork_fails: false,
             has_unread: false,
@@ -81,7 +81,7 @@ impl Bench {
         self.turn(Event::Command(Role::Main, command));
     }
 
-    fn exits(&mut self, pid: i32, ending: Ending) {
+    fn exits(&mut self, pid: i32, ending: ExitStatus) {
         let has_finish = self.has_finish;
         self.turn(Event::Exited { pid: Pid::from_raw(pid), ending, has_finish });
     }
@@ -126,24 +126,24 @@ impl Bench {
                 });
                 return Some(Event::Started(role, script, Started { pid, is_group: self.is_group, limit }));
             }
-            Action::RunHook(hook, about) => {
+            Action::RunControlScript(hook, about) => {
                 if !self.hooks.contains(&hook.byte()) {
-                    return Some(Event::NoHook(hook));
+                    return Some(Event::NoControlScript(hook));
                 }
                 let pid = self.pid();
                 let about = about.map_or("-".to_owned(), |about| about.to_string());
                 self.done.push(format!("control/{} {pid} about {about}", char::from(hook.byte())));
                 return Some(Event::HookStarted(hook, pid));
             }
-            Action::ReadOrders(role) => return Some(Event::Orders(role, self.orders)),
+            Action::ReadSettings(role) => return Some(Event::Settings(role, self.settings)),
             Action::Signal(Target { pid, is_group }, signal) => {
                 self.done.push(format!("{signal} {}{pid}", if is_group { "-" } else { "" }));
             }
             Action::Remember(..) => {}
             Action::ProbeGroup(role, _) => return Some(Event::GroupProbed(role, self.is_group_alive)),
             Action::Abandon(pid) => self.done.push(format!("abandon {pid}")),
-            Action::NameStrays => self.done.push("name strays".to_owned()),
-            Action::EndStrays => self.done.push("end strays".to_owned()),
+            Action::NameLeftovers => self.done.push("name leftovers".to_owned()),
+            Action::EndLeftovers => self.done.push("end leftovers".to_owned()),
             Action::CloseLogPipe => {
                 self.done.push("close pipe".to_owned());
                 return Some(Event::LogPipeClosed { has_unread: self.has_unread });
@@ -173,7 +173,7 @@ impl Bench {
 #[test]
 fn a_service_that_dies_within_a_second_rests_for_one() {
     let mut web = Bench::up().begin();
-    web.after(300 * MS).exits(101, Ending::Exited(1));
+    web.after(300 * MS).exits(101, ExitStatus::Exited(1));
     web.did(&["run 101"]);
     assert_eq!(web.machine.next_deadline(), Some(web.now.monotonic + REST));
     web.after(999 * MS).tick();
@@ -185,52 +185,52 @@ fn a_service_that_dies_within_a_second_rests_for_one() {
 #[test]
 fn a_service_that_lived_for_a_second_is_restarted_at_once() {
     let mut web = Bench::up().begin();
-    web.after(REST).exits(101, Ending::Exited(0));
+    web.after(REST).exits(101, ExitStatus::Exited(0));
     web.did(&["run 101", "run 102"]);
 }
 
 #[test]
 fn the_time_of_finish_counts_into_the_second() {
     let mut web = Bench::up().finish().begin();
-    web.after(10 * MS).exits(101, Ending::Exited(0));
-    web.after(1200 * MS).exits(102, Ending::Exited(0));
+    web.after(10 * MS).exits(101, ExitStatus::Exited(0));
+    web.after(1200 * MS).exits(102, ExitStatus::Exited(0));
     web.did(&["run 101", "finish 102 0 0", "run 103"]);
 }
 
 #[test]
 fn up_in_the_rest_does_not_shorten_it_and_down_prevents_the_start() {
     let mut web = Bench::up().begin();
-    web.exits(101, Ending::Exited(0));
+    web.exits(101, ExitStatus::Exited(0));
     web.after(500 * MS).command(Command::Up);
     web.command(Command::Once);
     web.did(&["run 101"]);
     web.command(Command::Down);
     web.after(REST).tick();
-    web.did(&["name strays"]);
+    web.did(&["name leftovers"]);
     assert_eq!(web.text(), "down\n");
 }
 
 #[test]
 fn once_in_the_rest_starts_once_when_it_is_over() {
     let mut web = Bench::up().begin();
-    web.exits(101, Ending::Exited(0));
+    web.exits(101, ExitStatus::Exited(0));
     web.command(Command::Once);
     web.after(REST).tick();
     web.did(&["run 101", "run 102"]);
     assert_eq!(web.text(), "run, want down\n");
-    web.after(2 * REST).exits(102, Ending::Exited(0));
+    web.after(2 * REST).exits(102, ExitStatus::Exited(0));
     web.after(2 * REST).tick();
-    web.did(&["name strays"]);
+    web.did(&["name leftovers"]);
 }
 
 #[test]
 fn the_record_says_finish_before_finish_runs() {
     let mut web = Bench::up().finish().begin();
     web.states();
-    web.after(2 * REST).exits(101, Ending::Killed { signal: Signal::SEGV, core: true });
+    web.after(2 * REST).exits(101, ExitStatus::Killed { signal: Signal::SEGV, core: true });
     assert_eq!(web.states(), [(State::Finish, 0), (State::Finish, 102)]);
     web.did(&["run 101", "finish 102 -1 139"]);
-    web.exits(102, Ending::Exited(0));
+    web.exits(102, ExitStatus::Exited(0));
     assert_eq!(web.states(), [(State::Down, 0), (State::Run, 103)]);
 }
 
@@ -240,10 +240,10 @@ fn the_stop_procedure_keeps_its_order() {
     web.after(2 * REST).command(Command::Down);
     web.did(&["run 101", "control/t 102 about 101"]);
     assert!(!web.machine.takes_commands(Role::Main));
-    web.exits(102, Ending::Exited(1));
+    web.exits(102, ExitStatus::Exited(1));
     web.did(&["SIGTERM 101", "SIGCONT 101", "control/d 103 about 101"]);
     assert_eq!(web.text(), "run, got TERM, want down\n");
-    web.exits(103, Ending::Exited(0));
+    web.exits(103, ExitStatus::Exited(0));
     assert!(web.machine.takes_commands(Role::Main));
 }
 
@@ -253,7 +253,7 @@ fn t_stops_a_service_for_good_that_is_not_to_be_restarted() {
     web.command(Command::Once);
     web.command(Command::Term);
     web.did(&["run 101", "SIGTERM 101", "SIGCONT 101", "control/d 102 about 101"]);
-    web.exits(102, Ending::Exited(1));
+    web.exits(102, ExitStatus::Exited(1));
     web.command(Command::Exit);
     web.command(Command::Term);
     web.did(&["SIGTERM 101", "SIGCONT 101", "SIGTERM 101", "SIGCONT 101"]);
@@ -268,13 +268,17 @@ fn what_was_written_before_the_end_takes_the_exit_back() {
     for (command, text, done) in [
         (Command::Up, "run\n", "run 103"),
         (Command::Once, "run, want down\n", "run 103"),
-        (Command::Down, "down\n", "name strays"),
+        (Command::Down, "down\n", "name leftovers"),
     ] {
         let mut web = Bench::up().hooks(b"x").begin();
         web.after(2 * REST).command(Command::Exit);
         web.exits(101, TERMED);
         web.done.clear();
-        web.event(Event::Exited { pid: Pid::from_raw(102), ending: Ending::Exited(0), has_finish: false });
+        web.event(Event::Exited {
+            pid: Pid::from_raw(102),
+            ending: ExitStatus::Exited(0),
+            has_finish: false,
+        });
         assert!(web.machine.is_about_to_leave());
         web.command(command);
         web.after(REST).tick();
@@ -290,23 +294,23 @@ fn an_exit_that_has_begun_is_not_taken_back() {
     web.event(Event::Command(Role::Main, Command::Exit));
     web.command(Command::Up);
     assert!(web.machine.is_finished());
-    web.did(&["name strays"]);
+    web.did(&["name leftovers"]);
 }
 
 #[test]
 fn a_down_that_was_written_before_a_death_prevents_the_next_start() {
     let mut web = Bench::up().begin();
     web.after(2 * REST);
-    web.event(Event::Exited { pid: Pid::from_raw(101), ending: Ending::Exited(0), has_finish: false });
+    web.event(Event::Exited { pid: Pid::from_raw(101), ending: ExitStatus::Exited(0), has_finish: false });
     web.command(Command::Down);
     web.after(REST).tick();
-    web.did(&["run 101", "name strays"]);
+    web.did(&["run 101", "name leftovers"]);
 }
 
 #[test]
 fn only_a_real_exit_0_of_a_hook_suppresses_the_signal() {
     for (ending, expected) in
-        [(Ending::Exited(0), &["SIGCONT 101"][..]), (TERMED, &["SIGTERM 101", "SIGCONT 101"])]
+        [(ExitStatus::Exited(0), &["SIGCONT 101"][..]), (TERMED, &["SIGTERM 101", "SIGCONT 101"])]
     {
         let mut web = Bench::up().hooks(b"t").begin();
         web.command(Command::Down);
@@ -321,9 +325,9 @@ fn only_a_real_exit_0_of_a_hook_suppresses_the_signal() {
 fn a_service_that_dies_while_its_hook_runs_is_never_signalled_late() {
     let mut web = Bench::up().hooks(b"t").begin();
     web.after(2 * REST).command(Command::Term);
-    web.exits(101, Ending::Exited(0));
+    web.exits(101, ExitStatus::Exited(0));
     web.did(&["run 101", "control/t 102 about 101", "run 103"]);
-    web.exits(102, Ending::Exited(1));
+    web.exits(102, ExitStatus::Exited(1));
     web.did(&[]);
     assert_eq!(web.text(), "run\n");
 }
@@ -334,7 +338,7 @@ fn the_hook_before_the_start_ends_before_it() {
     web.did(&["control/u 101 about -"]);
     assert_eq!(web.text(), "down\n");
     assert!(!web.machine.takes_commands(Role::Main));
-    web.exits(101, Ending::Exited(7));
+    web.exits(101, ExitStatus::Exited(7));
     web.did(&["run 102"]);
 }
 
@@ -344,15 +348,15 @@ fn killed_and_wanted_up_means_finish_and_one_new_start() {
     web.after(2 * REST).command(Command::Kill);
     web.command(Command::Up);
     web.did(&["run 101", "SIGKILL 101"]);
-    web.exits(101, Ending::Killed { signal: Signal::KILL, core: false });
-    web.exits(102, Ending::Exited(0));
+    web.exits(101, ExitStatus::Killed { signal: Signal::KILL, core: false });
+    web.exits(102, ExitStatus::Exited(0));
     web.did(&["finish 102 -1 9", "run 103"]);
 }
 
 #[test]
 fn nothing_is_sent_to_finish() {
     let mut web = Bench::up().finish().begin();
-    web.exits(101, Ending::Exited(0));
+    web.exits(101, ExitStatus::Exited(0));
     web.done.clear();
     for command in [Command::Kill, Command::Term, Command::Hup, Command::Down, Command::Pause, Command::Exit]
     {
@@ -367,8 +371,8 @@ fn exit_and_kill_leave_at_once_without_finish() {
     let mut web = Bench::up().finish().begin();
     web.command(Command::Exit);
     web.command(Command::Kill);
-    web.exits(101, Ending::Killed { signal: Signal::KILL, core: false });
-    web.did(&["run 101", "SIGTERM 101", "SIGCONT 101", "SIGKILL 101", "name strays"]);
+    web.exits(101, ExitStatus::Killed { signal: Signal::KILL, core: false });
+    web.did(&["run 101", "SIGTERM 101", "SIGCONT 101", "SIGKILL 101", "name leftovers"]);
     assert!(web.machine.is_finished());
     assert_eq!(web.text(), "down\n");
 }
@@ -376,10 +380,10 @@ fn exit_and_kill_leave_at_once_without_finish() {
 #[test]
 fn exit_and_kill_leave_a_finish_that_hangs() {
     let mut web = Bench::up().finish().begin();
-    web.exits(101, Ending::Exited(0));
+    web.exits(101, ExitStatus::Exited(0));
     web.command(Command::Exit);
     web.command(Command::Kill);
-    web.did(&["run 101", "finish 102 0 0", "abandon 102", "name strays"]);
+    web.did(&["run 101", "finish 102 0 0", "abandon 102", "name leftovers"]);
     assert!(web.machine.is_finished());
 }
 
@@ -390,7 +394,7 @@ fn exit_and_kill_leave_even_what_cannot_be_killed() {
     web.command(Command::Kill);
     web.done.clear();
     web.after(KILL_PATIENCE).tick();
-    web.did(&["abandon 101", "name strays"]);
+    web.did(&["abandon 101", "name leftovers"]);
     assert!(web.machine.is_finished());
 }
 
@@ -407,7 +411,7 @@ fn exit_is_taken_back_by_up() {
 #[test]
 fn exit_in_the_rest_does_not_wait_for_its_end() {
     let mut web = Bench::up().begin();
-    web.exits(101, Ending::Exited(1));
+    web.exits(101, ExitStatus::Exited(1));
     web.event(Event::Term);
     assert!(web.machine.is_finished());
 }
@@ -417,17 +421,17 @@ fn the_log_service_starts_first_and_ends_with_its_input() {
     let mut web = Bench::new(Want::Up, Some(Want::Up)).begin();
     web.event(Event::Term);
     web.exits(102, TERMED);
-    web.did(&["log 101", "run 102", "SIGTERM 102", "SIGCONT 102", "name strays", "close pipe"]);
+    web.did(&["log 101", "run 102", "SIGTERM 102", "SIGCONT 102", "name leftovers", "close pipe"]);
     assert!(!web.machine.is_finished());
     assert_eq!(web.machine.status(Role::Log).expect("a log").to_text(), "run, want exit\n");
-    web.exits(101, Ending::Exited(0));
+    web.exits(101, ExitStatus::Exited(0));
     assert!(web.machine.is_finished());
 }
 
 #[test]
 fn a_resting_log_service_comes_back_for_what_is_unread() {
     let mut web = Bench::new(Want::Up, Some(Want::Up)).begin();
-    web.exits(101, Ending::Exited(1));
+    web.exits(101, ExitStatus::Exited(1));
     web.has_unread = true;
     web.event(Event::Term);
     web.exits(102, TERMED);
@@ -435,7 +439,7 @@ fn a_resting_log_service_comes_back_for_what_is_unread() {
     web.done.clear();
     web.after(REST).tick();
     web.did(&["log 103"]);
-    web.exits(103, Ending::Exited(0));
+    web.exits(103, ExitStatus::Exited(0));
     assert!(web.machine.is_finished());
 }
 
@@ -472,7 +476,7 @@ fn nothing_brings_a_service_back_once_its_pipe_is_closed() {
     web.event(Event::Command(Role::Log, Command::Up));
     web.event(Event::Command(Role::Log, Command::Hup));
     web.did(&["SIGHUP 101"]);
-    web.exits(101, Ending::Exited(0));
+    web.exits(101, ExitStatus::Exited(0));
     assert!(web.machine.is_finished());
 }
 
@@ -502,7 +506,7 @@ fn a_process_that_cannot_be_had_is_tried_again_after_five_seconds() {
 fn a_finish_that_cannot_be_had_a_process_for_is_not_forgotten() {
     let mut web = Bench::up().finish().begin();
     web.fork_fails = true;
-    web.exits(101, Ending::Exited(3));
+    web.exits(101, ExitStatus::Exited(3));
     assert_eq!(web.text(), "finish\n");
     web.fork_fails = false;
     web.after(FORK_REST).tick();
@@ -512,7 +516,7 @@ fn a_finish_that_cannot_be_had_a_process_for_is_not_forgotten() {
 #[test]
 fn the_stop_signal_and_its_limit_come_from_the_files() {
     let mut web = Bench::up();
-    web.orders = Orders { signal: Signal::QUIT, kill_after: Some(700 * MS) };
+    web.settings = Settings { signal: Signal::QUIT, kill_after: Some(700 * MS) };
     let mut web = web.begin();
     web.command(Command::Down);
     web.did(&["run 101", "SIGQUIT 101", "SIGCONT 101"]);
@@ -526,7 +530,7 @@ fn the_stop_signal_and_its_limit_come_from_the_files() {
 #[test]
 fn the_limit_of_a_stop_ends_a_hook_that_hangs() {
     let mut web = Bench::up().hooks(b"t");
-    web.orders.kill_after = Some(700 * MS);
+    web.settings.kill_after = Some(700 * MS);
     let mut web = web.begin();
     web.command(Command::Down);
     web.done.clear();
@@ -537,10 +541,10 @@ fn the_limit_of_a_stop_ends_a_hook_that_hangs() {
 #[test]
 fn the_limit_of_a_stop_counts_from_its_first_signal() {
     let mut web = Bench::up().hooks(b"t");
-    web.orders.kill_after = Some(700 * MS);
+    web.settings.kill_after = Some(700 * MS);
     let mut web = web.begin();
     web.command(Command::Down);
-    web.after(600 * MS).exits(102, Ending::Exited(1));
+    web.after(600 * MS).exits(102, ExitStatus::Exited(1));
     web.done.clear();
     web.hooks.clear();
     web.after(600 * MS).command(Command::Down);
@@ -560,12 +564,12 @@ fn a_restart_that_control_t_has_taken_over_has_no_limit_but_a_stop_has() {
         (&[Command::Down, Command::Term], &["SIGKILL 101"]),
     ] {
         let mut web = Bench::up().hooks(b"t");
-        web.orders.kill_after = Some(700 * MS);
+        web.settings.kill_after = Some(700 * MS);
         let mut web = web.begin();
         for command in commands {
             web.command(*command);
             if *command != Command::Up {
-                web.exits(web.next_pid, Ending::Exited(0));
+                web.exits(web.next_pid, ExitStatus::Exited(0));
             }
         }
         web.done.clear();
@@ -579,7 +583,7 @@ fn a_finish_has_as_long_as_its_file_says() {
     let mut web = Bench::up().finish();
     web.finish_limit = Some(50 * MS);
     let mut web = web.begin();
-    web.exits(101, Ending::Exited(0));
+    web.exits(101, ExitStatus::Exited(0));
     web.done.clear();
     web.after(50 * MS).tick();
     web.did(&["SIGKILL 102"]);
@@ -598,8 +602,8 @@ fn a_group_is_waited_for_after_its_leader() {
     web.after(GROUP_PATIENCE).tick();
     web.did(&["SIGKILL -101"]);
     web.is_group_alive = false;
-    web.exits(999, Ending::Exited(0));
-    web.did(&["end strays"]);
+    web.exits(999, ExitStatus::Exited(0));
+    web.did(&["end leftovers"]);
     assert_eq!(web.text(), "down\n");
 }
 
@@ -608,13 +612,13 @@ fn a_group_whose_leader_crashed_is_stopped_like_the_service() {
     let mut web = Bench::up();
     web.is_group = true;
     web.is_group_alive = true;
-    web.orders.signal = Signal::INT;
+    web.settings.signal = Signal::INT;
     let mut web = web.begin();
-    web.after(2 * REST).exits(101, Ending::Exited(1));
+    web.after(2 * REST).exits(101, ExitStatus::Exited(1));
     web.did(&["run 101", "SIGINT -101", "SIGCONT -101"]);
     web.is_group_alive = false;
     web.after(100 * MS).tick();
-    web.did(&["end strays", "run 102"]);
+    web.did(&["end leftovers", "run 102"]);
 }
 
 #[test]
@@ -651,7 +655,7 @@ fn what_an_earlier_runsv_left_is_ended_before_anything_starts() {
     web.did(&["SIGKILL -77"]);
     web.is_group_alive = false;
     web.after(100 * MS).tick();
-    web.did(&["end strays", "run 101"]);
+    web.did(&["end leftovers", "run 101"]);
 }
 
 #[test]
@@ -661,7 +665,7 @@ fn what_is_left_behind_is_named_when_the_service_stays_down() {
     web.exits(101, TERMED);
     web.done.clear();
     web.after(STRAY_PATIENCE).tick();
-    web.did(&["name strays"]);
+    web.did(&["name leftovers"]);
 }
 
 #[test]
@@ -682,15 +686,15 @@ fn since_is_the_start_of_run_also_in_finish() {
     let mut web = Bench::up().finish().begin();
     let since = |web: &Bench| web.machine.status(Role::Main).expect("a main service").since;
     let started = since(&web);
-    web.after(2 * REST).exits(101, Ending::Exited(0));
+    web.after(2 * REST).exits(101, ExitStatus::Exited(0));
     assert_eq!(since(&web), started);
     web.command(Command::Down);
-    web.after(REST).exits(102, Ending::Exited(0));
-    assert_eq!(since(&web), servicedir::Stamp::of(web.now.wall));
+    web.after(REST).exits(102, ExitStatus::Exited(0));
+    assert_eq!(since(&web), servicedir::Tai64n::of(web.now.wall));
 }
 
 #[test]
 fn hooks_know_what_they_are_about() {
-    assert_eq!(Hook::BeforeStart.byte(), b'u');
-    assert_eq!(Hook::ForCommand(b'h').byte(), b'h');
+    assert_eq!(ControlScript::BeforeStart.byte(), b'u');
+    assert_eq!(ControlScript::ForCommand(b'h').byte(), b'h');
 }

@@ -14,7 +14,7 @@ use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use nix::unistd::AccessFlags;
 use servicedir::ServiceDir;
-use servicedir::client::{Refusal, Visitor};
+use servicedir::client::{Client, ClientError};
 use sys::Signal;
 use sys::errno_text::{errno_of, phrase};
 
@@ -64,13 +64,13 @@ pub fn look(dir: &Path, name: &str, needs: &mut Needs) -> Vec<Finding> {
 /// A log service that was made when the runsv of the service called `name` was there already: runsv looks
 /// for it only when it starts, and then keeps its `log/supervise/ok` open.
 pub fn unused_log(dir: &ServiceDir, name: &str) -> Option<Finding> {
-    let is_used = || match Visitor::of(dir.log()).is_supervised() {
+    let is_used = || match Client::of(dir.log()).is_supervised() {
         Ok(is_supervised) => is_supervised,
-        Err(Refusal::Trouble(failure)) => failure.why() != Some(Errno::ENOENT),
+        Err(ClientError::Trouble(failure)) => failure.why() != Some(Errno::ENOENT),
         // It cannot be told, or there is none.
         Err(_) => true,
     };
-    let is_unused = Visitor::of(dir.clone()).is_supervised() == Ok(true) && !is_used();
+    let is_unused = Client::of(dir.clone()).is_supervised() == Ok(true) && !is_used();
     is_unused.then(|| Finding {
         file: "log".to_owned(),
         what: format!(
@@ -299,7 +299,7 @@ impl Look<'_> {
     fn supervise(&mut self, prefix: &str) {
         let service = ServiceDir::at(self.dir.join(prefix));
         // Where a runsv is at work, there is nothing that could go wrong.
-        if Visitor::of(service.clone()).is_supervised() == Ok(true) {
+        if Client::of(service.clone()).is_supervised() == Ok(true) {
             return;
         }
         let file = &format!("{prefix}supervise");

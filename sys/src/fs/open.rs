@@ -13,11 +13,11 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, SFlag, fstat};
 
-use crate::failure::{Failure, words};
+use crate::error::{Error, words};
 
 /// Why a file was not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unopened {
+pub enum OpenError {
     /// The system's reason.
     Why(Errno),
     /// A symbolic link is in its place.
@@ -26,42 +26,42 @@ pub enum Unopened {
     Other(&'static str),
 }
 
-impl Unopened {
+impl OpenError {
     /// `TEXT: REASON`, as other failures are said.
-    pub fn failure(self, text: impl Into<OsString>) -> Failure {
+    pub fn failure(self, text: impl Into<OsString>) -> Error {
         let what = match self {
-            Self::Why(why) => return Failure::new(text, why),
+            Self::Why(why) => return Error::new(text, why),
             Self::Link => "is a symbolic link",
             Self::Other(what) => what,
         };
-        Failure::plain(words([text.into().as_os_str(), ": ".as_ref(), what.as_ref()]))
+        Error::plain(words([text.into().as_os_str(), ": ".as_ref(), what.as_ref()]))
     }
 }
 
-impl From<Errno> for Unopened {
+impl From<Errno> for OpenError {
     fn from(why: Errno) -> Self {
         Self::Why(why)
     }
 }
 
-impl From<Unopened> for io::Error {
-    fn from(unopened: Unopened) -> Self {
+impl From<OpenError> for io::Error {
+    fn from(unopened: OpenError) -> Self {
         match unopened {
-            Unopened::Why(why) => why.into(),
-            Unopened::Link => Errno::ELOOP.into(),
-            Unopened::Other(what) => Self::new(io::ErrorKind::InvalidInput, what),
+            OpenError::Why(why) => why.into(),
+            OpenError::Link => Errno::ELOOP.into(),
+            OpenError::Other(what) => Self::new(io::ErrorKind::InvalidInput, what),
         }
     }
 }
 
 /// Opens a FIFO, and nothing else, not through a symbolic link.
-pub fn open_fifo(path: &Path, access: OFlag) -> Result<File, Unopened> {
+pub fn open_fifo(path: &Path, access: OFlag) -> Result<File, OpenError> {
     open_own(path, access, Mode::empty(), SFlag::S_IFIFO, "not a fifo")
 }
 
 /// Opens a regular file, and nothing else, not through a symbolic link. `mode` is for one that the flags
 /// create.
-pub fn open_regular(path: &Path, flags: OFlag, mode: Mode) -> Result<File, Unopened> {
+pub fn open_regular(path: &Path, flags: OFlag, mode: Mode) -> Result<File, OpenError> {
     open_own(path, flags, mode, SFlag::S_IFREG, "not a regular file")
 }
 
@@ -76,14 +76,14 @@ fn open_own(
     mode: Mode,
     kind: SFlag,
     otherwise: &'static str,
-) -> Result<File, Unopened> {
+) -> Result<File, OpenError> {
     let file = open(path, flags | OFlag::O_NOFOLLOW, mode).map_err(|why| match why {
         // The same number tells of a loop on the way there.
-        Errno::ELOOP if path.is_symlink() => Unopened::Link,
-        why => Unopened::Why(why),
+        Errno::ELOOP if path.is_symlink() => OpenError::Link,
+        why => OpenError::Why(why),
     })?;
     let found = SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT;
-    if found == kind { Ok(file) } else { Err(Unopened::Other(otherwise)) }
+    if found == kind { Ok(file) } else { Err(OpenError::Other(otherwise)) }
 }
 
 /// The bare call: sv opens thousands of files in a few milliseconds.
@@ -125,18 +125,18 @@ mod tests {
     fn a_fifo_is_opened_under_its_own_name_only() {
         with_one_of_each(|directory| {
             let opened = |name: &str, access| open_fifo(&directory.join(name), access).map(drop);
-            assert_eq!(opened("fifo", OFlag::O_WRONLY), Err(Unopened::Why(Errno::ENXIO)));
+            assert_eq!(opened("fifo", OFlag::O_WRONLY), Err(OpenError::Why(Errno::ENXIO)));
             for access in [OFlag::O_RDONLY, OFlag::O_RDWR] {
                 assert_eq!(opened("fifo", access), Ok(()));
-                assert_eq!(opened("file", access), Err(Unopened::Other("not a fifo")));
+                assert_eq!(opened("file", access), Err(OpenError::Other("not a fifo")));
                 for name in ["to-fifo", "to-file", "to-socket", "to-directory", "to-nothing", "to-zero"] {
-                    assert_eq!(opened(name, access), Err(Unopened::Link), "{name}");
+                    assert_eq!(opened(name, access), Err(OpenError::Link), "{name}");
                 }
             }
-            assert_eq!(opened("directory", OFlag::O_RDONLY), Err(Unopened::Other("not a fifo")));
-            assert_eq!(opened("directory", OFlag::O_WRONLY), Err(Unopened::Why(Errno::EISDIR)));
-            assert_eq!(opened("socket", OFlag::O_WRONLY), Err(Unopened::Why(Errno::ENXIO)));
-            assert_eq!(opened("missing", OFlag::O_WRONLY), Err(Unopened::Why(Errno::ENOENT)));
+            assert_eq!(opened("directory", OFlag::O_RDONLY), Err(OpenError::Other("not a fifo")));
+            assert_eq!(opened("directory", OFlag::O_WRONLY), Err(OpenError::Why(Errno::EISDIR)));
+            assert_eq!(opened("socket", OFlag::O_WRONLY), Err(OpenError::Why(Errno::ENXIO)));
+            assert_eq!(opened("missing", OFlag::O_WRONLY), Err(OpenError::Why(Errno::ENOENT)));
         });
     }
 
@@ -146,12 +146,12 @@ mod tests {
             let create = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
             let opened = |name: &str| open_regular(&directory.join(name), create, SMALL).map(drop);
             for name in ["to-fifo", "to-file", "to-nothing", "to-zero"] {
-                assert_eq!(opened(name), Err(Unopened::Link), "{name}");
+                assert_eq!(opened(name), Err(OpenError::Link), "{name}");
             }
             assert!(!directory.join("nothing").exists());
             assert_eq!(fs_err::read(directory.join("file")).expect("a file"), b"precious");
             let _reader = open_fifo(&directory.join("fifo"), OFlag::O_RDONLY).expect("a reader");
-            assert_eq!(opened("fifo"), Err(Unopened::Other("not a regular file")));
+            assert_eq!(opened("fifo"), Err(OpenError::Other("not a regular file")));
             assert_eq!(opened("fresh"), Ok(()));
         });
     }
@@ -161,16 +161,16 @@ mod tests {
         with_one_of_each(|directory| {
             symlink("knot", directory.join("knot")).expect("a link");
             let lost = open_regular(&directory.join("knot/lock"), OFlag::O_RDONLY, SMALL);
-            assert_eq!(lost.map(drop), Err(Unopened::Why(Errno::ELOOP)));
+            assert_eq!(lost.map(drop), Err(OpenError::Why(Errno::ELOOP)));
         });
     }
 
     #[test]
     fn what_is_wrong_is_said_behind_the_text() {
-        let said = |unopened: Unopened| {
+        let said = |unopened: OpenError| {
             String::from_utf8(unopened.failure("unable to open x").to_bytes()).expect("a text")
         };
-        assert_eq!(said(Unopened::Why(Errno::EACCES)), "unable to open x: access denied");
-        assert_eq!(said(Unopened::Other("not a fifo")), "unable to open x: not a fifo");
+        assert_eq!(said(OpenError::Why(Errno::EACCES)), "unable to open x: access denied");
+        assert_eq!(said(OpenError::Other("not a fifo")), "unable to open x: not a fifo");
     }
 }

@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use crate::failure::{Failure, Reporter};
+use crate::error::Error;
+use crate::log::Logger;
 use crate::process::title;
 
 /// Makes `$run`, which takes the arguments and returns the exit code, the start of the program `$name`;
@@ -49,7 +50,7 @@ pub unsafe fn enter(
         // SAFETY: the caller vouches for it.
         Ok(()) => run(unsafe { arguments(count, vector) }),
         Err(why) => {
-            Reporter::new(name).fatal(&Failure::new("unable to open a standard descriptor", why));
+            Logger::new(name).fatal(&Error::new("unable to open a standard descriptor", why));
             code
         }
     };

@@ -9,7 +9,7 @@ use crate::signal::Signal;
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum ExitStatus {
     /// It exited with this code.
     Exited(u8),
     /// A signal killed it.
@@ -21,7 +21,7 @@ pub enum Ending {
     },
 }
 
-impl Ending {
+impl ExitStatus {
     /// Whether this is an exit with code 0; a death by signal never is (DEV-4).
     pub fn is_success(self) -> bool {
         self == Self::Exited(0)
@@ -66,7 +66,7 @@ impl Ending {
     }
 }
 
-impl std::fmt::Display for Ending {
+impl std::fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Exited(code) => write!(f, "exit {code}"),
@@ -79,12 +79,12 @@ impl std::fmt::Display for Ending {
 /// Collects one dead child, if there is one, without waiting.
 ///
 /// nix's `waitpid` is not used: it fails, and so loses the death, for a real-time signal.
-pub fn reap_next() -> Option<(Pid, Ending)> {
+pub fn reap_next() -> Option<(Pid, ExitStatus)> {
     loop {
         let mut status = 0;
         // SAFETY: `status` is valid for the call.
         match Errno::result(unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) }) {
-            Ok(pid) if pid > 0 => return Some((Pid::from_raw(pid), Ending::of_wait_status(status))),
+            Ok(pid) if pid > 0 => return Some((Pid::from_raw(pid), ExitStatus::of_wait_status(status))),
             Err(Errno::EINTR) => {}
             Ok(_) | Err(_) => return None,
         }
@@ -106,12 +106,12 @@ pub fn has_children() -> bool {
 }
 
 /// Collects one given child, waiting for its end; `None` when there is no such child.
-pub fn reap_waiting(child: Pid) -> Option<Ending> {
+pub fn reap_waiting(child: Pid) -> Option<ExitStatus> {
     loop {
         let mut status = 0;
         // SAFETY: `status` is valid for the call.
         match Errno::result(unsafe { libc::waitpid(child.as_raw(), &raw mut status, 0) }) {
-            Ok(_) => return Some(Ending::of_wait_status(status)),
+            Ok(_) => return Some(ExitStatus::of_wait_status(status)),
             Err(Errno::EINTR) => {}
             Err(_) => return None,
         }
@@ -124,34 +124,34 @@ mod tests {
 
     #[test]
     fn finish_is_told_the_code_or_the_signal() {
-        let text = |ending: Ending| ending.finish_arguments().join(" ");
-        assert_eq!(text(Ending::Exited(0)), "0 0");
-        assert_eq!(text(Ending::Exited(255)), "255 0");
-        assert_eq!(text(Ending::Killed { signal: Signal::KILL, core: false }), "-1 9");
-        assert_eq!(text(Ending::Killed { signal: Signal::SEGV, core: true }), "-1 139");
-        assert_eq!(text(Ending::Killed { signal: Signal(64), core: false }), "-1 64");
+        let text = |ending: ExitStatus| ending.finish_arguments().join(" ");
+        assert_eq!(text(ExitStatus::Exited(0)), "0 0");
+        assert_eq!(text(ExitStatus::Exited(255)), "255 0");
+        assert_eq!(text(ExitStatus::Killed { signal: Signal::KILL, core: false }), "-1 9");
+        assert_eq!(text(ExitStatus::Killed { signal: Signal::SEGV, core: true }), "-1 139");
+        assert_eq!(text(ExitStatus::Killed { signal: Signal(64), core: false }), "-1 64");
     }
 
     #[test]
     fn how_it_ended_can_be_read_again() {
-        let killed = |signal, core| Ending::Killed { signal, core };
+        let killed = |signal, core| ExitStatus::Killed { signal, core };
         for ending in [
-            Ending::Exited(3),
+            ExitStatus::Exited(3),
             killed(Signal::TERM, false),
             killed(Signal::SEGV, true),
             killed(Signal(64), false),
         ] {
-            assert_eq!(Ending::parse(&ending.to_string()), Some(ending));
+            assert_eq!(ExitStatus::parse(&ending.to_string()), Some(ending));
         }
         for words in ["", "exit", "exit 256", "exit -1", "SIGNONE", "core dumped"] {
-            assert_eq!(Ending::parse(words), None, "{words}");
+            assert_eq!(ExitStatus::parse(words), None, "{words}");
         }
     }
 
     #[test]
     fn a_death_by_signal_is_no_success() {
-        assert!(Ending::Exited(0).is_success());
-        assert!(!Ending::Exited(1).is_success());
-        assert!(!Ending::Killed { signal: Signal::TERM, core: false }.is_success());
+        assert!(ExitStatus::Exited(0).is_success());
+        assert!(!ExitStatus::Exited(1).is_success());
+        assert!(!ExitStatus::Killed { signal: Signal::TERM, core: false }.is_success());
     }
 }

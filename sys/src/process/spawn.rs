@@ -20,7 +20,7 @@ use crate::process::descriptors;
 use crate::process::start_error;
 use crate::signal::{self, Signal, SignalSet};
 
-pub use crate::process::start_error::{StartFailure, Step, failure_of};
+pub use crate::process::start_error::{StartError, Step, failure_of};
 
 /// The exit code of a child that could not become the program it was to be (RSV-41).
 pub const CANNOT_START: u8 = 111;
@@ -364,11 +364,11 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::process::reap::{Ending, reap_waiting};
+    use crate::process::reap::{ExitStatus, reap_waiting};
 
     fn failure(program: &Program<'_>) -> Option<(Step, Errno)> {
         let child = program.spawn().expect("a child");
-        assert_eq!(reap_waiting(child), Some(Ending::Exited(CANNOT_START)));
+        assert_eq!(reap_waiting(child), Some(ExitStatus::Exited(CANNOT_START)));
         let failure = failure_of(child)?;
         assert_eq!(failure_of(child), None, "it is said once");
         Some((failure.step, failure.why))
@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn a_program_that_was_executed_has_nothing_to_say() {
         let child = Program::new("/bin/true").spawn().expect("a child");
-        assert_eq!(reap_waiting(child), Some(Ending::Exited(0)));
+        assert_eq!(reap_waiting(child), Some(ExitStatus::Exited(0)));
         assert_eq!(failure_of(child), None);
     }
 
@@ -405,7 +405,7 @@ mod tests {
         let child =
             Program::new("/bin/sleep").arg("60").default_signals(&[Signal::TERM]).spawn().expect("a child");
         Signal::TERM.send(child).expect("a living child");
-        assert_eq!(reap_waiting(child), Some(Ending::Killed { signal: Signal::TERM, core: false }));
+        assert_eq!(reap_waiting(child), Some(ExitStatus::Killed { signal: Signal::TERM, core: false }));
     }
 
     /// Makes every other opening of a file wait until this one is closed.
@@ -437,7 +437,7 @@ mod tests {
         reader.read_to_end(&mut Vec::new()).expect("the end of the pipe");
         let arguments = crate::procfs::arguments(child);
         Signal::TERM.send(child).expect("a living child");
-        assert_eq!(reap_waiting(child), Some(Ending::Killed { signal: Signal::TERM, core: false }));
+        assert_eq!(reap_waiting(child), Some(ExitStatus::Killed { signal: Signal::TERM, core: false }));
         assert_eq!(arguments, crate::procfs::arguments(nix::unistd::getpid()), "it is not the program yet");
     }
 }

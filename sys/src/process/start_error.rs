@@ -25,7 +25,7 @@ pub enum Step {
 
 /// Why a child could not become the program it was to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StartFailure {
+pub struct StartError {
     /// What it could not do.
     pub step: Step,
     /// Why.
@@ -35,7 +35,7 @@ pub struct StartFailure {
 /// The pipe, and what was read from it for children that were not asked after yet.
 struct Reports {
     pipe: Option<(OwnedFd, OwnedFd)>,
-    read: Vec<(Pid, StartFailure)>,
+    read: Vec<(Pid, StartError)>,
 }
 
 static REPORTS: Mutex<Reports> = Mutex::new(Reports { pipe: None, read: Vec::new() });
@@ -45,7 +45,7 @@ type Record = [[u8; 4]; 3];
 
 /// Why this child, which was reaped, could not become its program; `None` if it could, or if that is not
 /// known. To be asked once for each child that was reaped: its number may be another's later.
-pub fn failure_of(child: Pid) -> Option<StartFailure> {
+pub fn failure_of(child: Pid) -> Option<StartError> {
     let mut reports = reports();
     reports.drain();
     let place = reports.read.iter().position(|(pid, _)| *pid == child)?;
@@ -95,11 +95,11 @@ impl Reports {
     }
 }
 
-fn parse(record: &[u8; size_of::<Record>()]) -> Option<(Pid, StartFailure)> {
+fn parse(record: &[u8; size_of::<Record>()]) -> Option<(Pid, StartError)> {
     let (numbers, _) = record.as_chunks();
     let [pid, step, why] = *numbers else { return None };
     let [pid, step, why] = [pid, step, why].map(i32::from_ne_bytes);
     let step =
         [Step::Descriptor, Step::Directory, Step::Execute].into_iter().find(|one| *one as i32 == step)?;
-    Some((Pid::from_raw(pid), StartFailure { step, why: Errno::from_raw(why) }))
+    Some((Pid::from_raw(pid), StartError { step, why: Errno::from_raw(why) }))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use sys::{Ending, Signal};
+use sys::{ExitStatus, Signal};
 
 use super::{Command, Container, Phase, Sweep};
 use crate::machine::hook_run::HookRun;
@@ -65,7 +65,7 @@ impl Container {
         let has_killed = self.has_killed || !tally.killed.is_empty() || !self.is_childless;
         let command = match self.command {
             Command::Ended(ending) => Some(ending),
-            Command::Up { .. } => Some(Ending::Killed { signal: Signal::KILL, core: false }),
+            Command::Up { .. } => Some(ExitStatus::Killed { signal: Signal::KILL, core: false }),
             Command::None | Command::Due | Command::Starting => None,
         };
         let code = exit_code(&stop.reason, command, self.stopper(), has_killed);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use sys::errno_text::phrase;
-use sys::{Ending, Errno, Pid, Signal};
+use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::{Container, Phase, code_of};
 use crate::machine::hook_run::{HookRun, Running};
@@ -84,7 +84,7 @@ impl Container {
         &mut self,
         hook: &Running,
         stage: Stage,
-        ending: Ending,
+        ending: ExitStatus,
         why: Option<Errno>,
         now: Instant,
     ) {

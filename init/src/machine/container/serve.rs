@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use sys::errno_text::phrase;
-use sys::{Ending, Errno, Pid, Signal};
+use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::{Command, Container, Group, Phase, Step, Stop, code_of};
 use crate::machine::verdict::Reason;
@@ -71,7 +71,7 @@ impl Container {
         }
     }
 
-    pub(super) fn command_ended(&mut self, pid: Pid, ending: Ending, now: Instant) {
+    pub(super) fn command_ended(&mut self, pid: Pid, ending: ExitStatus, now: Instant) {
         self.ask(Action::TakeTerminal);
         let is_asked = matches!(self.command, Command::Up { is_asked: true, .. });
         self.command = Command::Ended(ending);

@@ -1,66 +1,16 @@
-//! What went wrong, and how it is said: runit's one line, in one write.
+//! What a program says on stderr: runit's one line, in one write, and never waiting for a reader.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
-use crate::errno_text::{errno_of, phrase};
-use crate::output_queue::Outbox;
+use crate::error::Error;
+use crate::output_queue::OutputQueue;
 use crate::printable::printable;
 use crate::signal::{Signal, SignalSet};
-
-/// Something that could not be done, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
-    text: OsString,
-    why: Option<Errno>,
-}
-
-impl Failure {
-    /// `TEXT: ERR`, with runit's phrase for the error.
-    pub fn new(text: impl Into<OsString>, why: Errno) -> Self {
-        Self { text: text.into(), why: Some(why) }
-    }
-
-    /// `TEXT`, which says it all.
-    pub fn plain(text: impl Into<OsString>) -> Self {
-        Self { text: text.into(), why: None }
-    }
-
-    /// For `map_err` on a system call: says `text` and the call's reason.
-    pub fn of(text: impl Into<OsString>) -> impl FnOnce(Errno) -> Self {
-        move |why| Self::new(text, why)
-    }
-
-    /// For `map_err` on input and output: says `text` and the reason.
-    pub fn of_io(text: impl Into<OsString>) -> impl FnOnce(io::Error) -> Self {
-        move |why| Self::new(text, errno_of(&why))
-    }
-
-    /// The reason, if there is one.
-    pub fn why(&self) -> Option<Errno> {
-        self.why
-    }
-
-    /// The message, without a line end.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut message = self.text.as_bytes().to_vec();
-        if let Some(why) = self.why {
-            message.extend_from_slice(b": ");
-            message.extend_from_slice(phrase(why).as_bytes());
-        }
-        message
-    }
-}
-
-/// Joins words, file names among them, to a text.
-pub fn words<const N: usize>(parts: [&OsStr; N]) -> OsString {
-    OsString::from_vec(parts.map(OsStr::as_bytes).concat())
-}
 
 /// How long an error that comes again is only counted: one that stays away longer is news.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -77,11 +27,11 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// The same warning, said again and again, is written once and then counted: it is written again
 /// at the 10th, 100th, ... time, with the count.
 #[derive(Debug, Default)]
-pub struct Reporter {
+pub struct Logger {
     who: OsString,
     said: Vec<Said>,
     kept: Option<Vec<u8>>,
-    outbox: Outbox,
+    outbox: OutputQueue,
 }
 
 #[derive(Debug)]
@@ -91,27 +41,27 @@ struct Said {
     last: Instant,
 }
 
-impl Reporter {
+impl Logger {
     /// For messages that begin with `who`, such as `runsv web`.
     pub fn new(who: impl Into<OsString>) -> Self {
         Self { who: who.into(), ..Self::default() }
     }
 
     /// `WHO: fatal: MESSAGE`, the last one of the program.
-    pub fn fatal(&mut self, failure: &Failure) {
+    pub fn fatal(&mut self, failure: &Error) {
         let line = self.line("fatal: ", &failure.to_bytes());
         self.write(&line);
         self.conclude(LAST_WORDS);
     }
 
     /// `WHO: warning: MESSAGE`, unless it was said a moment ago.
-    pub fn warn(&mut self, failure: &Failure) {
+    pub fn warn(&mut self, failure: &Error) {
         self.say_again("warning: ", failure.to_bytes());
     }
 
     /// `WHO: fatal: MESSAGE` on behalf of a child that could not start, unless it was said a
     /// moment ago.
-    pub fn fatal_in_child(&mut self, failure: &Failure) {
+    pub fn fatal_in_child(&mut self, failure: &Error) {
         self.say_again("fatal: ", failure.to_bytes());
     }
 
@@ -121,7 +71,7 @@ impl Reporter {
         self.write(&line);
     }
 
-    /// Keeps lines from now on instead of writing them, for [`Reporter::take_kept`]: a program
+    /// Keeps lines from now on instead of writing them, for [`Logger::take_kept`]: a program
     /// that reads its own stderr needs no pipe for them.
     pub fn keep(&mut self) {
         self.kept.get_or_insert_default();
@@ -252,30 +202,30 @@ mod tests {
 
     #[test]
     fn a_failure_is_one_line_in_runits_words() {
-        let failure = Failure::new("unable to lock supervise/lock", Errno::EAGAIN);
-        let reporter = Reporter::new("runsv ./web");
+        let failure = Error::new("unable to lock supervise/lock", Errno::EAGAIN);
+        let logger = Logger::new("runsv ./web");
         assert_eq!(
-            reporter.line("fatal: ", &failure.to_bytes()),
+            logger.line("fatal: ", &failure.to_bytes()),
             b"runsv ./web: fatal: unable to lock supervise/lock: temporary failure"
         );
     }
 
     #[test]
     fn a_name_ends_no_line() {
-        let mut reporter = Reporter::new("runsvdir a\nb");
-        reporter.keep();
-        reporter.say("c\x1b[2J\n");
-        assert_eq!(reporter.take_kept(), b"runsvdir a?b: c?[2J?\n");
+        let mut logger = Logger::new("runsvdir a\nb");
+        logger.keep();
+        logger.say("c\x1b[2J\n");
+        assert_eq!(logger.take_kept(), b"runsvdir a?b: c?[2J?\n");
     }
 
     #[test]
     fn a_warning_that_is_kept_is_not_lost() {
-        let mut reporter = Reporter::new("runsvdir s");
-        reporter.keep();
-        reporter.warn(&Failure::plain("log service disabled."));
-        reporter.warn(&Failure::plain("log service disabled."));
-        assert_eq!(reporter.take_kept(), b"runsvdir s: warning: log service disabled.\n");
-        assert_eq!(reporter.take_kept(), b"");
+        let mut logger = Logger::new("runsvdir s");
+        logger.keep();
+        logger.warn(&Error::plain("log service disabled."));
+        logger.warn(&Error::plain("log service disabled."));
+        assert_eq!(logger.take_kept(), b"runsvdir s: warning: log service disabled.\n");
+        assert_eq!(logger.take_kept(), b"");
     }
 
     #[test]
