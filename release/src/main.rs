@@ -34,7 +34,8 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
         None => native_target(),
     };
     build(&target, &target_dir, &others)?;
-    let place = target_dir.join(named.map_or_else(|| "static".to_owned(), |target| format!("static-{target}")));
+    let place =
+        target_dir.join(named.map_or_else(|| "static".to_owned(), |target| format!("static-{target}")));
     let built = target_dir.join(&target).join("release");
     copy(&built, &place).map_err(|why| format!("{}: {why}", place.display()))?;
     println!("{}", built.display());
