@@ -1,8 +1,10 @@
 //! Signals by number, real-time ones included, which nix's enumeration cannot express (RSV-40 has
 //! a service killed by signal 64).
+//!
+//! Numbers and masks are the kernel's: C libraries keep some of the real-time signals for themselves,
+//! glibc two and musl three, and leave them out of every set. A service inherits them nevertheless.
 
 use std::fmt;
-use std::mem::MaybeUninit;
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -34,12 +36,16 @@ named_signals! {
 }
 
 impl Signal {
-    /// The highest signal number.
+    /// The highest signal number: `SIGRTMAX`.
     const LAST: i32 = 64;
 
-    /// `SIGRTMIN+offset`, as the C library counts (it keeps the first few for itself).
+    /// `SIGRTMIN` as glibc counts, and with it kill(1), docker(1) and systemd, whose names for signals are
+    /// glibc's. musl begins one later.
+    const FIRST_REAL_TIME: i32 = 34;
+
+    /// `SIGRTMIN+offset`.
     pub fn real_time(offset: i32) -> Self {
-        Self(libc::SIGRTMIN() + offset)
+        Self(Self::FIRST_REAL_TIME + offset)
     }
 
     /// Reads `15`, `TERM`, `SIGTERM`, `term` or `RTMIN+3`; `None` for anything else.
@@ -50,13 +56,13 @@ impl Signal {
         let word = word.to_ascii_uppercase();
         let word = word.strip_prefix("SIG").unwrap_or(&word);
         let (base, offset) = match (word.strip_prefix("RTMIN"), word.strip_prefix("RTMAX")) {
-            (Some(rest), _) => (libc::SIGRTMIN(), rest),
-            (_, Some(rest)) => (libc::SIGRTMAX(), rest),
+            (Some(rest), _) => (Self::FIRST_REAL_TIME, rest),
+            (_, Some(rest)) => (Self::LAST, rest),
             _ => return NAMES.iter().find(|(name, _)| *name == word).map(|(_, signal)| *signal),
         };
         let offset = if offset.is_empty() { 0 } else { offset.parse::<i32>().ok()? };
         let number = base.checked_add(offset)?;
-        (libc::SIGRTMIN()..=libc::SIGRTMAX()).contains(&number).then_some(Self(number))
+        (Self::FIRST_REAL_TIME..=Self::LAST).contains(&number).then_some(Self(number))
     }
 
     /// Reads what [`Display`](fmt::Display) writes: `SIGTERM`, or `signal 64` for one without a name.
@@ -93,32 +99,19 @@ pub fn set_default(signal: Signal) {
     }
 }
 
-/// A set of signals, as the kernel's masks know it.
-#[derive(Clone, Copy)]
-pub struct SignalSet(libc::sigset_t);
+/// A set of signals, as the kernel's masks know it: a bit for each, from the lowest on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignalSet(u64);
 
 impl SignalSet {
     /// The set with these members.
     pub fn of(signals: &[Signal]) -> Self {
-        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigemptyset initialises the whole set; sigaddset changes an initialised set.
-        unsafe {
-            libc::sigemptyset(set.as_mut_ptr());
-            for signal in signals {
-                libc::sigaddset(set.as_mut_ptr(), signal.0);
-            }
-            Self(set.assume_init())
-        }
+        Self(0).with(signals)
     }
 
     /// Every signal.
     pub fn all() -> Self {
-        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigfillset initialises the whole set.
-        unsafe {
-            libc::sigfillset(set.as_mut_ptr());
-            Self(set.assume_init())
-        }
+        Self(u64::MAX)
     }
 
     /// Blocks the members in this thread as well; returns what was blocked before.
@@ -138,51 +131,59 @@ impl SignalSet {
 
     /// This set without these signals.
     #[must_use]
-    pub fn without(mut self, signals: &[Signal]) -> Self {
-        for signal in signals {
-            // SAFETY: changes a set that is initialised.
-            unsafe {
-                libc::sigdelset(&raw mut self.0, signal.0);
-            }
-        }
-        self
+    pub fn without(self, signals: &[Signal]) -> Self {
+        Self(signals.iter().fold(self.0, |set, signal| set & !bit(*signal)))
     }
 
     /// This set with these signals, too.
     #[must_use]
-    pub fn with(mut self, signals: &[Signal]) -> Self {
-        for signal in signals {
-            // SAFETY: changes a set that is initialised.
-            unsafe {
-                libc::sigaddset(&raw mut self.0, signal.0);
-            }
-        }
-        self
+    pub fn with(self, signals: &[Signal]) -> Self {
+        Self(signals.iter().fold(self.0, |set, signal| set | bit(*signal)))
     }
 
     /// Whether `signal` is a member.
     pub fn contains(&self, signal: Signal) -> bool {
-        // SAFETY: reads a set that is initialised.
-        unsafe { libc::sigismember(&raw const self.0, signal.0) == 1 }
+        self.0 & bit(signal) != 0
     }
 
     /// Takes one pending signal of this set off the queue, if there is one.
     pub fn take_pending(&self) {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: both pointers are valid for the call; the signal's information may be null.
+        let no_information: *mut libc::siginfo_t = std::ptr::null_mut();
+        // SAFETY: the set is as long as said, and valid for the call like the time; the signal's
+        // information may be null.
         unsafe {
-            libc::sigtimedwait(&raw const self.0, std::ptr::null_mut(), &raw const at_once);
+            libc::syscall(
+                libc::SYS_rt_sigtimedwait,
+                &raw const self.0,
+                no_information,
+                &raw const at_once,
+                size_of::<u64>(),
+            );
         }
     }
 
     fn change_mask(&self, how: i32) -> Self {
-        let mut before = MaybeUninit::<libc::sigset_t>::zeroed();
-        // SAFETY: both sets are valid for the call; it cannot fail with these arguments.
+        let mut before = Self(0);
+        // SAFETY: both sets are as long as said and valid for the call, which cannot fail with these
+        // arguments.
         unsafe {
-            libc::pthread_sigmask(how, &raw const self.0, before.as_mut_ptr());
-            Self(before.assume_init())
+            libc::syscall(
+                libc::SYS_rt_sigprocmask,
+                how,
+                &raw const self.0,
+                &raw mut before.0,
+                size_of::<u64>(),
+            );
         }
+        before
     }
+}
+
+/// The place of a signal in a set; none for a number that is no signal's.
+fn bit(Signal(number): Signal) -> u64 {
+    let place = number.checked_sub(1).and_then(|place| u32::try_from(place).ok());
+    place.and_then(|place| 1_u64.checked_shl(place)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -199,6 +200,18 @@ mod tests {
         for word in ["", "0", "65", "-1", "TERMINATE", "RTMIN+99", "RTMAX+1", "1 5"] {
             assert_eq!(Signal::parse(word), None, "{word}");
         }
+    }
+
+    #[test]
+    fn a_mask_holds_every_signal_that_can_be_blocked() {
+        let before = SignalSet::all().block();
+        let all = SignalSet::all().block();
+        before.set_as_mask();
+        let never = [Signal::KILL, Signal::STOP];
+        assert_eq!(all, SignalSet::all().without(&never));
+        assert_eq!(SignalSet::of(&[]).block(), before);
+        assert!(all.contains(Signal(32)) && all.contains(Signal::real_time(0)) && all.contains(Signal(64)));
+        assert!(!all.contains(Signal(0)) && !all.contains(Signal(65)) && !all.contains(Signal::KILL));
     }
 
     #[test]
