@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::verb::Verb;
 
-/// As whom sv was called.
+/// How sv was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// As `sv`: services are arguments, the exit code counts failures.
@@ -15,22 +15,22 @@ pub enum Mode {
     Script,
 }
 
-/// What sv is to do.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invocation {
-    /// What.
+    /// The command.
     pub verb: Verb,
-    /// With which services, as they were typed.
+    /// The services, as they were typed.
     pub names: Vec<OsString>,
     /// Whether `-v` or `-w` asks to wait and report.
     pub is_verbose: bool,
     /// How long to wait at most.
     pub limit: Duration,
-    /// Whether the answer is to be JSON.
+    /// Whether to print JSON.
     pub is_json: bool,
 }
 
-/// Why sv can do nothing.
+/// Why the command line cannot be carried out.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UsageError {
     /// Only the version was asked for.
@@ -43,7 +43,7 @@ pub enum UsageError {
     Usage,
 }
 
-/// How long sv waits if nobody says otherwise.
+/// How long sv waits by default.
 const LIMIT: Duration = Duration::from_secs(7);
 
 /// The base name of the program, which decides the mode and stands in messages (GEN-5).
@@ -54,7 +54,7 @@ pub fn program_name(program: Option<OsString>) -> (OsString, Mode) {
     (OsStr::from_bytes(base).to_owned(), mode)
 }
 
-/// Understands the arguments (without the program's name) and the value of `SVWAIT`.
+/// Parses the arguments (without the program's name) and the value of `SVWAIT`.
 pub fn parse(
     arguments: Vec<OsString>,
     svwait: Option<OsString>,
@@ -62,7 +62,7 @@ pub fn parse(
     mode: Mode,
 ) -> Result<Invocation, UsageError> {
     let mut words = arguments.into_iter();
-    let Options { is_json, has_v, limit: given } = Options::read(&mut words, mode)?;
+    let SvOptions { is_json, has_v, limit: given } = SvOptions::read(&mut words, mode)?;
     let is_verbose = has_v || given.is_some();
     let limit = given.or(svwait).map_or(LIMIT, |text| Duration::from_secs(number(text.as_bytes())));
     let word = words.next().ok_or(UsageError::Usage)?;
@@ -79,13 +79,13 @@ pub fn parse(
 
 /// The options before the command.
 #[derive(Default)]
-struct Options {
+struct SvOptions {
     is_json: bool,
     has_v: bool,
     limit: Option<OsString>,
 }
 
-impl Options {
+impl SvOptions {
     /// Takes the options from the arguments, as runit's getopt does: letters may share one dash, the value
     /// of `-w` is the rest of its argument or the next one, and the first word without a dash ends them.
     fn read(arguments: &mut std::vec::IntoIter<OsString>, mode: Mode) -> Result<Self, UsageError> {
@@ -153,7 +153,7 @@ pub fn usage(name: &OsStr, mode: Mode) -> Vec<u8> {
 }
 
 impl UsageError {
-    /// What is said before the usage text, if anything.
+    /// The line before the usage text, if there is one.
     pub fn message(&self, name: &OsStr) -> Option<OsString> {
         let (what, letter): (&[u8], u8) = match self {
             Self::Usage => return None,
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
+    fn each_mistake_has_its_error() {
         assert_eq!(sv("-x status a"), Err(UsageError::IllegalOption(b'x')));
         assert_eq!(sv("-vx status a"), Err(UsageError::IllegalOption(b'x')));
         for line in

@@ -1,5 +1,4 @@
-//! Hands: all that can be seen of a service at one moment, for whoever shows it in another form
-//! than runit's line.
+//! Effects: all that `sv list` and JSON show of a service at one moment.
 
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
@@ -13,22 +12,22 @@ use sys::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
 use crate::json::Json;
-use crate::service::Service;
+use crate::service::NamedService;
 use crate::snapshot::Snapshot;
 use crate::time::rfc3339;
 
 /// How many checks run at a time.
 const CHECKS_AT_ONCE: usize = 64;
 
-/// A service as it was seen.
+/// A service at one moment.
 pub struct Details {
-    /// As it was named.
+    /// The name, as it was typed.
     pub name: OsString,
-    /// What runsv says of it, or why that cannot be known.
+    /// Its status, or why it cannot be read.
     pub status: Result<Status, ClientError>,
-    /// Whether there is a file `down`, if that can be told.
+    /// Whether there is a file `down`, or why that cannot be checked.
     pub has_down: Result<bool, Errno>,
-    /// Whether its check agrees: nothing without a check, or if nobody asked.
+    /// Whether its check succeeded: `None` without a check, or if it was not run.
     pub is_ready: Option<bool>,
     /// Its log service, if there is one.
     pub log: Option<Box<Details>>,
@@ -36,8 +35,8 @@ pub struct Details {
 }
 
 impl Details {
-    /// Of a service, and its log service, as they were seen.
-    pub fn of(service: &Service, snapshot: Snapshot) -> Self {
+    /// The details of a service and its log service.
+    pub fn of(service: &NamedService, snapshot: Snapshot) -> Self {
         let dir = service.client().map_or_else(|_| ServiceDir::at(""), |client| client.dir().clone());
         Self::new(service.name.clone(), dir, snapshot)
     }
@@ -48,12 +47,12 @@ impl Details {
         Self { name, status: snapshot.status, has_down: snapshot.has_down, is_ready: None, log, dir }
     }
 
-    /// How many of the two cannot be asked.
+    /// How many of the two have no readable status.
     pub fn failures(&self) -> usize {
         usize::from(self.status.is_err()) + self.log.as_ref().map_or(0, |log| log.failures())
     }
 
-    /// What is wrong, in runit's words.
+    /// The error, in runit's words.
     pub fn error(&self) -> Option<String> {
         match (&self.status, self.has_down) {
             (Err(refusal), _) => Some(String::from_utf8_lossy(&refusal.to_bytes()).into_owned()),
@@ -99,43 +98,43 @@ impl Details {
     }
 }
 
-/// Asks the checks of all services and their logs, for so long at most. Who does not run, or does not
-/// answer in time, is not ready.
-pub fn ask_checks(portraits: &mut [Details], limit: Duration) {
-    let mut askable = Vec::new();
-    let mut people: Vec<&mut Details> = portraits.iter_mut().collect();
-    while let Some(details) = people.pop() {
+/// Runs the checks of all services and their logs, for so long at most. A service that does not run is not ready,
+/// nor is one with a check that does not end in time.
+pub fn run_checks(services: &mut [Details], limit: Duration) {
+    let mut pending = Vec::new();
+    let mut unseen: Vec<&mut Details> = services.iter_mut().collect();
+    while let Some(details) = unseen.pop() {
         let runs = details.runs();
         let Details { dir, is_ready, log, status, .. } = details;
         if status.is_ok() && nix::sys::stat::stat(&dir.check()).is_ok() {
             *is_ready = Some(false);
             if runs {
-                askable.push((&*dir, is_ready));
+                pending.push((&*dir, is_ready));
             }
         }
-        people.extend(log.as_deref_mut());
+        unseen.extend(log.as_deref_mut());
     }
-    // Without the means to wait, nobody has said yes.
+    // Without a poller the checks cannot be awaited.
     let Ok(poller) = Poller::new(&[Signal::CHLD]) else { return };
-    ask(askable, &Checks::new(), poller, Instant::now().checked_add(limit));
+    run_all(pending, &Checks::new(), poller, Instant::now().checked_add(limit));
 }
 
-/// Somebody whose check is to be asked, and where its answer goes.
-type Asked<'a> = (&'a ServiceDir, &'a mut Option<bool>);
+/// A service with a check to run, and the place for the result.
+type PendingCheck<'a> = (&'a ServiceDir, &'a mut Option<bool>);
 
-fn ask(mut waiting: Vec<Asked>, checks: &Checks, mut poller: Poller, deadline: Option<Instant>) {
+fn run_all(mut waiting: Vec<PendingCheck>, checks: &Checks, mut poller: Poller, deadline: Option<Instant>) {
     let mut running: Vec<(Pid, &mut Option<bool>)> = Vec::new();
     loop {
         while running.len() < CHECKS_AT_ONCE
-            && let Some((dir, answer)) = waiting.pop()
+            && let Some((dir, result)) = waiting.pop()
         {
-            running.extend(checks.start(dir).ok().map(|check| (check, answer)));
+            running.extend(checks.start(dir).ok().map(|check| (check, result)));
         }
         if running.is_empty() {
             return;
         }
         poller.wait(deadline);
-        for outcome in check::collect() {
+        for outcome in check::reap() {
             if let Some(at) = running.iter().position(|(check, _)| *check == outcome.check) {
                 *running.swap_remove(at).1 = Some(outcome.agrees);
             }

@@ -1,8 +1,8 @@
-//! Machine: a value, and how it is written as JSON (RFC 8259).
+//! State: values, and their form as JSON (RFC 8259).
 
 use std::fmt::{self, Write as _};
 
-/// Something that can be written as JSON.
+/// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Json {
     /// `null`
@@ -13,7 +13,7 @@ pub enum Json {
     Number(u64),
     /// A text.
     Text(String),
-    /// What belongs to these names, in this order.
+    /// Members, in this order.
     Object(Vec<(&'static str, Json)>),
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for Json {
     }
 }
 
-/// A list with each member on a line of its own: whole for programs, legible for people.
+/// An array with each member on a line of its own: valid JSON that is legible and works with grep.
 pub fn lines(members: &[Json]) -> String {
     if members.is_empty() {
         return "[]\n".to_owned();
@@ -92,7 +92,8 @@ fn write_text(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
             '\\' => f.write_str("\\\\"),
             '\n' => f.write_str("\\n"),
             '\t' => f.write_str("\\t"),
-            // What RFC 8259 demands, and what would act on a terminal or break a line in JavaScript.
+            // The characters that RFC 8259 wants escaped, and those that act on a terminal or break a line in
+            // JavaScript.
             '\0'..='\x1f' | '\x7f'..='\u{9f}' | '\u{2028}' | '\u{2029}' => {
                 write!(f, "\\u{:04x}", u32::from(letter))
             }
@@ -122,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_has_a_meaning_is_escaped() {
+    fn characters_with_a_meaning_are_escaped() {
         let text = |text: &str| Json::from(text).to_string();
         assert_eq!(text(r#"a"b\c/d"#), r#""a\"b\\c/d""#);
         assert_eq!(text("\n\t\r\0\x1b\x7f\u{2028}"), r#""\n\t\u000d\u0000\u001b\u007f\u2028""#);

@@ -9,7 +9,7 @@ use nix::sched::CloneFlags;
 use servicedir::client::{Client, ClientError};
 use servicedir::{ServiceDir, Status};
 
-use crate::service::Service;
+use crate::service::NamedService;
 
 /// What is known of a service, without its name.
 pub struct Snapshot {
@@ -32,7 +32,7 @@ const MOST_THREADS: usize = 4;
 
 impl Snapshot {
     /// Looks at a service and its log service.
-    pub fn of(service: &Service) -> Self {
+    pub fn of(service: &NamedService) -> Self {
         match service.client() {
             Ok(client) => {
                 let mut snapshot = Self::of_one(client);
@@ -46,12 +46,12 @@ impl Snapshot {
     }
 
     /// Looks at each of them; the answers come in their order.
-    pub fn of_all(services: &[Service]) -> Vec<Self> {
+    pub fn of_all(services: &[NamedService]) -> Vec<Self> {
         let threads = threads_for(services.len(), processors);
         if threads == 1 {
             return services.iter().map(Self::of).collect();
         }
-        let shares: Vec<&[Service]> = services.chunks(SHARE).collect();
+        let shares: Vec<&[NamedService]> = services.chunks(SHARE).collect();
         // Whoever is free takes the next share: a thread whose processor is late just gets less.
         let next = AtomicUsize::new(0);
         let look = || {
@@ -77,7 +77,7 @@ impl Snapshot {
             looks
         });
         looks.sort_unstable_by_key(|(number, _)| *number);
-        looks.into_iter().flat_map(|(_, sights)| sights).collect()
+        looks.into_iter().flat_map(|(_, snapshots)| snapshots).collect()
     }
 
     fn of_one(client: &Client) -> Self {
@@ -139,10 +139,10 @@ mod tests {
                 fs_err::write(Path::new(name).join("down"), "").expect("a file");
             }
         }
-        let services = Service::find_all(names, base.path());
-        for sights in [Snapshot::of_all(&services), services.iter().map(Snapshot::of).collect()] {
-            assert_eq!(sights.len(), services.len());
-            for (number, snapshot) in sights.iter().enumerate() {
+        let services = NamedService::find_all(names, base.path());
+        for snapshots in [Snapshot::of_all(&services), services.iter().map(Snapshot::of).collect()] {
+            assert_eq!(snapshots.len(), services.len());
+            for (number, snapshot) in snapshots.iter().enumerate() {
                 assert_eq!(snapshot.has_down, Ok(has_down(number)), "{number}");
             }
         }

@@ -1,4 +1,4 @@
-//! Machine: services in aligned columns (`sv list`).
+//! State: services in aligned columns (`sv list`).
 
 use servicedir::{State, Tai64n, Want};
 
@@ -29,11 +29,11 @@ impl Tint {
 /// A column's head, and its text for each service.
 const HEADS: [&str; 6] = ["NAME", "STATE", "PID", "UPTIME", "LOG", "NOTES"];
 
-type Row = [(String, Tint); HEADS.len()];
+type Cells = [(String, Tint); HEADS.len()];
 
-/// The table, with its head; nothing if there is nobody to show.
-pub fn table(portraits: &[Details], now: Tai64n, has_colour: bool) -> String {
-    let rows: Vec<Row> = portraits.iter().map(|details| row(details, now)).collect();
+/// The table, with its head; empty without services.
+pub fn table(services: &[Details], now: Tai64n, has_colour: bool) -> String {
+    let rows: Vec<Cells> = services.iter().map(|details| row(details, now)).collect();
     if rows.is_empty() {
         return String::new();
     }
@@ -61,7 +61,7 @@ pub fn table(portraits: &[Details], now: Tai64n, has_colour: bool) -> String {
     text
 }
 
-fn row(details: &Details, now: Tai64n) -> Row {
+fn row(details: &Details, now: Tai64n) -> Cells {
     let plain = |text: String| (text, Tint::Plain);
     let none = || plain("-".to_owned());
     let name = plain(printable(&details.name.to_string_lossy()));
@@ -92,11 +92,11 @@ fn state(details: &Details) -> (String, Tint) {
     (word.to_owned(), tint)
 }
 
-/// What `sv status` says after the seconds, and whether the check agrees if that was asked.
+/// The words of `sv status` after the seconds, and the result of the check if it was run.
 fn notes(details: &Details) -> Vec<String> {
     let mut notes: Vec<String> = details.error().into_iter().collect();
     if let Ok(status) = &details.status {
-        // What cannot be told is taken for usual.
+        // If the file cannot be checked, the current state counts as the normal one.
         let has_down = details.has_down.unwrap_or(status.pid == 0);
         notes.extend(facts(status, has_down).map(str::to_owned));
     }
@@ -108,7 +108,7 @@ fn notes(details: &Details) -> Vec<String> {
     notes
 }
 
-/// Without what would act on a terminal.
+/// Replaces control characters.
 fn printable(text: &str) -> String {
     String::from_utf8_lossy(&sys::printable(text.as_bytes())).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Machine: times for people (`2h 10m`) and for programs (RFC 3339).
+//! State: times as text, short (`2h 10m`) and exact (RFC 3339).
 
 use std::time::UNIX_EPOCH;
 
@@ -8,7 +8,7 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
-/// `3s`, `5m`, `2h 10m`, `4d 3h`: no more than two units, and the smaller one only where it matters.
+/// `3s`, `5m`, `2h 10m`, `4d 3h`: two units at most, and the smaller one only from an hour on.
 pub fn human(seconds: u64) -> String {
     let (big, small) = match seconds {
         ..MINUTE => return format!("{seconds}s"),
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_is_told_in_utc() {
+    fn a_time_is_printed_in_utc() {
         for (seconds, text) in [
             (1, "1970-01-01T00:00:01.000000Z"),
             (951_782_400, "2000-02-29T00:00:00.000000Z"),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_moment_no_calendar_has_is_not_told() {
+    fn a_time_outside_the_calendar_is_not_printed() {
         assert_eq!(at(253_402_300_800), None);
         assert_eq!(rfc3339(Tai64n { seconds: u64::MAX, nanoseconds: u32::MAX }), None);
         for seconds in [0, 1 << 62] {
