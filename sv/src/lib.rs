@@ -80,9 +80,8 @@ pub fn run(args: Vec<OsString>) -> u8 {
     let mut report = Report::new();
     let code = match verb {
         Verb::Status => {
-            let snapshots = Snapshot::of_all(&services);
-            let print = |(service, snapshot)| report.print_snapshot(service, snapshot);
-            let codes: Vec<_> = services.iter().zip(&snapshots).map(print).collect();
+            let print = |service| report.print_snapshot(service, &Snapshot::of(service));
+            let codes: Vec<_> = services.iter().map(print).collect();
             match (mode, codes.first()) {
                 (Mode::Script, Some(code)) => *code as usize,
                 _ => report.failures,

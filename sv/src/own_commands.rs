@@ -78,9 +78,7 @@ fn show(
     report: &mut Report,
 ) -> usize {
     let services = NamedService::find_all(names, base);
-    let snapshots = Snapshot::of_all(&services);
-    let mut details: Vec<_> =
-        services.iter().zip(snapshots).map(|(it, seen)| Details::of(it, seen)).collect();
+    let mut details: Vec<_> = services.iter().map(|it| Details::of(it, Snapshot::of(it))).collect();
     if let Some(limit) = wait {
         run_checks(&mut details, limit);
     }
