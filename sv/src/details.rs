@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use serde::Serialize;
 use servicedir::client::ClientError;
 use servicedir::{ServiceDir, State, Status, Tai64n, Want};
 use sys::errno_text::phrase;
@@ -11,7 +12,6 @@ use sys::error::words;
 use sys::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
-use crate::json::Json;
 use crate::service::NamedService;
 use crate::snapshot::Snapshot;
 use crate::time::rfc3339;
@@ -62,7 +62,7 @@ impl Details {
     }
 
     /// The documented object: see `sv.8`.
-    pub fn to_json(&self, now: Tai64n) -> Json {
+    pub fn to_json(&self, now: Tai64n) -> ServiceJson {
         let status = self.status.as_ref().ok();
         let state = status.and_then(|status| status.state).map(|state| match state {
             State::Down => "down",
@@ -74,28 +74,43 @@ impl Details {
             Want::Down | Want::Exit => Some("down"),
             Want::Unknown => None,
         });
-        let is_there = !matches!(self.status, Err(ClientError::Directory(_)));
-        let normally_up = self.has_down.ok().filter(|_| is_there).map(|has_down| !has_down);
-        let log = self.log.as_ref().map(|log| log.to_json(now));
-        Json::Object(vec![
-            ("name", self.name.to_string_lossy().into_owned().into()),
-            ("state", state.into()),
-            ("pid", status.map(|status| status.pid).filter(|pid| *pid != 0).into()),
-            ("since", status.and_then(|status| rfc3339(status.since)).into()),
-            ("uptime", status.map(|status| status.since.age_at(now)).into()),
-            ("want", want.into()),
-            ("paused", status.map(|status| status.is_paused).into()),
-            ("normally_up", normally_up.into()),
-            ("got_term", status.map(|status| status.got_term).into()),
-            ("ready", self.is_ready.into()),
-            ("log", log.unwrap_or(Json::Null)),
-            ("error", self.error().into()),
-        ])
+        let exists = !matches!(self.status, Err(ClientError::Directory(_)));
+        ServiceJson {
+            name: self.name.to_string_lossy().into_owned(),
+            state,
+            pid: status.map(|status| status.pid).filter(|pid| *pid != 0),
+            since: status.and_then(|status| rfc3339(status.since)),
+            uptime: status.map(|status| status.since.age_at(now)),
+            want,
+            paused: status.map(|status| status.is_paused),
+            normally_up: self.has_down.ok().filter(|_| exists).map(|has_down| !has_down),
+            got_term: status.map(|status| status.got_term),
+            ready: self.is_ready,
+            log: self.log.as_ref().map(|log| Box::new(log.to_json(now))),
+            error: self.error(),
+        }
     }
 
     fn runs(&self) -> bool {
         self.status.as_ref().is_ok_and(|status| status.pid != 0 && status.state == Some(State::Run))
     }
+}
+
+/// The JSON object of a service, with its members in the order in which they are printed.
+#[derive(Serialize)]
+pub struct ServiceJson {
+    name: String,
+    state: Option<&'static str>,
+    pid: Option<u32>,
+    since: Option<String>,
+    uptime: Option<u64>,
+    want: Option<&'static str>,
+    paused: Option<bool>,
+    normally_up: Option<bool>,
+    got_term: Option<bool>,
+    ready: Option<bool>,
+    log: Option<Box<ServiceJson>>,
+    error: Option<String>,
 }
 
 /// Runs the checks of all services and their logs, for so long at most. A service that does not run is not ready,

@@ -1,5 +1,6 @@
 //! State: times as text, short (`2h 10m`) and exact (RFC 3339).
 
+use std::fmt::Write as _;
 use std::time::UNIX_EPOCH;
 
 use servicedir::Tai64n;
@@ -22,38 +23,13 @@ pub fn human(seconds: u64) -> String {
     }
 }
 
-/// `2026-11-21T05:47:00.123456Z`; nothing for a label that is no time after 1970 and before 10000.
-pub fn rfc3339(stamp: Tai64n) -> Option<String> {
-    let since = stamp.time().duration_since(UNIX_EPOCH).ok().filter(|since| since.as_secs() > 0)?;
-    let (seconds, micros) = (since.as_secs(), since.subsec_micros());
-    let (year, month, day) = date(seconds / DAY)?;
-    let (hour, minute, second) = (seconds % DAY / HOUR, seconds % HOUR / MINUTE, seconds % MINUTE);
-    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z"))
-}
-
-/// Year, month and day of a number of days since 1970-01-01.
-fn date(mut days: u64) -> Option<(u64, u64, u64)> {
-    /// The days of 400 years, after which the calendar repeats itself.
-    const ERA: u64 = 146_097;
-    let mut year = 1970 + days / ERA * 400;
-    days %= ERA;
-    while days >= days_of_year(year) {
-        days -= days_of_year(year);
-        year += 1;
-    }
-    let february = days_of_year(year) - 337;
-    for (month, length) in (1..).zip([31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
-        if days < length {
-            return (year <= 9999).then_some((year, month, days + 1));
-        }
-        days -= length;
-    }
-    None
-}
-
-fn days_of_year(year: u64) -> u64 {
-    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    if is_leap { 366 } else { 365 }
+/// `2026-11-21T05:47:00.123456Z`; `None` for a label that is no time after 1970 and before 10000.
+pub fn rfc3339(label: Tai64n) -> Option<String> {
+    let time = label.time();
+    time.duration_since(UNIX_EPOCH).ok().filter(|since| since.as_secs() > 0)?;
+    let mut text = String::new();
+    write!(text, "{}", humantime::format_rfc3339_micros(time)).ok()?;
+    Some(text)
 }
 
 #[cfg(test)]
