@@ -18,7 +18,7 @@ pub struct CheckOutcome {
     /// Its process.
     pub check: Pid,
     /// Whether it exited with 0. Death by a signal is a failure (DEV-4).
-    pub agrees: bool,
+    pub has_succeeded: bool,
     /// Why it could not be executed.
     pub failure: Option<Errno>,
 }
@@ -43,7 +43,7 @@ pub fn reap() -> Vec<CheckOutcome> {
     std::iter::from_fn(reap_next)
         .map(|(check, ending)| {
             let failure = failure_of(check).map(|failure| failure.why);
-            CheckOutcome { check, agrees: ending.is_success(), failure }
+            CheckOutcome { check, has_succeeded: ending.is_success(), failure }
         })
         .collect()
 }

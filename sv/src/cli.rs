@@ -167,7 +167,24 @@ impl UsageError {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_follows_the_command_is_taken_as_it_is(
+            options in prop::collection::vec("-v|-w[0-9]{1,3}|-vw[0-9]|--json", 0..4),
+            names in prop::collection::vec("-?-?[a-z0-9=-]{1,6}", 1..4),
+        ) {
+            let arguments = options.iter().map(String::as_str).chain(["status"]).chain(names.iter().map(|it| &**it));
+            let invocation = parse(arguments.map(OsString::from).collect(), None, OsStr::new("sv"), Mode::Sv);
+            let invocation = invocation.expect("a good command line");
+            prop_assert_eq!(invocation.names, names.iter().map(OsString::from).collect::<Vec<_>>());
+            prop_assert_eq!(invocation.is_verbose, options.iter().any(|option| option != "--json"));
+            prop_assert_eq!(invocation.is_json, options.iter().any(|option| option == "--json"));
+        }
+    }
 
     fn sv(line: &str) -> Result<Invocation, UsageError> {
         let arguments = line.split_whitespace().map(OsString::from).collect();

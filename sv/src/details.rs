@@ -151,7 +151,7 @@ fn run_all(mut waiting: Vec<PendingCheck>, checks: &Checks, mut poller: Poller, 
         poller.wait(deadline);
         for outcome in check::reap() {
             if let Some(at) = running.iter().position(|(check, _)| *check == outcome.check) {
-                *running.swap_remove(at).1 = Some(outcome.agrees);
+                *running.swap_remove(at).1 = Some(outcome.has_succeeded);
             }
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {

@@ -43,6 +43,8 @@ impl Formatter for Printable {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -51,6 +53,15 @@ mod tests {
         assert_eq!(text(r#"a"b\c/d"#), r#""a\"b\\c/d""#);
         assert_eq!(text("\n\t\r\0\x1b\x7f\u{2028}x"), r#""\n\t\r\u0000\u001b\u007f\u2028x""#);
         assert_eq!(text("ä€🙂\u{fffd}"), "\"ä€🙂\u{fffd}\"");
+    }
+
+    proptest! {
+        #[test]
+        fn every_text_is_read_as_it_was_written(text in any::<String>()) {
+            let written = line(&text);
+            prop_assert!(!written.contains(char::is_control), "{}", written);
+            prop_assert_eq!(serde_json::from_str::<String>(&written).expect("JSON"), text);
+        }
     }
 
     #[test]

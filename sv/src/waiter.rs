@@ -221,7 +221,7 @@ impl<'a> Waiter<'a> {
         for outcome in check::reap() {
             let is_its = |waiting: &&mut Waiting| matches!(waiting.check, CheckState::Running(pid, _) if pid == outcome.check);
             if let Some(waiting) = self.services.iter_mut().find(is_its) {
-                waiting.check_ended(outcome.agrees, outcome.failure, report);
+                waiting.check_ended(outcome.has_succeeded, outcome.failure, report);
             }
         }
     }
@@ -406,12 +406,12 @@ impl<'a> Waiting<'a> {
     }
 
     /// Takes in the result of the check.
-    fn check_ended(&mut self, agrees: bool, failure: Option<Errno>, report: &mut Report) {
+    fn check_ended(&mut self, has_succeeded: bool, failure: Option<Errno>, report: &mut Report) {
         let CheckState::Running(_, process) = self.check else { return };
         if let Some(why) = failure {
             self.warn("run", why, report);
         }
-        if agrees {
+        if has_succeeded {
             self.check = CheckState::Succeeded(process);
             self.is_due = true;
         } else {

@@ -117,7 +117,21 @@ fn without_repeats(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_name_can_be_compared(name in any::<String>(), near in "[a-z.-]{1,14}") {
+            for name in [&*name, &*near] {
+                let known = intended(name, KNOWN);
+                prop_assert!(known.is_none_or(|known| known != name));
+                prop_assert!(intended_byte(name).is_none_or(|byte| BYTES.contains(byte)));
+                prop_assert!(is_close(name, name));
+            }
+        }
+    }
 
     #[test]
     fn a_name_that_is_nearly_a_known_one_is_found() {

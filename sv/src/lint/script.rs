@@ -142,7 +142,19 @@ fn without_quotes(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_text_can_be_read(text in any::<String>(), shell in "(#!|[ \\n'\"`$(){}<>;&|a-z])*") {
+            for text in [text, shell] {
+                let _ = Interpreter::of(text.as_bytes());
+                prop_assert!(waited_for(&text).is_none_or(|program| text.contains(program)));
+            }
+        }
+    }
 
     #[test]
     fn the_interpreter_is_found_also_through_env() {
