@@ -73,7 +73,7 @@ mod ours {
     /// A log service that dies at once does not slow the main service down: its bytes are not
     /// handled one each second.
     #[test]
-    fn dev_1_a_crashing_log_makes_nobody_wait() {
+    fn dev_1_a_crashing_log_delays_no_other_service() {
         let web = Suite::ours().service("web").run("exec sleep 1000").log("echo >>../logs").running();
         fs::create_dir(web.path("control")).unwrap();
         web.write_script("control/h", "echo >>hooks");
@@ -418,7 +418,7 @@ mod ours {
 
     /// RSV-63: once the log's input has ended nothing is started any more.
     #[test]
-    fn dev_20_a_closed_log_pipe_starts_nobody() {
+    fn dev_20_a_closed_log_pipe_starts_no_process() {
         let web = super::with_a_closed_log_pipe(Suite::ours());
         web.control("u");
         web.control("o");
@@ -737,7 +737,7 @@ mod theirs {
     /// A byte that the record seems to hold already is not written, and so is lost.
     #[test]
     fn sv_31_what_is_wanted_already_is_not_sent() {
-        crate::sv::lines::u_is_not_sent_to_who_wants_up(Suite::theirs());
+        crate::sv::lines::u_is_not_sent_to_a_service_that_is_wanted_up(Suite::theirs());
         crate::sv::lines::d_is_sent_unless_term_was(Suite::theirs());
     }
 

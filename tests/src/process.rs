@@ -220,7 +220,7 @@ pub(crate) fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
 }
 
 /// Does something while no thread is between fork and exec.
-pub(crate) fn while_nobody_forks<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn while_no_test_forks<T>(work: impl FnOnce() -> T) -> T {
     let _children = lock();
     work()
 }

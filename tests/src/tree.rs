@@ -97,7 +97,7 @@ impl Tree {
     #[track_caller]
     pub fn write_script(&self, file: &Path, body: &str) {
         let body = if body.starts_with("#!") { body.to_owned() } else { format!("#!/bin/sh\n{body}\n") };
-        process::while_nobody_forks(|| {
+        process::while_no_test_forks(|| {
             fs::write(file, body).expect("a script");
             set_mode(file, 0o755);
         });
@@ -106,7 +106,7 @@ impl Tree {
     /// Copies a program, following links.
     #[track_caller]
     pub fn copy_program(&self, from: &Path, to: &Path) {
-        process::while_nobody_forks(|| fs::copy(from, to).expect("the program can be copied"));
+        process::while_no_test_forks(|| fs::copy(from, to).expect("the program can be copied"));
     }
 
     /// All processes of the tree that are alive.

@@ -150,7 +150,7 @@ fn a3_all_phases_come_in_their_order() {
 
 /// A4: runsvinit abandons whoever is late.
 #[test]
-fn a4_who_is_up_after_its_deadline_is_killed_finished_and_named() {
+fn a4_a_service_that_is_up_after_its_deadline_is_killed_finished_and_named() {
     let tree = Suite::ours().tree();
     let late = tree.service("late").run(IGNORES_TERM).finish("echo $* >told").made();
     // A busy machine needs a moment to start ./finish, and has a twelfth of the grace for that.

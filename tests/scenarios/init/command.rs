@@ -200,7 +200,7 @@ fn a_commands_strays_are_ended() {
 
 /// The whole group, as with tini's -g; and everybody is waited for.
 #[test]
-fn with_group_signals_reach_everybody_in_the_group() {
+fn with_group_signals_reach_every_process_of_the_group() {
     let tree = Suite::ours().tree();
     let worker = format!(
         "trap \"echo term >>worker; exit 0\" TERM; trap \"echo usr1 >>worker\" USR1
@@ -324,7 +324,7 @@ fn the_terminal_is_inits_again_when_the_command_has_ended() {
 
 /// As a job in the background, init would be stopped by the terminal for a word, and COMMAND has it.
 #[test]
-fn a_terminal_that_stops_who_writes_in_the_background_does_not_stop_init() {
+fn a_terminal_that_stops_background_writers_does_not_stop_init() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let services = tree.services();

@@ -69,7 +69,7 @@ fn several_dependents_go_down_together_before_what_they_need() {
 }
 
 #[test]
-fn a_cycle_is_said_once_and_everybody_is_stopped() {
+fn a_cycle_is_said_once_and_every_service_is_stopped() {
     let tree = Suite::ours().tree();
     let services = [
         telling(&tree, "egg", &["hen"]).made(),
@@ -84,7 +84,7 @@ fn a_cycle_is_said_once_and_everybody_is_stopped() {
 }
 
 #[test]
-fn an_unknown_name_is_said_once_and_holds_nobody_up() {
+fn an_unknown_name_is_said_once_and_holds_no_service_up() {
     let tree = Suite::ours().tree();
     let services = [telling(&tree, "web", &["nobody"]).made(), telling(&tree, "db", &[]).made()];
     let (order, end) = order_of(&tree, &services);
@@ -111,7 +111,7 @@ fn a_deaf_dependent_does_not_take_all_the_time() {
 
 /// What is needed is down already.
 #[test]
-fn a_need_that_is_down_holds_nobody_up() {
+fn a_need_that_is_down_holds_no_service_up() {
     let tree = Suite::ours().tree();
     let services = [telling(&tree, "web", &["db"]).made()];
     telling(&tree, "db", &[]).down().made();

@@ -48,7 +48,7 @@ fn is_stopped_in_time(difficult: Builder, tree: &Tree) -> Output {
 }
 
 #[test]
-fn who_ignores_term_is_killed() {
+fn a_service_that_ignores_term_is_killed() {
     let tree = Suite::ours().tree();
     let end = is_killed_in_time(tree.service("deaf").run(IGNORES_TERM), &tree);
     said(&end, "waiting for deaf\n");
@@ -57,7 +57,7 @@ fn who_ignores_term_is_killed() {
 
 /// What it has started is killed with it, also what is in a session of its own.
 #[test]
-fn who_ignores_term_with_all_its_children_is_killed() {
+fn a_service_that_ignores_term_with_all_its_children_is_killed() {
     let tree = Suite::ours().tree();
     let body = "trap '' TERM\nsleep 1001 &\nsetsid sh -c 'sleep 1002; :' &\necho >ready\nwhile :; do sleep 1000; done";
     is_killed_in_time(tree.service("deaf").run(body), &tree);
@@ -194,7 +194,7 @@ fn a_stray_that_ignores_term_is_killed_and_named() {
 /// Always somebody else by the time it is looked for: a chain of short lives, as many as there are
 /// links, so that the machine survives.
 #[test]
-fn who_forks_without_end_is_killed() {
+fn a_service_that_forks_without_end_is_killed() {
     let tree = Suite::ours().tree();
     let body = "cd ..; for link in 1 2 3 4; do ./chain/hop & done; echo >chain/ready; exec sleep 1000";
     let chain = tree.service("chain").run(body).script("hop", "trap '' TERM\n./chain/hop &\nexit 0").made();
@@ -223,7 +223,7 @@ fn a_crowd_of_strays_is_killed() {
 
 /// Neither for runsvs, nor for services, nor for the workers that services wait for.
 #[test]
-fn everybody_stopped_with_stop_is_no_excuse() {
+fn processes_stopped_with_stop_do_not_delay_the_end() {
     let tree = Suite::ours().tree();
     let services: Vec<_> = (0..4)
         .map(|number| tree.service(&format!("s{number}")).run(&saves_for("0")).log("exec cat").made())
@@ -319,7 +319,7 @@ fn a_killed_runsv_is_said_and_both_its_services_are_stopped() {
 
 /// As a subreaper, init has no kernel that ends the rest for it.
 #[test]
-fn a_subreaper_leaves_nobody_alive() {
+fn a_subreaper_leaves_no_process_alive() {
     let tree = Suite::ours().tree();
     let services: Vec<_> = Behaviour::ALL
         .iter()

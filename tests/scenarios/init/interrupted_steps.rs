@@ -16,7 +16,7 @@ use crate::init::stop::{
 
 /// Everybody who was ready to be told has been told, and has saved.
 #[track_caller]
-fn nobody_is_lost(services: &[Service], end: &Output) {
+fn no_service_is_lost(services: &[Service], end: &Output) {
     let lost: Vec<&str> = services
         .iter()
         .filter(|service| service.lines("saved").len() != service.lines("ready").len())
@@ -44,7 +44,7 @@ fn a_stop_while_half_of_the_services_have_started_loses_none() {
         services.iter().filter(|service| service.has("ready")).count() >= 25
     });
     let end = stopped_in_order(&container);
-    nobody_is_lost(&services, &end);
+    no_service_is_lost(&services, &end);
 }
 
 /// At moments spread over the start: before runsvdir, between fork and exec, before the handlers.
@@ -56,7 +56,7 @@ fn a_stop_at_any_moment_of_the_start_loses_none() {
         let container = begun(&tree, PATIENT);
         thread::sleep(Duration::from_millis(round));
         let end = stopped_in_order(&container);
-        nobody_is_lost(&services, &end);
+        no_service_is_lost(&services, &end);
     }
 }
 
@@ -98,7 +98,7 @@ fn a_stop_while_services_are_being_born_loses_none() {
     });
     container.signal(Signal::SIGTERM);
     let end = ended_in_order(&container);
-    nobody_is_lost(&services, &end);
+    no_service_is_lost(&services, &end);
 }
 
 /// The shell's own TERM ends it before it has set its trap: that is no loss, but it must not be
@@ -175,7 +175,7 @@ fn a_paused_service_is_continued_and_stopped() {
 }
 
 #[test]
-fn a_service_that_somebody_else_has_stopped_is_continued_and_stopped() {
+fn a_service_that_another_process_has_stopped_is_continued_and_stopped() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let container = begun(&tree, PATIENT);
@@ -225,7 +225,7 @@ fn a_runsvdir_that_is_stopped_with_stop_loses_nothing() {
     }
     send(container.eventually_has("runsvdir -P").outside.pid, Signal::SIGSTOP);
     let end = stopped_in_order(&container);
-    nobody_is_lost(&services, &end);
+    no_service_is_lost(&services, &end);
 }
 
 /// Just before, and just after: either it is not started at all, or it is stopped in order.
@@ -245,7 +245,7 @@ fn a_service_added_around_the_stop_is_not_lost() {
             container.signal(Signal::SIGTERM);
         }
         let end = ended_in_order(&container);
-        nobody_is_lost(&[old, new], &end);
+        no_service_is_lost(&[old, new], &end);
     }
 }
 
@@ -265,7 +265,7 @@ fn a_service_added_during_the_stop_is_not_started() {
 
 /// `sv up`, at the wrong moment.
 #[test]
-fn a_service_that_somebody_starts_during_the_stop_stays_down() {
+fn a_service_that_a_client_starts_during_the_stop_stays_down() {
     let tree = Suite::ours().tree();
     let slow = tree.service("slow").run(&saves_when_let()).made();
     let container = begun(&tree, PATIENT);
@@ -322,7 +322,7 @@ fn a_service_whose_runsv_was_killed_is_stopped_in_order() {
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
     saver.eventually("has lost its runsv", |saver| !saver.is_supervised());
     let end = stopped_in_order(&container);
-    nobody_is_lost(&[saver, slow], &end);
+    no_service_is_lost(&[saver, slow], &end);
     said(&end, "init: saver: stopped after ");
 }
 
@@ -357,7 +357,7 @@ fn a_foreign_proc_is_not_believed() {
     logged.eventually_runs();
     container.signal(Signal::SIGTERM);
     let end = container.finished();
-    nobody_is_lost(&services, &end);
+    no_service_is_lost(&services, &end);
     assert_eq!(end.code(), Some(0), "{}", end.stderr);
     said(&end, "init: warning: unable to see processes in /proc");
 }
@@ -448,7 +448,7 @@ fn a_service_that_loses_its_runsv_during_the_stop_is_counted_and_told_once() {
 
 /// Exit code 99 has its reason in the summary.
 #[test]
-fn others_that_were_killed_are_not_taken_for_nobody() {
+fn a_killed_leftover_is_named_as_the_reason_for_exit_code_99() {
     let tree = Suite::ours().tree();
     let body = "setsid sh -c \"trap '' TERM; echo >ready; exec sleep 1000\" & exec sleep 1000";
     let parent = tree.service("parent").run(body).made();

@@ -74,7 +74,7 @@ fn no_name_drives_a_terminal_or_forges_a_line() {
 
 /// A full pipe would hold up whoever writes to it until somebody reads.
 #[test]
-fn a_standard_error_that_nobody_reads_holds_nothing_up() {
+fn a_standard_error_that_is_not_read_holds_nothing_up() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let pipe = FullPipe::new(&tree);
@@ -88,7 +88,7 @@ fn a_standard_error_that_nobody_reads_holds_nothing_up() {
 
 /// Nothing is lost of what has waited, and nobody has to say something new for it to come.
 #[test]
-fn what_could_not_be_said_is_said_when_somebody_reads() {
+fn what_could_not_be_said_is_said_when_it_is_read_again() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let mut pipe = FullPipe::new(&tree);
@@ -106,7 +106,7 @@ fn what_could_not_be_said_is_said_when_somebody_reads() {
 
 /// A mistake is told all the same by the exit code.
 #[test]
-fn a_refusal_that_nobody_reads_is_a_refusal() {
+fn a_refusal_that_is_not_read_is_a_refusal() {
     let tree = Suite::ours().tree();
     let pipe = FullPipe::new(&tree);
     let init = tree.command("init").arg(Path::new("/no/such/directory"));

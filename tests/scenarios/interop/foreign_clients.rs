@@ -33,14 +33,14 @@ both_suites! {
     svc_commands_a_log,
     svc_sends_several_letters_in_order,
     svc_ends_a_service_and_its_log,
-    svc_warns_when_nobody_listens,
+    svc_warns_without_a_supervisor,
     s6_svc_commands_a_service,
     s6_svc_commands_a_log,
     s6_svc_ends_runsv,
-    s6_svc_fails_when_nobody_listens,
+    s6_svc_fails_without_a_supervisor,
     s6_takes_it_for_no_service_of_its_own,
-    whoever_locks_sees_runsv_s_lock,
-    whoever_waits_for_the_lock_gets_it_after_runsv,
+    another_program_sees_runsv_s_lock,
+    a_program_that_waits_for_the_lock_gets_it_after_runsv,
     runsv_sees_the_lock_of_others,
     node_exporter_reads_every_state,
     node_exporter_reads_what_is_left_when_runsv_is_gone,
@@ -51,7 +51,7 @@ both_suites! {
     a_shell_reads_the_files,
     a_shell_commands_a_service,
     a_shell_that_waits_for_a_runsv_is_heard,
-    who_does_not_wait_learns_that_nobody_listens,
+    a_writer_that_does_not_wait_learns_that_there_is_no_reader,
 }
 
 const SLEEPS: &str = "exec sleep 1000";
@@ -352,7 +352,7 @@ fn svc_ends_a_service_and_its_log(suite: &Suite) {
 }
 
 /// LAY-3, LAY-13: warnings only.
-fn svc_warns_when_nobody_listens(suite: &Suite) {
+fn svc_warns_without_a_supervisor(suite: &Suite) {
     let gone = left(suite);
     let tree = gone.tree();
     tree.service("never").run(SLEEPS).made();
@@ -395,7 +395,7 @@ fn s6_svc_ends_runsv(suite: &Suite) {
 }
 
 /// LAY-13: 100 tells that nobody listens, 111 any other trouble. The words are those of its version.
-fn s6_svc_fails_when_nobody_listens(suite: &Suite) {
+fn s6_svc_fails_without_a_supervisor(suite: &Suite) {
     let gone = left(suite);
     let code = |name: &str| {
         let output = foreign(gone.tree(), "s6", "s6-svc").args(["-u", name]).output();
@@ -424,7 +424,7 @@ fn s6_takes_it_for_no_service_of_its_own(suite: &Suite) {
 // The lock.
 
 /// LAY-12: for chpst and for setlock of daemontools, which ask for the same kind.
-fn whoever_locks_sees_runsv_s_lock(suite: &Suite) {
+fn another_program_sees_runsv_s_lock(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).log("exec cat").running();
     for lock in ["web/supervise/lock", "web/log/supervise/lock"] {
         let chpst = foreign(web.tree(), "runit", "chpst").args(["-L", lock, "echo", "taken"]);
@@ -445,7 +445,7 @@ fn whoever_locks_sees_runsv_s_lock(suite: &Suite) {
 }
 
 /// LAY-12.
-fn whoever_waits_for_the_lock_gets_it_after_runsv(suite: &Suite) {
+fn a_program_that_waits_for_the_lock_gets_it_after_runsv(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).running();
     let lock = "web/supervise/lock";
     let chpst = foreign(web.tree(), "runit", "chpst").args(["-l", lock, "echo", "taken"]).start();
@@ -775,7 +775,7 @@ fn a_shell_that_waits_for_a_runsv_is_heard(suite: &Suite) {
 }
 
 /// LAY-13: of both FIFOs; and they are open again with the next runsv.
-fn who_does_not_wait_learns_that_nobody_listens(suite: &Suite) {
+fn a_writer_that_does_not_wait_learns_that_there_is_no_reader(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).log("exec cat").running();
     let write = "dd of=$0 oflag=nonblock conv=notrunc,nocreat status=none </dev/null";
     let fifos = ["supervise/control", "supervise/ok", "log/supervise/control", "log/supervise/ok"];

@@ -30,7 +30,7 @@ on_suites! {
     json_says_whether_the_check_agrees,
     json_waits_for_a_check_as_long_as_it_is_told,
     why_explains_a_crash_loop,
-    why_tells_who_stopped_it,
+    why_tells_what_stopped_it,
     why_tells_what_this_runsv_was_told_alone,
     why_tells_what_is_waited_for,
     why_without_a_runsv_tells_what_to_do,
@@ -48,7 +48,7 @@ on_suites! {
     why_tells_of_a_process_that_may_not_be_signalled,
     a_name_drives_no_terminal,
     what_is_found_is_printable,
-    lint_finds_names_that_nobody_reads,
+    lint_finds_names_that_no_program_reads,
     lint_finds_bad_words_and_circles,
     lint_finds_a_supervise_that_cannot_work,
     lint_counts_directories,
@@ -284,7 +284,7 @@ fn why_explains_a_crash_loop(suite: &Suite) {
     });
 }
 
-fn why_tells_who_stopped_it(suite: &Suite) {
+fn why_tells_what_stopped_it(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let output = web.sv("why");
     assert!(output.stdout.starts_with("web: running for "), "{output:?}");
@@ -669,7 +669,7 @@ fn what_is_found_is_printable(suite: &Suite) {
     assert!(output.stdout.starts_with("warning: ?]0;x??2J?: "), "{output:?}");
 }
 
-fn lint_finds_names_that_nobody_reads(suite: &Suite) {
+fn lint_finds_names_that_no_program_reads(suite: &Suite) {
     let web = suite
         .service("web")
         .run("exec x")
