@@ -1,4 +1,4 @@
-//! Who goes down before whom, and whose own end is everybody's.
+//! `dependencies.d`, the order in which services go down; and `critical`, a service that must not end.
 
 use nix::sys::signal::Signal;
 use tests::namespace::Namespace;
@@ -92,7 +92,8 @@ fn an_unknown_name_is_said_once_and_holds_no_service_up() {
     assert_eq!(end.stderr.matches("nobody").count(), 1, "{}", end.stderr);
 }
 
-/// A dependent that does not end has its share of the time, and no more: what it needs has its own.
+/// A dependent that does not end gets its share of the time and no more: what it needs gets a share of its
+/// own.
 #[test]
 fn a_deaf_dependent_does_not_take_all_the_time() {
     let tree = Suite::ours().tree();
@@ -166,7 +167,7 @@ fn a_critical_service_that_ends_well_ends_the_container_well() {
     ends_with(&tree, &container, 0);
 }
 
-/// Only its own end counts: not a restart that somebody asked for, nor a requested stop.
+/// Only its own end counts: neither a restart through sv nor a requested stop does.
 #[test]
 fn a_requested_end_of_a_critical_service_is_no_reason() {
     let tree = Suite::ours().tree();

@@ -1,5 +1,5 @@
-//! No service is lost in any window: whatever it is doing when the stop begins, it is stopped like
-//! the rest, and never started again.
+//! A stop that begins in the middle of a step: a start, a rest, a restart, a removal, the death of a runsv.
+//! The service is stopped like the rest, and never started again.
 
 use std::thread;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::init::stop::{
     PATIENT, WAITS, begun, ended_in_order, patient, said, saves_for, saves_when_let, stopped_in_order,
 };
 
-/// Everybody who was ready to be told has been told, and has saved.
+/// Asserts that each service that had set its trap got its TERM, and has saved.
 #[track_caller]
 fn no_service_is_lost(services: &[Service], end: &Output) {
     let lost: Vec<&str> = services
@@ -60,16 +60,16 @@ fn a_stop_at_any_moment_of_the_start_loses_none() {
     }
 }
 
-/// Before its handlers are there, the kernel would drop what a process 1 is sent.
+/// The kernel drops a signal for a process 1 that has no handler for it yet.
 #[test]
 fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
     const TERM: u32 = Signal::SIGTERM as u32;
     let tree = Suite::ours().tree();
-    // A slow disk, so to say: the last thing before the handlers takes half a second.
+    // As on a slow disk: the last step before the handlers takes half a second.
     let slowly = ["-D", "-f", "-o", "/dev/null", "-e", "trace=epoll_create1"];
     let delay = ["-e", "inject=epoll_create1:delay_enter=500000:when=1", "init", "--grace", "4"];
     let container = tree.command("strace").args(slowly).args(delay).arg(tree.services()).start_as_process_1();
-    // Before its own first instruction the kernel cannot be kept from dropping it.
+    // Before its first instruction init cannot keep the kernel from dropping a signal.
     tests::eventually("process 1 is init, and holds back or hears what it is told", || {
         let first = Process::find(container.pid()).expect("process 1");
         first.command_line().starts_with("init ")
@@ -93,7 +93,7 @@ fn a_stop_while_services_are_being_born_loses_none() {
         tree.command("strace").args(slowly).args(delay).args(init).arg(tree.services()).start_as_process_1();
     tests::eventually("some are being born", || {
         let is_unborn = |inmate: &Inmate| inmate.command_line.starts_with("runsvdir ");
-        // One of them is runsvdir.
+        // One of these processes is runsvdir.
         container.processes().iter().filter(|inmate| is_unborn(inmate)).count() > 4
     });
     container.signal(Signal::SIGTERM);
@@ -200,7 +200,7 @@ fn a_runsv_that_is_stopped_with_stop_loses_nothing() {
     assert_eq!(saver.read("saved"), "saved\n");
 }
 
-/// The same in the middle of the stop: it has not to wait for the time of the late.
+/// The same in the middle of the stop: it does not wait until late services are killed.
 #[test]
 fn a_runsv_that_is_stopped_during_the_stop_goes_on() {
     let tree = Suite::ours().tree();
@@ -228,7 +228,7 @@ fn a_runsvdir_that_is_stopped_with_stop_loses_nothing() {
     no_service_is_lost(&services, &end);
 }
 
-/// Just before, and just after: either it is not started at all, or it is stopped in order.
+/// Just before and just after the start: either it is not started at all, or it is stopped in order.
 #[test]
 fn a_service_added_around_the_stop_is_not_lost() {
     for round in 0..8 {
@@ -308,7 +308,7 @@ fn a_service_that_was_just_removed_is_waited_for() {
     assert_eq!(fs_err::read_to_string(away.join("saved")).unwrap_or_default(), "saved\n");
 }
 
-/// What has lost its runsv is a service still.
+/// A service that has lost its runsv is stopped like the others.
 #[test]
 fn a_service_whose_runsv_was_killed_is_stopped_in_order() {
     let tree = Suite::ours().tree();
@@ -343,7 +343,7 @@ fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
     assert_ne!(end.code(), Some(99), "nothing of init's was killed: {}", end.stderr);
 }
 
-/// The numbers of another pid namespace's `/proc` mean other processes: it is as good as none.
+/// The numbers in another pid namespace's `/proc` mean other processes: such a `/proc` counts as missing.
 #[test]
 fn a_foreign_proc_is_not_believed() {
     let tree = Suite::ours().tree();
@@ -362,7 +362,7 @@ fn a_foreign_proc_is_not_believed() {
     said(&end, "init: warning: unable to see processes in /proc");
 }
 
-/// It has a new name now, by which somebody tells it to come up again.
+/// Its entry was renamed, and a client sends `u` under the new name.
 #[test]
 fn a_service_that_is_renamed_and_told_up_during_the_stop_stays_down() {
     let tree = Suite::ours().tree();
@@ -379,7 +379,7 @@ fn a_service_that_is_renamed_and_told_up_during_the_stop_stays_down() {
     assert_eq!(new.lines("ready").len(), 1);
 }
 
-/// How it went is said where that was not in order.
+/// A message says how a service ended if that was not in order.
 #[test]
 fn the_line_of_a_service_says_what_was_not_in_order() {
     let tree = Suite::ours().tree();
@@ -410,7 +410,7 @@ fn the_line_of_a_service_says_what_was_not_in_order() {
     assert_eq!(line("own").as_deref(), Some(""), "{}", end.stderr);
 }
 
-/// Its own patience was shorter than init's: it was killed all the same.
+/// Its own `timeout-kill` was shorter than init's share: it counts as killed all the same.
 #[test]
 fn a_service_that_its_own_runsv_has_to_kill_counts_as_killed() {
     let tree = Suite::ours().tree();

@@ -1,4 +1,5 @@
-//! The words of sv that runit's does not know, and that nothing it knows has changed for them.
+//! The words of sv that runit's sv does not know: `list`, `why`, `lint`, `enable`, `disable`, `--json`; and
+//! that they change nothing that it knows.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -336,7 +337,7 @@ fn why_tells_what_is_waited_for(suite: &Suite) {
     assert!(output.stdout.contains(&text), "{output:?}");
 }
 
-/// What the original's runsv publishes is told; more it does not remember.
+/// The status that the original's runsv publishes is shown; it keeps no history.
 fn why_tells_what_the_status_does(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let output = web.sv("why");
@@ -364,7 +365,7 @@ fn why_without_a_runsv_tells_what_to_do(suite: &Suite) {
         assert!(output.stdout.contains(text), "{text}: {output:?}");
     }
     assert_eq!(output.code(), Some(1));
-    // Elsewhere, nobody would look for it.
+    // Elsewhere, no program would look for it.
     let elsewhere = tree.command("sv").args(["why"]).arg(web.dir()).env("SVDIR", tree.root());
     let output = elsewhere.output();
     assert!(output.stdout.contains("is not in "), "{output:?}");
@@ -807,7 +808,7 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     tree.sv("disable web").says(&text, 1);
     assert!(web.has("run"));
 
-    // A link elsewhere is nobody's business here.
+    // A link to another place has no effect here.
     symlink(&other, tree.root().join("elsewhere")).unwrap();
     let text = format!("fail: ../elsewhere: not an entry of {}\n", tree.services().display());
     tree.sv("disable ../elsewhere").says(&text, 1);
@@ -825,7 +826,7 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     }
 }
 
-/// SV-61: scripts in `/etc/init.d` are called by others, with words that others have chosen.
+/// SV-61: other programs call scripts in `/etc/init.d`, with words of their own.
 fn an_init_script_knows_none_of_the_new_words(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let script = web.tree().root().join("web");
