@@ -7,11 +7,11 @@ mod harness;
 mod runsv {
     mod command_line;
     pub mod control;
+    mod control_scripts;
     mod deaths;
     mod ending;
     pub mod environment;
     pub mod hanging_files;
-    mod hooks;
     mod layout;
     mod logging;
     mod process_group;
