@@ -5,6 +5,7 @@
 //! glibc two and musl three, and leave them out of every set. A service inherits them nevertheless.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -141,6 +142,12 @@ impl SignalSet {
         Self(signals.iter().fold(self.0, |set, signal| set | bit(*signal)))
     }
 
+    /// The members of both sets.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether `signal` is a member.
     pub fn contains(&self, signal: Signal) -> bool {
         self.0 & bit(signal) != 0
@@ -178,6 +185,22 @@ impl SignalSet {
         }
         before
     }
+}
+
+/// Which of the signals that C libraries keep for themselves were blocked when this process began.
+static BLOCKED_AT_START: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers them for [`blocked_at_start`]: musl unblocks two of them when the first handler is set. To be
+/// called before that.
+pub(crate) fn note_blocked_at_start() {
+    let kept: Vec<Signal> = (32..=Signal::FIRST_REAL_TIME).map(Signal).collect();
+    let blocked = SignalSet::of(&[]).block().0 & SignalSet::of(&kept).0;
+    BLOCKED_AT_START.store(blocked, Ordering::Relaxed);
+}
+
+/// What [`note_blocked_at_start`] has found: children inherit it as well.
+pub(crate) fn blocked_at_start() -> SignalSet {
+    SignalSet(BLOCKED_AT_START.load(Ordering::Relaxed))
 }
 
 /// The place of a signal in a set; none for a number that is no signal's.

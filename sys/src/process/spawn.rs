@@ -271,6 +271,7 @@ impl<'a> Program<'a> {
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory.as_c_str()).map_err(|why| (Step::Directory, why))?;
         }
+        let mask = mask.union(signal::blocked_at_start());
         let mask = if self.has_own_mask { mask.without(self.default_signals) } else { mask };
         mask.set_as_mask();
         Ok(())

@@ -54,6 +54,28 @@ fn dependents_go_down_before_what_they_need() {
 }
 
 #[test]
+fn many_services_that_each_need_all_before_them_are_stopped() {
+    let tree = Suite::ours().tree();
+    let names: Vec<String> = (0..120).map(|number| format!("s{number:03}")).collect();
+    let services: Vec<Service> = (0..names.len())
+        .map(|count| {
+            let service = tree.service(&names[count]).run("exec sleep 1000");
+            let depends =
+                |service: Builder, need: &String| service.file(&format!("dependencies.d/{need}"), "");
+            names[..count].iter().fold(service, depends).made()
+        })
+        .collect();
+    let container = begun(&tree, PATIENT);
+    for service in &services {
+        service.eventually("it is supervised", Service::is_supervised);
+        service.eventually_runs();
+    }
+    let end = stopped_in_order(&container);
+    let said_at = |name: &str| end.stderr.find(&format!("init: {name}: stopped after"));
+    assert!(said_at("s119").is_some() && said_at("s119") < said_at("s000"), "{}", end.stderr);
+}
+
+#[test]
 fn several_dependents_go_down_together_before_what_they_need() {
     let tree = Suite::ours().tree();
     let services = [
