@@ -69,8 +69,8 @@ pub struct Changes {
     pub inside: HashSet<Identity>,
 }
 
-/// What was made in place since the last look.
-#[derive(Debug, Default)]
+/// What was made in place and was in no complete scan since.
+#[derive(Debug, Clone, Default)]
 pub struct MadeInPlace {
     names: HashSet<OsString>,
     /// The services directory, or a directory on the way to it, is among them.
@@ -92,8 +92,12 @@ pub struct PathWatcher {
     inotify: Option<Inotify>,
     spots: HashMap<WatchDescriptor, WatchPoint>,
     told: Changes,
-    /// Names of directories that were made in place since the last look.
+    /// Names of directories that were made in place, until a scan has reported them.
     fresh: HashSet<OsString>,
+    /// Those that were known when the scan began.
+    fresh_before: HashSet<OsString>,
+    /// Renames of such directories whose other half has not come yet.
+    moving: HashSet<u32>,
     /// The names on the way to the services directory.
     way_home: HashSet<OsString>,
     /// Changes were lost since the last look.
@@ -138,6 +142,8 @@ impl PathWatcher {
         if self.inotify.is_none() {
             self.inotify = open_inotify(poller, token);
         }
+        self.drain();
+        self.fresh_before = self.fresh.clone();
     }
 
     /// Ends a look that saw everything. Whether every change will be told from now on.
@@ -161,8 +167,7 @@ impl PathWatcher {
 
     /// Watches the services directory, and all that `path` passes through.
     pub fn directory(&mut self, path: &Path) {
-        self.way_home.clear();
-        self.trace(path, Last::Itself);
+        self.way_home = self.trace(path, Last::Itself).into_iter().collect();
         if let Some(descriptor) = self.add(path, NAMES) {
             self.spot(descriptor).is_home = true;
             self.distrust_if_changed_elsewhere(path);
@@ -171,11 +176,9 @@ impl PathWatcher {
         self.forget_paths();
     }
 
-    /// Watches what an entry that is a link leads to; gives the name it has there.
-    pub fn link(&mut self, name: &OsStr) -> Option<OsString> {
-        let target = fs_err::read_link(name).ok()?;
-        self.trace(&target, Last::Name);
-        target.file_name().map(OsStr::to_owned)
+    /// Watches what an entry that is a link leads to; gives the names on the way there.
+    pub fn link(&mut self, name: &OsStr) -> Vec<OsString> {
+        fs_err::read_link(name).map(|target| self.trace(&target, Last::Name)).unwrap_or_default()
     }
 
     /// Watches inside a service directory, and where its `supervise` directories are to be.
@@ -217,12 +220,25 @@ impl PathWatcher {
         });
     }
 
-    /// What was made in place since this was asked last.
-    pub fn take_fresh(&mut self) -> MadeInPlace {
+    /// What was made in place, as far as it is known by now.
+    pub fn made_in_place(&mut self) -> MadeInPlace {
         self.drain();
-        let names = std::mem::take(&mut self.fresh);
-        let is_unknown = std::mem::take(&mut self.has_lost) || self.is_blind || self.inotify.is_none();
-        MadeInPlace { has_home: !names.is_disjoint(&self.way_home), is_unknown, names }
+        MadeInPlace {
+            names: self.fresh.clone(),
+            has_home: !self.fresh.is_disjoint(&self.way_home),
+            is_unknown: self.has_lost || self.is_blind || self.inotify.is_none(),
+        }
+    }
+
+    /// A scan is complete, and has reported what was made in place under these names. What was made while
+    /// it was under way the next one reports.
+    pub fn reported(&mut self, names: &[OsString]) {
+        self.has_lost = false;
+        for name in names.iter().chain(&self.way_home) {
+            if self.fresh_before.remove(name) {
+                self.fresh.remove(name);
+            }
+        }
     }
 
     /// All that was told since this was asked last.
@@ -275,15 +291,22 @@ impl PathWatcher {
         if spot.is_home {
             told.names.insert(name.clone());
         }
-        if is_directory && event.mask.contains(AddWatchFlags::IN_CREATE) {
-            self.fresh.insert(name);
-        } else if event.mask.intersects(AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO) {
-            self.fresh.remove(&name);
+        // A directory that is renamed is as incomplete as it was.
+        let is_fresh = match event.mask {
+            mask if mask.contains(AddWatchFlags::IN_CREATE) => is_directory,
+            mask if mask.contains(AddWatchFlags::IN_MOVED_TO) => self.moving.remove(&event.cookie),
+            _ => false,
+        };
+        let was_fresh = if is_fresh { !self.fresh.insert(name) } else { self.fresh.remove(&name) };
+        if was_fresh && event.mask.contains(AddWatchFlags::IN_MOVED_FROM) {
+            self.moving.insert(event.cookie);
         }
     }
 
-    /// Watches all that `path` passes through, links included: the walk that the kernel makes.
-    fn trace(&mut self, path: &Path, last: Last) {
+    /// Watches all that `path` passes through, links included: the walk that the kernel makes. Gives the
+    /// names that it has met.
+    fn trace(&mut self, path: &Path, last: Last) -> Vec<OsString> {
+        let mut way = Vec::new();
         let mut here = PathBuf::new();
         let mut rest: Vec<OsString> = reversed(path);
         let mut links = 0;
@@ -298,14 +321,12 @@ impl PathWatcher {
             }
             if self.names_left == 0 {
                 self.is_blind = true;
-                return;
+                return way;
             }
             self.names_left -= 1;
             let parent = if here == Path::new("") { PathBuf::from(".") } else { here.clone() };
             here.push(&name);
-            if last == Last::Itself {
-                self.way_home.insert(name.clone());
-            }
+            way.push(name.clone());
             if rest.is_empty() && last == Last::Name {
                 self.name_in(&parent, &name);
             } else if self.visited.contains(&here) {
@@ -314,7 +335,8 @@ impl PathWatcher {
                 self.name_in(&parent, &name);
                 // It may have come just before that was watched.
                 if !self.itself(&here) {
-                    return;
+                    way.extend(rest);
+                    return way;
                 }
             }
             match fs_err::read_link(&here) {
@@ -323,10 +345,11 @@ impl PathWatcher {
                     here.pop();
                     rest.extend(reversed(&target));
                 }
-                Ok(_) => return,
+                Ok(_) => return way,
                 Err(_) => drop(self.visited.insert(here.clone())),
             }
         }
+        way
     }
 
     fn forget_paths(&mut self) {
@@ -459,7 +482,9 @@ mod tests {
             self.watch.directory(&self.path(path));
             assert!(self.watch.end());
             self.watch.take_told();
-            self.watch.take_fresh();
+            self.watch.begin(&self.poller, 0);
+            let fresh: Vec<OsString> = self.watch.fresh.iter().cloned().collect();
+            self.watch.reported(&fresh);
         }
 
         fn is_told(&mut self) -> bool {
@@ -537,7 +562,7 @@ mod tests {
         assert!(scene.is_told());
         scene.make("sv/web");
         assert!(scene.is_told());
-        assert!(scene.watch.take_fresh().contains(OsStr::new("web")));
+        assert!(scene.watch.made_in_place().contains(OsStr::new("web")));
     }
 
     #[test]
@@ -548,9 +573,31 @@ mod tests {
         scene.looks_at("service");
         scene.make("service/made");
         scene.rename("moved", "service/moved");
-        let fresh = scene.watch.take_fresh();
+        let fresh = scene.watch.made_in_place();
         assert!(fresh.contains(OsStr::new("made")) && !fresh.contains(OsStr::new("moved")));
         assert!(!fresh.has_home && !fresh.is_unknown);
+    }
+
+    #[test]
+    fn a_directory_stays_fresh_until_it_is_reported_also_under_another_name() {
+        let mut scene = Scene::new();
+        scene.make("service");
+        scene.looks_at("service");
+        scene.make("service/made");
+        scene.make("service/other");
+        scene.watch.begin(&scene.poller, 0);
+        scene.watch.reported(&[OsString::from("other")]);
+        scene.rename("service/made", "service/web");
+        let web = [OsString::from("web")];
+        for _ in 0..2 {
+            assert_eq!(scene.watch.made_in_place().names, HashSet::from(web.clone()));
+            // It was made while that scan was under way.
+            scene.watch.reported(&web);
+        }
+        scene.watch.begin(&scene.poller, 0);
+        scene.watch.reported(&web);
+        scene.rename("service/web", "service/www");
+        assert!(scene.watch.made_in_place().names.is_empty());
     }
 
     #[test]

@@ -83,23 +83,27 @@ impl ServicesDirectory {
         let here = fs_err::metadata(".").map_err(Error::of_io(self.message("unable to stat ")))?;
         let mut names = self.names()?;
         names.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        let targets: Vec<Option<OsString>> =
-            names.iter().map(|name| name.is_link.then(|| watch.link(&name.name)).flatten()).collect();
+        let ways: Vec<Vec<OsString>> =
+            names.iter().map(|name| if name.is_link { watch.link(&name.name) } else { Vec::new() }).collect();
         let found: Vec<_> = names.iter().map(|name| fs_err::metadata(&name.name)).collect();
         // Asked only now: whatever was found above has been told by now.
-        let fresh = watch.take_fresh();
+        let fresh = watch.made_in_place();
+        let mut reported = Vec::new();
         let entries = names
             .into_iter()
-            .zip(targets)
+            .zip(ways)
             .zip(found)
-            .filter_map(|((Name { name, is_link: _ }, target), found)| {
-                let is_fresh = fresh.contains(&name) || target.is_some_and(|name| fresh.contains(&name));
+            .filter_map(|((Name { name, is_link }, way), found)| {
                 let what = match found {
                     Ok(found) if found.is_dir() => {
+                        let is_fresh = fresh.contains(&name) || way.iter().any(|name| fresh.contains(name));
                         let identity = identity(&found);
                         let runsv = services.runsv_of(identity).filter(|_| look.is_thorough);
                         let is_remade = runsv.is_some_and(works_in_removed_directory);
-                        EntryKind::Directory { identity, is_fresh, is_remade }
+                        let is_temporary = is_link && is_temporary(&name);
+                        reported.extend(way);
+                        reported.push(name.clone());
+                        EntryKind::Directory { identity, is_fresh, is_remade, is_temporary }
                     }
                     Ok(_) => EntryKind::Other,
                     Err(error) => EntryKind::Hidden(why_hidden(&name, errno_of(&error))?),
@@ -107,6 +111,7 @@ impl ServicesDirectory {
                 Some(ScanEntry { name, what })
             })
             .collect();
+        watch.reported(&reported);
         let (is_forced, is_thorough) = (look.is_forced, look.is_thorough);
         let (home, is_home_fresh) = (identity(&here), fresh.has_home);
         Ok(Listing { home, entries, is_forced, is_thorough, is_home_fresh })
@@ -147,6 +152,14 @@ impl ServicesDirectory {
 /// Which directory holds the state of the service under `name` in the working directory.
 pub fn supervise_of(name: &OsStr) -> Option<Identity> {
     fs_err::metadata(ServiceDir::at(name).supervise()).ok().map(|found| identity(&found))
+}
+
+/// Whether GNU's ln(1) may have made this name, which it gives a link for a moment with `-f`: `Cu` and
+/// six letters or digits. A service that is really called so is started a little later.
+fn is_temporary(name: &OsStr) -> bool {
+    name.as_bytes()
+        .strip_prefix(b"Cu")
+        .is_some_and(|rest| rest.len() == 6 && rest.iter().all(u8::is_ascii_alphanumeric))
 }
 
 fn identity(found: &Metadata) -> Identity {

@@ -94,6 +94,8 @@ pub enum EntryKind {
         is_fresh: bool,
         /// It is not the one its runsv works in, which was removed, although it has its number.
         is_remade: bool,
+        /// Its name looks like one that is there for a moment only.
+        is_temporary: bool,
     },
     /// Something else, which is none of our business.
     Other,
@@ -159,11 +161,13 @@ struct Arrival {
     quiet: Duration,
     /// When it counts as complete if nothing happens until then.
     due: Instant,
+    /// Nothing but its name is against it.
+    is_temporary: bool,
 }
 
 impl Arrival {
     fn new(quiet: Duration, now: Instant) -> Self {
-        Self { since: now, quiet, due: now + quiet }
+        Self { since: now, quiet, due: now + quiet, is_temporary: false }
     }
 
     /// Something has happened to it.
@@ -174,6 +178,7 @@ impl Arrival {
     /// Something has happened in it.
     fn change(&mut self, now: Instant) {
         self.quiet = QUIET_IN_PLACE;
+        self.is_temporary = false;
         self.disturb(now);
     }
 }
@@ -231,14 +236,16 @@ impl Services {
         let mut hidden = HashMap::new();
         for ScanEntry { name, what } in listing.entries {
             match what {
-                EntryKind::Directory { identity, is_fresh, is_remade } => {
+                EntryKind::Directory { identity, is_fresh, is_remade, is_temporary } => {
                     let is_new = absent.remove(&identity) || !self.known.contains_key(&identity);
                     let service = self.service(identity, &name, listing.home, now);
                     let is_arriving = (is_new && is_watched) || is_remade;
-                    if is_arriving {
+                    let had_temporary_name = service.arrival.is_some_and(|arrival| arrival.is_temporary);
+                    if is_arriving || (had_temporary_name && !is_temporary) {
                         let is_in_place = is_fresh || is_remade || listing.is_home_fresh;
-                        let quiet = if is_in_place { QUIET_IN_PLACE } else { QUIET_WHOLE };
-                        service.arrival = Some(Arrival::new(quiet, now));
+                        let quiet = if is_in_place || is_temporary { QUIET_IN_PLACE } else { QUIET_WHOLE };
+                        let is_temporary = is_temporary && !is_in_place;
+                        service.arrival = Some(Arrival { is_temporary, ..Arrival::new(quiet, now) });
                     }
                     if let (State::Running { runsv, .. }, true) = (service.state, is_remade) {
                         service.state = State::asked_to_leave(runsv, now);
@@ -609,17 +616,22 @@ mod tests {
     }
 
     fn directory(name: &str, identity: Identity) -> ScanEntry {
-        let what = EntryKind::Directory { identity, is_fresh: false, is_remade: false };
+        let what = EntryKind::Directory { identity, is_fresh: false, is_remade: false, is_temporary: false };
         ScanEntry { name: name.into(), what }
     }
 
     fn fresh(name: &str, identity: Identity) -> ScanEntry {
-        let what = EntryKind::Directory { identity, is_fresh: true, is_remade: false };
+        let what = EntryKind::Directory { identity, is_fresh: true, is_remade: false, is_temporary: false };
+        ScanEntry { name: name.into(), what }
+    }
+
+    fn temporary(name: &str, identity: Identity) -> ScanEntry {
+        let what = EntryKind::Directory { identity, is_fresh: false, is_remade: false, is_temporary: true };
         ScanEntry { name: name.into(), what }
     }
 
     fn remade(name: &str, identity: Identity) -> ScanEntry {
-        let what = EntryKind::Directory { identity, is_fresh: false, is_remade: true };
+        let what = EntryKind::Directory { identity, is_fresh: false, is_remade: true, is_temporary: false };
         ScanEntry { name: name.into(), what }
     }
 
@@ -762,6 +774,16 @@ mod tests {
         scene.is_quiet_for(QUIET_WHOLE.saturating_sub(MOMENT));
         scene.sees([directory("web", WEB)]);
         scene.changes_name("web");
+        scene.is_quiet_for(QUIET_WHOLE);
+        assert_eq!(scene.asks(), [start("web", WEB)]);
+    }
+
+    #[test]
+    fn a_name_that_looks_temporary_has_a_second_to_be_changed() {
+        let mut scene = Scene::watching();
+        scene.sees([temporary("CuqX3zYb", WEB)]);
+        scene.is_quiet_for(QUIET_IN_PLACE.saturating_sub(MOMENT));
+        scene.sees([directory("web", WEB)]);
         scene.is_quiet_for(QUIET_WHOLE);
         assert_eq!(scene.asks(), [start("web", WEB)]);
     }
