@@ -365,7 +365,7 @@ fn why_without_a_runsv_tells_what_to_do(suite: &Suite) {
         assert!(output.stdout.contains(text), "{text}: {output:?}");
     }
     assert_eq!(output.code(), Some(1));
-    // Elsewhere, no program would look for it.
+    // No runsvdir scans another directory.
     let elsewhere = tree.command("sv").args(["why"]).arg(web.dir()).env("SVDIR", tree.root());
     let output = elsewhere.output();
     assert!(output.stdout.contains("is not in "), "{output:?}");
@@ -808,7 +808,7 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     tree.sv("disable web").says(&text, 1);
     assert!(web.has("run"));
 
-    // A link to another place has no effect here.
+    // A link in another directory is left alone.
     symlink(&other, tree.root().join("elsewhere")).unwrap();
     let text = format!("fail: ../elsewhere: not an entry of {}\n", tree.services().display());
     tree.sv("disable ../elsewhere").says(&text, 1);

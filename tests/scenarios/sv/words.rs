@@ -121,7 +121,7 @@ fn a_lone_dash_is_a_command(suite: &Suite) {
     suite.tree().sv("- web").is("", USAGE, 100);
 }
 
-/// A directory that looks supervised, with fifos that the test reads to see what sv wrote.
+/// A directory that looks supervised. The test reads its fifos, which show what sv wrote.
 pub struct Fake(Tree);
 
 impl Fake {
