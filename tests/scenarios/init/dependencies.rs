@@ -1,4 +1,4 @@
-//! Who goes down before whom, and whose own end is everybody's.
+//! `dependencies.d`, the order in which services go down; and `critical`, a service that must not end.
 
 use nix::sys::signal::Signal;
 use tests::namespace::Namespace;
@@ -91,7 +91,7 @@ fn several_dependents_go_down_together_before_what_they_need() {
 }
 
 #[test]
-fn a_cycle_is_said_once_and_everybody_is_stopped() {
+fn a_cycle_is_said_once_and_every_service_is_stopped() {
     let tree = Suite::ours().tree();
     let services = [
         telling(&tree, "egg", &["hen"]).made(),
@@ -106,7 +106,7 @@ fn a_cycle_is_said_once_and_everybody_is_stopped() {
 }
 
 #[test]
-fn an_unknown_name_is_said_once_and_holds_nobody_up() {
+fn an_unknown_name_is_said_once_and_holds_no_service_up() {
     let tree = Suite::ours().tree();
     let services = [telling(&tree, "web", &["nobody"]).made(), telling(&tree, "db", &[]).made()];
     let (order, end) = order_of(&tree, &services);
@@ -114,7 +114,8 @@ fn an_unknown_name_is_said_once_and_holds_nobody_up() {
     assert_eq!(end.stderr.matches("nobody").count(), 1, "{}", end.stderr);
 }
 
-/// A dependent that does not end has its share of the time, and no more: what it needs has its own.
+/// A dependent that does not end gets its share of the time and no more: what it needs gets a share of its
+/// own.
 #[test]
 fn a_deaf_dependent_does_not_take_all_the_time() {
     let tree = Suite::ours().tree();
@@ -133,7 +134,7 @@ fn a_deaf_dependent_does_not_take_all_the_time() {
 
 /// What is needed is down already.
 #[test]
-fn a_need_that_is_down_holds_nobody_up() {
+fn a_need_that_is_down_holds_no_service_up() {
     let tree = Suite::ours().tree();
     let services = [telling(&tree, "web", &["db"]).made()];
     telling(&tree, "db", &[]).down().made();
@@ -188,7 +189,7 @@ fn a_critical_service_that_ends_well_ends_the_container_well() {
     ends_with(&tree, &container, 0);
 }
 
-/// Only its own end counts: not a restart that somebody asked for, nor a requested stop.
+/// Only its own end counts: neither a restart through sv nor a requested stop does.
 #[test]
 fn a_requested_end_of_a_critical_service_is_no_reason() {
     let tree = Suite::ours().tree();
