@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use servicedir::history::History;
-use servicedir::lock::{Lock, LockState, StatusWriter};
+use servicedir::lock::{Lock, LockState};
+use servicedir::status_writer::StatusWriter;
 use servicedir::{Command, HistoryEvent, ServiceDir, Status, Want};
 use sys::error::words;
 use sys::process::spawn::{StartError, StartStep, failure_of};
