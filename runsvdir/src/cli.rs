@@ -6,13 +6,13 @@ use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use crate::event_loop::Options;
+use crate::event_loop::RunsvdirOptions;
 
 /// What is said to a wrong command line, after the program's name.
 const USAGE: &str = "[-P] dir";
 
 /// Reads the command line; `Err` is the usage text and, as ever in runit, an empty line (GEN-2).
-pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
+pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<RunsvdirOptions, String> {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     if arguments.is_empty() {
         arguments.push("runsvdir".into());
@@ -26,7 +26,7 @@ pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, St
         return Err(format!("usage: {program} {USAGE}"));
     };
     let log = matches.contains_id("log").then_some(skipped + 2);
-    Ok(Options { directory, has_sessions: matches.get_flag("P"), log })
+    Ok(RunsvdirOptions { directory, has_sessions: matches.get_flag("P"), log })
 }
 
 fn command() -> Command {
@@ -61,8 +61,8 @@ mod tests {
 
     fn reads(arguments: &[&str]) -> Option<(String, bool, Option<usize>)> {
         let all = ["runsvdir"].iter().chain(arguments).map(OsString::from);
-        let wishes = read(all).ok()?;
-        Some((wishes.directory.to_string_lossy().into_owned(), wishes.has_sessions, wishes.log))
+        let options = read(all).ok()?;
+        Some((options.directory.to_string_lossy().into_owned(), options.has_sessions, options.log))
     }
 
     #[test]

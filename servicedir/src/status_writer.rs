@@ -35,7 +35,7 @@ impl StatusWriter {
         Self { dir, lock, pid: None, last: None, is_behind: false, may_replace }
     }
 
-    /// For a service whose `pid` is not written before its first start (LAY-8).
+    /// For a service that has no `pid` before its first start (LAY-8).
     pub fn without_first_pid(dir: ServiceDir, lock: Lock, supervise: Supervise) -> Self {
         Self { pid: Some(0), ..Self::new(dir, lock, supervise) }
     }

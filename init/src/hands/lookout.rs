@@ -54,7 +54,7 @@ impl Lookout {
     /// Watches nothing yet.
     pub fn new() -> Self {
         Self {
-            inotify: FileWatches::new(),
+            inotify: FileWatches::open(),
             watched: Vec::new(),
             places: BTreeMap::new(),
             supervisors: BTreeMap::new(),
