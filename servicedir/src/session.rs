@@ -79,6 +79,8 @@ fn is_ours(about: &std::fs::Metadata) -> bool {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const LINE: &str = "375e23c3-b37b-43d2-8081-d5711e8cf998 4026531836 4711 1234567 301\n";
@@ -149,5 +151,16 @@ mod tests {
         remove(&other);
         nix::unistd::mkfifo(&other.session(), Mode::S_IRUSR | Mode::S_IWUSR).expect("a fifo");
         assert_eq!(read(&other), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_bytes_are_a_record_of_this_directory_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let (_dir, service, _) = service();
+            fs_err::write(service.session(), bytes).expect("a file");
+            prop_assert_eq!(read(&service), None);
+        }
     }
 }
