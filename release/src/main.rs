@@ -2,7 +2,7 @@
 //! every program one static file that needs no loader, and copies the programs to `target/static`
 //! (`target/static-TARGET` where a target is named). Prints where cargo has built everything.
 //!
-//! The target is this machine's with musl, whose programs are half as large as glibc's and start
+//! The target is this machine's with musl: the programs are half as large as with glibc, and start
 //! sooner. If the target is missing it is installed; where that fails the C library is glibc.
 
 use std::env;
