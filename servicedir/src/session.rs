@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid};
 use sys::error::words;
-use sys::{Error, Session, open_regular};
+use sys::{Error, FileId, Session, open_regular};
 
 use crate::layout::ServiceDir;
 
@@ -32,13 +32,13 @@ pub struct Recorded {
 pub fn write(dir: &ServiceDir, session: &Session) -> Result<(), Error> {
     let (place, fresh) = (dir.session(), dir.file("supervise/.session.new"));
     let unable = |verb: &str| words(["unable to ".as_ref(), verb.as_ref(), " ".as_ref(), fresh.as_os_str()]);
-    let about = fs_err::metadata(dir.supervise()).map_err(Error::of_io(unable("open")))?;
+    let FileId { device, inode } = FileId::at(dir.supervise()).map_err(Error::of_io(unable("open")))?;
     // A runsv that was killed may have left one. One of another user is not written to.
     let _ = nix::unistd::unlink(&fresh);
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let mut file = open_regular(&fresh, flags, mode).map_err(|why| why.failure(unable("open")))?;
-    let line = format!("{} {} {session}", about.dev(), about.ino());
+    let line = format!("{device} {inode} {session}");
     file.write_all(line.as_bytes()).map_err(Error::of_io(unable("write")))?;
     sys::fs::replace::replace(&fresh, &place).map_err(Error::of(unable("rename")))
 }
@@ -62,7 +62,8 @@ pub fn read(dir: &ServiceDir) -> Option<Recorded> {
     }
     let mut words = line.splitn(3, ' ');
     let mut is_next = |number: u64| words.next().and_then(|word| word.parse().ok()) == Some(number);
-    if !is_next(around.dev()) || !is_next(around.ino()) {
+    let FileId { device, inode } = FileId::of(&around);
+    if !is_next(device) || !is_next(inode) {
         return None;
     }
     let session = Session::parse(words.next()?)?;

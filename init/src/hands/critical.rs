@@ -156,8 +156,7 @@ impl Critical {
 
     /// Whether a process is the runsv of this service.
     fn is_runsv(&self, pid: Pid) -> bool {
-        let place = || fs_err::metadata(procfs::path(pid, "cwd")).ok();
-        supervised(&procfs::arguments(pid)).is_some()
-            && place().is_some_and(|about| self.is_at(FileId::of(&about)))
+        let place = || FileId::at(procfs::path(pid, "cwd"));
+        supervised(&procfs::arguments(pid)).is_some() && place().is_ok_and(|place| self.is_at(place))
     }
 }

@@ -146,7 +146,7 @@ impl ServicesDirectory {
 
 /// Which directory holds the state of the service under `name` in the working directory.
 pub fn supervise_of(name: &OsStr) -> Option<FileId> {
-    fs_err::metadata(ServiceDir::at(name).supervise()).ok().map(|found| FileId::of(&found))
+    FileId::at(ServiceDir::at(name).supervise()).ok()
 }
 
 /// Why a name cannot be read; `None` if it is simply not there any more.
