@@ -1,7 +1,7 @@
 //! `supervise/.session`: the session that `./run` leads with `process-group`. Where a runsv was killed, the
 //! next one ends what is left of it.
 //!
-//! Processes are signalled because of this record, so it is only believed if no other user can have
+//! Processes are signalled because of this record, so it is trusted only if no other user can have
 //! written it: neither the file nor `supervise/` belongs to, or can be written by, one. It also names the
 //! directory it was written for: a service directory is often a copy of another.
 
@@ -22,7 +22,7 @@ const LIMIT: u64 = 256;
 /// A record that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// What it says.
+    /// The session it names.
     pub session: Session,
     /// Whether no user but this one and root can have written it.
     pub is_trusted: bool,
