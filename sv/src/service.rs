@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
 use servicedir::{Command, ServiceDir, Status};
+use sys::FileId;
 use sys::errno_text::errno_of;
 
 /// A service name and the directory that it means.
@@ -47,8 +48,8 @@ impl NamedService {
 }
 
 /// The device and inode of a directory, which are the same for all its paths.
-pub fn identity(path: &Path) -> Option<(u64, u64)> {
-    nix::sys::stat::stat(path).ok().map(|about| (about.st_dev, about.st_ino))
+pub fn identity(path: &Path) -> Option<FileId> {
+    FileId::at(path).ok()
 }
 
 /// The names of all services below `base`, sorted, as runsvdir sees them: directories and symbolic links to

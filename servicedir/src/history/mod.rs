@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use sys::open_regular;
 
 use crate::layout::ServiceDir;
-use crate::status::Tai64n;
+use crate::tai64n::Tai64n;
 
 pub use event::{HistoryEvent, PROGRAMS};
 
