@@ -19,9 +19,8 @@ use crate::condition::{Condition, MIN_UPTIME, ProcessStart, Timing, Verdict, pro
 use crate::report::Report;
 use crate::service::NamedService;
 
-/// The shortest wait, whatever the limit: the original reads twice and pauses three times even with 0. A
-/// process that starts at once can live long enough in it.
-const LEAST_LIMIT: Duration = MIN_UPTIME.saturating_mul(2);
+/// Between two looks of the original (SV-34).
+const ORIGINAL_PAUSE: Duration = Duration::from_millis(420);
 
 /// The pauses between two reads of a status that cannot be watched, and between two runs of a check. Each is
 /// twice the one before, up to the longest.
@@ -48,6 +47,8 @@ const WATCH: usize = usize::MAX - 1;
 /// Waits for any number of services.
 pub struct Waiter<'a> {
     deadline: Option<Instant>,
+    /// When processes that are young at the deadline have lived for long enough; `None` from then on.
+    extension: Option<Instant>,
     poller: Option<Poller>,
     watcher: StatusWatcher,
     /// When polling ends and watching begins; `None` once it has.
@@ -80,6 +81,8 @@ struct Waiting<'a> {
     has_runsv_left: bool,
     check: CheckState,
     has_warned: bool,
+    /// Whether it waits for nothing but that its process lives for long enough.
+    is_young: bool,
 }
 
 /// The state of `./check`.
@@ -99,8 +102,10 @@ impl<'a> Waiter<'a> {
     pub fn new(limit: Duration, is_eager: bool) -> Self {
         let now = Instant::now();
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
+        let deadline = now.checked_add(until_last_look(limit));
         let mut waiter = Self {
-            deadline: now.checked_add(limit.max(LEAST_LIMIT)),
+            deadline,
+            extension: deadline.and_then(|deadline| deadline.checked_add(MIN_UPTIME)),
             // Without a poller sv polls the statuses.
             poller: Poller::new(&[Signal::CHLD]).ok(),
             watcher: StatusWatcher::blind(),
@@ -181,13 +186,22 @@ impl<'a> Waiter<'a> {
             if !self.services.iter().any(Waiting::is_waiting) {
                 return;
             }
-            if is_over {
+            if is_over && !self.has_extended() {
                 return self.time_out(kills, report);
             }
             report.flush();
             self.sleep(self.deadline);
             self.reap_checks(report);
         }
+    }
+
+    /// A process that is alive at the deadline may still live for long enough: the original counts it by
+    /// then, however young it is. Whether the deadline is a later one now.
+    fn has_extended(&mut self) -> bool {
+        let extension =
+            self.extension.take().filter(|_| self.services.iter().any(|waiting| waiting.is_young));
+        self.deadline = extension.or(self.deadline);
+        extension.is_some()
     }
 
     /// Reads each status that may have changed; at the end, all of them.
@@ -296,6 +310,13 @@ impl<'a> Waiter<'a> {
     }
 }
 
+/// When the original looks for the last time: at the first look after the limit (SV-34).
+fn until_last_look(limit: Duration) -> Duration {
+    let since_look = limit.as_nanos() % ORIGINAL_PAUSE.as_nanos();
+    let since_look = Duration::from_nanos(u64::try_from(since_look).unwrap_or_default());
+    limit.saturating_add(ORIGINAL_PAUSE.saturating_sub(since_look))
+}
+
 impl<'a> Waiting<'a> {
     fn new(service: &'a NamedService) -> Self {
         Self {
@@ -311,6 +332,7 @@ impl<'a> Waiting<'a> {
             has_runsv_left: false,
             check: CheckState::Idle,
             has_warned: false,
+            is_young: false,
         }
     }
 
@@ -325,6 +347,7 @@ impl<'a> Waiting<'a> {
     /// Reads the status, and reports the service if its condition is fulfilled. Returns whether a check was
     /// started.
     fn read(&mut self, checks: &mut Option<Checks>, may_check: bool, report: &mut Report) -> bool {
+        self.is_young = false;
         let Some(condition) = &mut self.condition else { return false };
         if self.has_runsv_left && condition.is_reached_without_runsv() {
             report.print_gone(self.service);
@@ -351,6 +374,7 @@ impl<'a> Waiting<'a> {
                 Ok(true) => return self.start_check(checks, may_check, &status, report),
                 Ok(false) if rest.is_zero() => {}
                 Ok(false) => {
+                    self.is_young = true;
                     self.read_at = Some(Instant::now() + rest);
                     return false;
                 }
@@ -449,4 +473,17 @@ fn timing(status: &Status, since: Instant) -> Timing {
     // A time in the future means that the clock was set back.
     let age = SystemTime::now().duration_since(status.since.time()).unwrap_or_default();
     Timing { age, waited: since.elapsed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_look_is_the_first_one_after_the_limit() {
+        let seconds = [0, 1, 2, 3, 7, 42, u64::MAX].map(Duration::from_secs).map(until_last_look);
+        let milliseconds = [420, 1260, 2100, 3360, 7140, 42_420].map(Duration::from_millis);
+        assert_eq!(seconds[..6], milliseconds);
+        assert!(seconds[6] >= Duration::from_secs(u64::MAX));
+    }
 }
