@@ -1,23 +1,17 @@
-//! Hands: the services that must not end: which they are, and what is known of their ends.
-//!
-//! A history, which our runsv keeps, knows it all. The original's runsv writes only a status: it tells
-//! that the service has ended, but not how.
+//! Hands: the services that must not end: which they are, and what their history tells of their ends.
 
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::SystemTime;
 
 use servicedir::history::{self, HistoryEntry};
-use servicedir::{ServiceDir, Status, Tai64n};
-use sys::{Pid, procfs};
+use servicedir::{ServiceDir, State, Status, Tai64n};
 
-use super::census::{status, supervised};
+use super::census::status;
 use super::past::deeds;
-use crate::machine::judgement::{ENDS_WITHIN, is_asked, is_life_between};
-use crate::machine::{Deed, UnaskedEnd, unasked_end};
+use crate::machine::{UnaskedEnd, unasked_end};
 
 /// A service with a file `critical`.
 pub struct Critical {
@@ -27,21 +21,27 @@ pub struct Critical {
     since: Tai64n,
     /// The last line of its history that was looked at.
     judged: Option<HistoryEntry>,
-    before: Option<Run>,
-    /// The time of its control FIFO when that was first seen.
-    untold: Option<SystemTime>,
+    /// The record that was there at first.
+    first: Option<Status>,
+    /// Whether its runsv has started it since then.
+    was_started: bool,
+    has_history: bool,
+    is_reported: bool,
+}
+
+/// What is known of a critical service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    /// Nothing that matters.
+    Nothing,
+    /// It has ended, and no client had asked for that.
+    Ended(UnaskedEnd),
+    /// Its runsv keeps no history: its end will not be known.
+    NoHistory,
 }
 
 /// Which directory it is, by device and number.
 pub type Place = (u64, u64);
-
-/// What a status says, and who stands for it.
-struct Run {
-    status: Status,
-    runsv: Option<Pid>,
-    /// Whether somebody has asked it to end, as far as a status tells.
-    is_asked: bool,
-}
 
 /// A service that was found.
 pub struct Found {
@@ -75,9 +75,17 @@ impl Critical {
     /// before this boot, may be over, whatever the clock says that has written it.
     pub fn new(service: ServiceDir, place: Place, since: Tai64n, is_history_over: bool) -> Self {
         let judged = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
-        let mut critical = Self { service, place, since, judged, before: None, untold: None };
-        critical.note();
-        critical
+        let first = status(&service);
+        Self {
+            service,
+            place,
+            since,
+            judged,
+            first,
+            was_started: false,
+            has_history: false,
+            is_reported: false,
+        }
     }
 
     /// Whether it is this one.
@@ -90,78 +98,33 @@ impl Critical {
         &self.service
     }
 
-    /// Takes in what its status says now; that it was asked to end is to be seen only for a moment.
+    /// Reads its record, which may show a short life for a moment only.
     pub fn note(&mut self) {
-        self.untold = self.untold.or_else(|| self.written());
-        let Some(before) = &mut self.before else {
-            self.before = self.look();
-            return;
-        };
-        if let Some(status) = status(&self.service)
-            && status.pid == before.status.pid
-        {
-            before.is_asked |= is_asked(status);
-        }
+        let life = |status: Status| (status.pid, status.since);
+        self.was_started |= status(&self.service)
+            .is_some_and(|now| now.state == Some(State::Run) && Some(life(now)) != self.first.map(life));
     }
 
-    /// If it has ended since the last time, and nobody asked it to: how, if that is known.
-    pub fn judge(&mut self) -> Option<UnaskedEnd> {
+    /// What its history tells that was not known the last time.
+    pub fn judge(&mut self) -> Judgement {
+        // In this order: our runsv writes the history before it writes that it has started the service.
+        self.note();
         let entries = history::read(&self.service).unwrap_or_default();
         let known = self.judged.as_ref().and_then(|judged| entries.iter().rposition(|entry| entry == judged));
         let first_new = known.map_or_else(
             || entries.iter().position(|entry| entry.when >= self.since).unwrap_or(entries.len()),
             |last| last + 1,
         );
-        self.untold = self.untold.or_else(|| self.written());
-        let now = self.look();
-        let before = std::mem::replace(&mut self.before, now);
-        let deeds = deeds(&entries);
-        let is_told = deeds.iter().skip(first_new).any(|(_, deed)| matches!(deed, Deed::Ended(_)));
-        let verdict = unasked_end(&deeds, first_new);
+        self.has_history |= first_new < entries.len();
+        let end = unasked_end(&deeds(&entries), first_new);
         self.judged = entries.into_iter().last().or(self.judged.take());
-        if is_told { verdict } else { self.judge_by_status(&before?).then_some(UnaskedEnd { ending: None }) }
-    }
-
-    /// Whether what ran before has ended, by itself, under a runsv that has seen it end: who loses its
-    /// runsv has not ended by that.
-    fn judge_by_status(&self, before: &Run) -> bool {
-        let has_ended = self.before.as_ref().is_some_and(|now| is_life_between(before.status, now.status));
-        let has_witness = match before.runsv {
-            Some(runsv) => self.is_runsv(runsv),
-            None => !procfs::is_ours() && before.status.since >= self.since,
-        };
-        has_ended && has_witness && !before.is_asked && !self.is_told()
-    }
-
-    /// Whether somebody has told its runsv something lately: a status does not say what it was.
-    fn is_told(&self) -> bool {
-        let told = self.written().filter(|written| Some(*written) != self.untold);
-        // What lies in the future has just been.
-        told.is_some_and(|told| told.elapsed().map_or(true, |ago| ago <= ENDS_WITHIN))
-    }
-
-    /// When its control FIFO was written to, or made. Not every kernel lets inotify tell of it.
-    fn written(&self) -> Option<SystemTime> {
-        fs_err::metadata(self.service.control()).and_then(|about| about.modified()).ok()
-    }
-
-    fn look(&self) -> Option<Run> {
-        let status = status(&self.service)?;
-        let run = i32::try_from(status.pid).ok().filter(|pid| *pid > 0).map(Pid::from_raw);
-        let runsv = match run {
-            Some(run) => procfs::stat(run).map(|stat| stat.parent).filter(|parent| self.is_runsv(*parent)),
-            // It is a child of runsvdir, then, which is one of init.
-            None => {
-                procfs::own_children().into_iter().flat_map(procfs::children).find(|pid| self.is_runsv(*pid))
-            }
-        };
-        Some(Run { status, runsv, is_asked: is_asked(status) })
-    }
-
-    /// Whether a process is the runsv of this service.
-    fn is_runsv(&self, pid: Pid) -> bool {
-        let place = || fs_err::metadata(procfs::path(pid, "cwd")).ok();
-        supervised(&procfs::arguments(pid)).is_some()
-            && place().is_some_and(|about| self.is_at((about.dev(), about.ino())))
+        if let Some(end) = end {
+            return Judgement::Ended(end);
+        }
+        if self.is_reported || self.has_history || !self.was_started {
+            return Judgement::Nothing;
+        }
+        self.is_reported = true;
+        Judgement::NoHistory
     }
 }

@@ -12,7 +12,7 @@ use servicedir::{ServiceDir, State, Tai64n, Want};
 use sys::{Pid, procfs};
 
 use super::census::status;
-use super::critical::{self, Critical, Found, Place};
+use super::critical::{self, Critical, Found, Judgement, Place};
 use super::past::account;
 use crate::machine::{Account, Child, Event, Kind, Seen, UnaskedEnd};
 
@@ -152,10 +152,15 @@ impl Lookout {
         Event::CriticalWatched { new, blind, is_complete }
     }
 
-    /// Whether a critical service has ended, and nobody had asked it to.
+    /// What is new of a critical service.
     pub fn judge(&mut self, name: &OsStr) -> Option<Event> {
-        let UnaskedEnd { ending } = self.criticals.get_mut(name)?.critical.judge()?;
-        Some(Event::CriticalEnded { name: name.to_string_lossy().into_owned(), ending })
+        let judgement = self.criticals.get_mut(name)?.critical.judge();
+        let name = name.to_string_lossy().into_owned();
+        match judgement {
+            Judgement::Nothing => None,
+            Judgement::Ended(UnaskedEnd { ending }) => Some(Event::CriticalEnded { name, ending }),
+            Judgement::NoHistory => Some(Event::CriticalUnknown(name)),
+        }
     }
 
     /// What has changed.

@@ -229,6 +229,10 @@ impl Container {
                 }
             }
             Event::CriticalEnded { name, ending } => self.begin_stop(Reason::Critical { name, ending }, now),
+            Event::CriticalUnknown(name) => self.say(
+                Weight::Warning,
+                format!("{name}: critical has no effect: its runsv keeps no history, as the one that comes with init does"),
+            ),
             Event::CriticalChanged(name) => self.sentry.changed(name, now),
             Event::DirectoryChanged => self.sentry.look_soon(now),
             Event::CriticalWatched { new, blind, is_complete } => {

@@ -3,12 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use servicedir::{State, Status, Want};
 use sys::{ExitStatus, Signal};
 
 /// How long after a signal that somebody has sent through sv a service ends because of it, whatever it
 /// does on its way: sv itself waits for so long.
-pub const ENDS_WITHIN: Duration = Duration::from_secs(7);
+const ENDS_WITHIN: Duration = Duration::from_secs(7);
 
 /// What happened to a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,23 +85,6 @@ pub fn unasked_end(deeds: &[(u128, Deed)], first_new: usize) -> Option<UnaskedEn
     None
 }
 
-/// Whether a service was asked to end, as far as its status tells.
-pub fn is_asked(status: Status) -> bool {
-    status.got_term || status.want != Want::Up
-}
-
-/// Whether a service that is wanted up has ended between these two.
-pub fn is_life_between(before: Status, now: Status) -> bool {
-    let is_another = match (before.state, now.state) {
-        (Some(State::Run), Some(State::Run)) => before.pid != now.pid,
-        (Some(State::Run), _) => true,
-        // It was up for so short a time that nobody has seen it.
-        (Some(State::Down), Some(State::Down)) => before.since < now.since,
-        _ => false,
-    };
-    is_another && now.want == Want::Up
-}
-
 /// How a service has ended that was told to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Account {
@@ -145,8 +127,6 @@ impl Account {
 
 #[cfg(test)]
 mod tests {
-    use servicedir::Tai64n;
-
     use super::*;
 
     const SECOND: u128 = 1_000_000_000;
@@ -220,21 +200,5 @@ mod tests {
         );
         let killed = account(Some(killed_by(Signal::KILL)), None, &[Signal::TERM, Signal::KILL]);
         assert_eq!((killed.remarks().as_str(), killed.was_killed()), (", ./run ended with SIGKILL", true));
-    }
-
-    fn status(state: State, pid: u32, seconds: u64) -> Status {
-        let since = Tai64n { seconds, nanoseconds: 0 };
-        Status { since, pid, is_paused: false, want: Want::Up, got_term: false, state: Some(state) }
-    }
-
-    #[test]
-    fn two_statuses_tell_whether_there_was_an_end_between_them() {
-        let (run, down) = (status(State::Run, 7, 1), status(State::Down, 0, 2));
-        assert!(!is_life_between(run, run) && !is_life_between(down, down));
-        assert!(is_life_between(run, down) && is_life_between(run, status(State::Run, 8, 2)));
-        assert!(is_life_between(run, status(State::Finish, 9, 1)));
-        assert!(!is_life_between(down, status(State::Run, 8, 3)));
-        assert!(is_life_between(down, status(State::Down, 0, 3)), "nobody has seen it run");
-        assert!(!is_life_between(run, Status { want: Want::Down, ..down }), "somebody wants it so");
     }
 }

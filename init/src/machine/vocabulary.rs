@@ -69,6 +69,8 @@ pub enum Event {
         /// How, if its runsv tells.
         ending: Option<ExitStatus>,
     },
+    /// The runsv of a critical service keeps no history: its end will not be known.
+    CriticalUnknown(String),
     /// A critical service has done something.
     CriticalChanged(OsString),
     /// Something was put into the services directory.
