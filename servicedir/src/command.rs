@@ -2,7 +2,7 @@
 
 use sys::Signal;
 
-/// What a service can be told.
+/// A command to a supervised service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Command {
     /// `u`: keep it running.

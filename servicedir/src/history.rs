@@ -17,7 +17,7 @@ use nix::sys::stat::Mode;
 use sys::open_regular;
 
 use crate::layout::ServiceDir;
-use crate::status::Tai64n;
+use crate::tai64n::Tai64n;
 
 /// When the file has this many bytes, the older half of it goes.
 pub const LIMIT: usize = 8192;

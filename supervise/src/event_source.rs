@@ -5,7 +5,7 @@ use std::io;
 use std::time::Instant;
 
 use servicedir::Command;
-use servicedir::lock::ControlFifo;
+use servicedir::control_fifo::ControlFifo;
 use sys::{ExitStatus, Pid, Poller, Signal, reap_next};
 
 use crate::state::{Role, Supervisor};

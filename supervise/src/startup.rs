@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use servicedir::client::Client;
-use servicedir::lock::{
-    ControlFifo, Lock, LockFile, LockState, OkFifo, StatusWriter, Supervise, make_supervise,
-};
+use servicedir::control_fifo::{ControlFifo, OkFifo};
+use servicedir::lock::{Lock, LockFile, LockState, Supervise, make_supervise};
+use servicedir::status_writer::StatusWriter;
 use servicedir::{ServiceDir, State, Want, session};
 use sys::errno_text::errno_of;
 use sys::{Errno, Error, Logger, Now, Pid, Poller, Remains, Session, Signal};

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use servicedir::client::{ClientError, StatusChange, StatusWatcher};
+use servicedir::client::ClientError;
+use servicedir::status_watcher::{StatusChange, StatusWatcher};
 use servicedir::{Command, Status};
 use sys::{Pid, Poller, Signal};
 

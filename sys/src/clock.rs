@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 /// A moment, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// For deadlines and lifetimes; unaffected when somebody sets the clock.
+    /// For deadlines and lifetimes; unaffected when the clock is set.
     pub monotonic: Instant,
     /// For the time stamps that other programs read.
     pub wall: SystemTime,

@@ -28,44 +28,44 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 /// at the 10th, 100th, ... time, with the count.
 #[derive(Debug, Default)]
 pub struct Logger {
-    who: OsString,
-    said: Vec<Said>,
+    prefix: OsString,
+    said: Vec<LoggedMessage>,
     kept: Option<Vec<u8>>,
-    outbox: OutputQueue,
+    queue: OutputQueue,
 }
 
 #[derive(Debug)]
-struct Said {
+struct LoggedMessage {
     message: Vec<u8>,
     times: u64,
     last: Instant,
 }
 
 impl Logger {
-    /// For messages that begin with `who`, such as `runsv web`.
-    pub fn new(who: impl Into<OsString>) -> Self {
-        Self { who: who.into(), ..Self::default() }
+    /// For messages that begin with `prefix`, such as `runsv web`.
+    pub fn new(prefix: impl Into<OsString>) -> Self {
+        Self { prefix: prefix.into(), ..Self::default() }
     }
 
-    /// `WHO: fatal: MESSAGE`, the last one of the program.
+    /// `PREFIX: fatal: MESSAGE`, the last one of the program.
     pub fn fatal(&mut self, failure: &Error) {
         let line = self.line("fatal: ", &failure.to_bytes());
         self.write(&line);
         self.conclude(LAST_WORDS);
     }
 
-    /// `WHO: warning: MESSAGE`, unless it was said a moment ago.
+    /// `PREFIX: warning: MESSAGE`, unless it was said a moment ago.
     pub fn warn(&mut self, failure: &Error) {
         self.say_again("warning: ", failure.to_bytes());
     }
 
-    /// `WHO: fatal: MESSAGE` on behalf of a child that could not start, unless it was said a
+    /// `PREFIX: fatal: MESSAGE` on behalf of a child that could not start, unless it was said a
     /// moment ago.
     pub fn fatal_in_child(&mut self, failure: &Error) {
         self.say_again("fatal: ", failure.to_bytes());
     }
 
-    /// `WHO: MESSAGE`.
+    /// `PREFIX: MESSAGE`.
     pub fn say(&mut self, message: &str) {
         let line = self.line("", message.as_bytes());
         self.write(&line);
@@ -102,7 +102,7 @@ impl Logger {
             if self.said.len() == REMEMBERED {
                 self.said.remove(0);
             }
-            self.said.push(Said { message, times: 1, last: now });
+            self.said.push(LoggedMessage { message, times: 1, last: now });
         }
         self.write(&line);
     }
@@ -111,39 +111,39 @@ impl Logger {
         let line = whole_line(line);
         match &mut self.kept {
             Some(kept) => kept.extend(line),
-            None => self.outbox.post(line, |dropped| notice(&self.who, dropped)),
+            None => self.queue.post(line, |dropped| notice(&self.prefix, dropped)),
         }
     }
 
     /// Writes as much as there is room for of what could not be written before.
     pub fn flush(&mut self) {
-        self.outbox.flush(|dropped| notice(&self.who, dropped));
+        self.queue.flush(|dropped| notice(&self.prefix, dropped));
     }
 
     /// Gives a reader that is only slow this long for what could not be written before.
-    pub fn conclude(&mut self, patience: Duration) {
-        self.outbox.conclude(patience, |dropped| notice(&self.who, dropped));
+    pub fn conclude(&mut self, timeout: Duration) {
+        self.queue.conclude(timeout, |dropped| notice(&self.prefix, dropped));
     }
 
     /// What will have room for messages that could not be written yet, if there are any.
     pub fn unsaid(&self) -> Option<BorrowedFd<'_>> {
-        self.outbox.unsaid()
+        self.queue.unsaid()
     }
 
     /// Where messages go, once there was one.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.outbox.descriptor()
+        self.queue.descriptor()
     }
 
     fn line(&self, severity: &str, message: &[u8]) -> Vec<u8> {
-        [self.who.as_bytes(), b": ", severity.as_bytes(), message].concat()
+        [self.prefix.as_bytes(), b": ", severity.as_bytes(), message].concat()
     }
 }
 
-/// The line that tells of lines that could not even be kept.
-fn notice(who: &OsStr, dropped: usize) -> Vec<u8> {
+/// The line that reports lines for which there was no room.
+fn notice(prefix: &OsStr, dropped: usize) -> Vec<u8> {
     let text = format!(": warning: {dropped} lines dropped: stderr was not read");
-    whole_line(&[who.as_bytes(), text.as_bytes()].concat())
+    whole_line(&[prefix.as_bytes(), text.as_bytes()].concat())
 }
 
 /// Writes a line to stderr in one go. A reader that is gone is no reason to die.
@@ -177,7 +177,7 @@ fn write_unbroken(descriptor: BorrowedFd<'_>, mut text: &[u8]) {
 }
 
 /// Writes without being ended by it: a SIGPIPE that the write itself causes is taken off again before
-/// it can be delivered. The disposition of SIGPIPE belongs to whoever started us.
+/// it can be delivered. The disposition of SIGPIPE is inherited and stays as it is.
 pub fn without_sigpipe(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
     let broken_pipe = SignalSet::of(&[Signal::PIPE]);
     let before = broken_pipe.block();

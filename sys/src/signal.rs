@@ -39,8 +39,8 @@ impl Signal {
     /// The highest signal number: `SIGRTMAX`.
     const LAST: i32 = 64;
 
-    /// `SIGRTMIN` as glibc counts, and with it kill(1), docker(1) and systemd, whose names for signals are
-    /// glibc's. musl begins one later.
+    /// `SIGRTMIN` as glibc counts, and with it kill(1), docker(1) and systemd, which use
+    /// glibc's names for signals. musl begins one later.
     const FIRST_REAL_TIME: i32 = 34;
 
     /// `SIGRTMIN+offset`.
@@ -222,6 +222,6 @@ mod tests {
             let signal = Signal(number);
             assert_eq!(Signal::parse_displayed(&signal.to_string()), Some(signal));
         }
-        assert_eq!(Signal::parse("signal 64"), None, "nobody writes that into a file of settings");
+        assert_eq!(Signal::parse("signal 64"), None, "not a name for a file of settings");
     }
 }

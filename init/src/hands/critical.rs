@@ -3,11 +3,11 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use servicedir::history::{self, HistoryEntry};
 use servicedir::{ServiceDir, State, Status, Tai64n};
+use sys::FileId;
 
 use super::census::status;
 use super::past::deeds;
@@ -16,7 +16,7 @@ use crate::machine::{UnaskedEnd, unasked_end};
 /// A service with a file `critical`.
 pub struct Critical {
     service: ServiceDir,
-    place: Place,
+    place: FileId,
     /// What ended before is no news.
     since: Tai64n,
     /// The last line of its history that was looked at.
@@ -40,9 +40,6 @@ pub enum Judgement {
     NoHistory,
 }
 
-/// Which directory it is, by device and number.
-pub type Place = (u64, u64);
-
 /// A service that was found.
 pub struct Found {
     /// Its name.
@@ -50,7 +47,7 @@ pub struct Found {
     /// Its directory.
     pub service: ServiceDir,
     /// Which directory that is.
-    pub place: Place,
+    pub place: FileId,
     /// Whether it is marked critical.
     pub is_critical: bool,
 }
@@ -65,7 +62,7 @@ pub fn find(directory: &Path) -> io::Result<Vec<Found>> {
             let about = fs_err::metadata(service.path()).ok()?;
             // Whatever it is, only its name counts.
             let is_critical = fs_err::symlink_metadata(service.file("critical")).is_ok();
-            Some(Found { name, service, place: (about.dev(), about.ino()), is_critical })
+            Some(Found { name, service, place: FileId::of(&about), is_critical })
         });
     Ok(services.collect())
 }
@@ -73,7 +70,7 @@ pub fn find(directory: &Path) -> io::Result<Vec<Found>> {
 impl Critical {
     /// The service at this place, as it is now. What its history tells of a time before it was critical, or
     /// before this boot, may be over, whatever the clock says that has written it.
-    pub fn new(service: ServiceDir, place: Place, since: Tai64n, is_history_over: bool) -> Self {
+    pub fn new(service: ServiceDir, place: FileId, since: Tai64n, is_history_over: bool) -> Self {
         let judged = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
         let first = status(&service);
         Self {
@@ -89,7 +86,7 @@ impl Critical {
     }
 
     /// Whether it is this one.
-    pub fn is_at(&self, place: Place) -> bool {
+    pub fn is_at(&self, place: FileId) -> bool {
         self.place == place
     }
 

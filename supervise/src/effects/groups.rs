@@ -2,7 +2,7 @@
 //! live.
 
 use servicedir::session;
-use sys::{Group, Pid, Remains, Session, Signal};
+use sys::{Pid, ProcessGroup, Remains, Session, Signal};
 
 use super::Effects;
 use crate::state::Role;
@@ -13,7 +13,7 @@ pub struct Groups {
     /// The last one of each service.
     led: Vec<Led>,
     /// Those that have lost their leader.
-    looked_at: Vec<Group>,
+    looked_at: Vec<ProcessGroup>,
 }
 
 /// A session that a `./run` leads.
@@ -52,7 +52,7 @@ impl Effects {
     pub(super) fn probe_group(&mut self, role: Role, leader: Pid) -> bool {
         let Groups { led, looked_at } = &mut self.groups;
         let known = looked_at.iter().position(|group| group.leader() == leader);
-        let mut group = known.map_or(Group::of(leader), |place| looked_at.swap_remove(place));
+        let mut group = known.map_or(ProcessGroup::of(leader), |place| looked_at.swap_remove(place));
         if group.is_alive() {
             looked_at.push(group);
             return true;

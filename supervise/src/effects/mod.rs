@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use servicedir::history::History;
-use servicedir::lock::{Lock, LockState, StatusWriter};
+use servicedir::lock::{Lock, LockState};
+use servicedir::status_writer::StatusWriter;
 use servicedir::{Command, HistoryEvent, ServiceDir, Status, Want};
 use sys::error::words;
-use sys::process::spawn::{StartError, Step, failure_of};
+use sys::process::spawn::{StartError, StartStep, failure_of};
 use sys::{Errno, Error, Logger, Pid, Program, Signal};
 
 use crate::state::{Action, ControlScript, Event, Role, Script, Started};
@@ -332,15 +333,21 @@ impl Effects {
     fn explain(&mut self, child: Pid, failure: StartError) {
         let Some((_, part)) = self.children.iter().find(|(pid, _)| *pid == child) else { return };
         let text = match (part, failure.step) {
-            (Part::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
-            (Part::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
-            (Part::Finish, Step::Execute | Step::Directory) => "unable to start ./finish".to_owned(),
-            (Part::Finish, Step::Descriptor) => "unable to setup filedescriptor for ./finish".to_owned(),
-            (Part::LogRun, Step::Execute) => "unable to start log/./run".to_owned(),
-            (Part::LogRun, Step::Directory) => "unable to change directory to ./log".to_owned(),
-            (Part::LogRun, Step::Descriptor) => "unable to setup filedescriptor for ./log/run".to_owned(),
-            (Part::ControlScript(_), Step::Execute | Step::Directory) => "unable to run control/?".to_owned(),
-            (Part::ControlScript(byte), Step::Descriptor) => {
+            (Part::Run, StartStep::Execute | StartStep::Directory) => "unable to start ./run".to_owned(),
+            (Part::Run, StartStep::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
+            (Part::Finish, StartStep::Execute | StartStep::Directory) => {
+                "unable to start ./finish".to_owned()
+            }
+            (Part::Finish, StartStep::Descriptor) => "unable to setup filedescriptor for ./finish".to_owned(),
+            (Part::LogRun, StartStep::Execute) => "unable to start log/./run".to_owned(),
+            (Part::LogRun, StartStep::Directory) => "unable to change directory to ./log".to_owned(),
+            (Part::LogRun, StartStep::Descriptor) => {
+                "unable to setup filedescriptor for ./log/run".to_owned()
+            }
+            (Part::ControlScript(_), StartStep::Execute | StartStep::Directory) => {
+                "unable to run control/?".to_owned()
+            }
+            (Part::ControlScript(byte), StartStep::Descriptor) => {
                 format!("unable to setup stdout for control/{}", char::from(*byte))
             }
         };

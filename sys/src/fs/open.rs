@@ -1,4 +1,4 @@
-//! Opening files whose owner may have put something else in their place.
+//! Opening files in directories of other users, where something else may stand in their place.
 //!
 //! No opening here waits, gives the process a controlling terminal, or is inherited. A FIFO or a file of
 //! `supervise/` is opened under its own name, not through a symbolic link, and the type is checked on the
@@ -78,7 +78,7 @@ fn open_own(
     otherwise: &'static str,
 ) -> Result<File, OpenError> {
     let file = open(path, flags | OFlag::O_NOFOLLOW, mode).map_err(|why| match why {
-        // The same number tells of a loop on the way there.
+        // A loop on the way there has the same number.
         Errno::ELOOP if path.is_symlink() => OpenError::Link,
         why => OpenError::Why(why),
     })?;

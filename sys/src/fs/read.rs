@@ -1,4 +1,4 @@
-//! Reading small files that others have put there, whatever they are: never waiting for anybody,
+//! Reading small files that others have put there, whatever they are: never waiting,
 //! and never more than is wanted.
 
 use std::fs::File;

@@ -39,7 +39,7 @@ impl ExitStatus {
         }
     }
 
-    /// The exit code of a shell whose command ended like this: its own, or 128 and the signal's number.
+    /// The exit code that a shell makes of this end of its command: the code, or 128 and the signal's number.
     pub fn shell_code(self) -> u8 {
         match self {
             Self::Exited(code) => code,
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn finish_is_told_the_code_or_the_signal() {
+    fn finish_gets_the_code_or_the_signal() {
         let text = |ending: ExitStatus| ending.finish_arguments().join(" ");
         assert_eq!(text(ExitStatus::Exited(0)), "0 0");
         assert_eq!(text(ExitStatus::Exited(255)), "255 0");

@@ -1,0 +1,20 @@
+//! Which file a name stands for.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+
+/// A file or directory, whatever it is called: the device of its file system, and its number there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId {
+    /// The device of its file system.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+}
+
+impl FileId {
+    /// The file that was found.
+    pub fn of(found: &Metadata) -> Self {
+        Self { device: found.dev(), inode: found.ino() }
+    }
+}
