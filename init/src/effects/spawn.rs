@@ -1,4 +1,4 @@
-//! Hands: starting runsvdir, COMMAND and hooks.
+//! InitEffects: starting runsvdir, COMMAND and hooks.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,10 +14,10 @@ use sys::process::spawn::{along_path, beside_or_along_path, c_string};
 use sys::signal::SignalSet;
 use sys::{Errno, Error, Pid, Program, Signal, process::priority};
 
-use super::Hands;
+use super::InitEffects;
 
 /// The program that looks after the services directory.
-const SCANNER: &str = "runsvdir";
+const RUNSVDIR: &str = "runsvdir";
 
 /// What must be so before anything is started: orphans come to init, and runsvdir is there.
 pub fn prepare(has_services: bool) -> Result<(), Error> {
@@ -25,7 +25,7 @@ pub fn prepare(has_services: bool) -> Result<(), Error> {
         nix::sys::prctl::set_child_subreaper(true).map_err(Error::of("unable to become a subreaper"))?;
     }
     if has_services {
-        first_executable(&beside_or_along_path(SCANNER)).map_err(Error::of("unable to run runsvdir"))?;
+        first_executable(&beside_or_along_path(RUNSVDIR)).map_err(Error::of("unable to run runsvdir"))?;
     }
     Ok(())
 }
@@ -70,18 +70,18 @@ pub fn take_terminal() {
 }
 
 /// Raises init's priority as far as it may; returns the one it had, if that has changed.
-pub fn hurry() -> Option<i32> {
+pub fn raise_priority() -> Option<i32> {
     const FIRST: i32 = -20;
     let before = priority::own();
     priority::set_own(FIRST).ok().map(|()| before)
 }
 
-impl Hands {
+impl InitEffects {
     /// runsvdir, in a session of its own and with one for each runsv: neither Ctrl-C nor what a
     /// service does to its process group reaches another.
-    pub(super) fn start_scanner(&self) -> Result<Pid, Errno> {
+    pub(super) fn spawn_runsvdir(&self) -> Result<Pid, Errno> {
         let nothing = if self.command.is_empty() { None } else { open_null() };
-        let mut program = Program::first_of(beside_or_along_path(SCANNER), c_string(SCANNER))
+        let mut program = Program::first_of(beside_or_along_path(RUNSVDIR), c_string(RUNSVDIR))
             .arg("-P")
             .arg(&self.directory)
             .own_session();
@@ -93,7 +93,7 @@ impl Hands {
     }
 
     /// COMMAND, in a process group of its own, in the terminal's foreground if there is one.
-    pub(super) fn start_command(&self) -> Result<Pid, Errno> {
+    pub(super) fn spawn_command(&self) -> Result<Pid, Errno> {
         let Some((name, arguments)) = self.command.split_first() else { return Err(Errno::ENOENT) };
         let candidates = along_path(name);
         first_executable(&candidates)?;
@@ -103,7 +103,7 @@ impl Hands {
         self.spawn(program.own_group(terminal.as_ref().map(AsFd::as_fd)))
     }
 
-    pub(super) fn start_hook(
+    pub(super) fn spawn_hook(
         &self,
         path: &Path,
         reason: Option<String>,
@@ -129,7 +129,7 @@ impl Hands {
         // A child has the priority that init was started with.
         let _ = priority::set_own(nice);
         let started = program.spawn();
-        hurry();
+        raise_priority();
         started
     }
 }

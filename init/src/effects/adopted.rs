@@ -1,4 +1,4 @@
-//! Hands: whom init has adopted, and what each of them is.
+//! InitEffects: whom init has adopted, and what each of them is.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -10,25 +10,25 @@ use servicedir::client::Client;
 use servicedir::{ServiceDir, Status};
 use sys::{Pid, has_children, procfs};
 
-use crate::machine::{Child, Kind};
+use crate::state::{AdoptedChild, ChildKind};
 
 /// How long strangers are looked at closely: there may be thousands.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Init's children and the scanner's, or `None` where nobody can tell. The dead are left out.
-pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
-    // The scanner's first: what it loses while we look, because it dies, is ours a moment later.
-    let mut children: BTreeSet<Pid> = scanner.into_iter().flat_map(procfs::children).collect();
+/// Init's children and the runsvdir's, or `None` where nobody can tell. The dead are left out.
+pub fn take(directory: &Path, runsvdir: Option<Pid>) -> Option<Vec<AdoptedChild>> {
+    // The runsvdir's first: what it loses while we look, because it dies, is ours a moment later.
+    let mut children: BTreeSet<Pid> = runsvdir.into_iter().flat_map(procfs::children).collect();
     children.extend(own_children()?);
-    let mut known: Vec<Child> = Vec::with_capacity(children.len());
+    let mut known: Vec<AdoptedChild> = Vec::with_capacity(children.len());
     let mut others = Vec::new();
     for pid in children {
         let arguments = procfs::arguments(pid);
         if let Some(name) = supervised(&arguments) {
             let needs = needs_of(directory, &name);
-            known.push(Child { pid, kind: Kind::Supervisor { name, needs } });
-        } else if is_scanner(&arguments, directory) {
-            known.push(Child { pid, kind: Kind::Embryo });
+            known.push(AdoptedChild { pid, kind: ChildKind::Supervisor { name, needs } });
+        } else if is_runsvdir(&arguments, directory) {
+            known.push(AdoptedChild { pid, kind: ChildKind::Starting });
         } else if !arguments.is_empty() {
             others.push(pid);
         }
@@ -38,16 +38,16 @@ pub fn take(directory: &Path, scanner: Option<Pid>) -> Option<Vec<Child>> {
         let end = Instant::now() + PATIENCE;
         known.extend(others.into_iter().map(|pid| {
             let is_time_left = Instant::now() < end;
-            Child {
+            AdoptedChild {
                 pid,
-                kind: if is_time_left { stranger(pid, &supervisors, directory) } else { Kind::Stray },
+                kind: if is_time_left { stranger(pid, &supervisors, directory) } else { ChildKind::Leftover },
             }
         }));
     }
     Some(known)
 }
 
-/// The children, from the kernel's list of them or by a look at everybody.
+/// The children, from the kernel's list of them or by a look at all.
 fn own_children() -> Option<Vec<Pid>> {
     let listed = procfs::own_children();
     if !listed.is_empty() || !has_children() {
@@ -69,7 +69,7 @@ pub fn supervised(arguments: &[Vec<u8>]) -> Option<String> {
 
 /// Whether these are the arguments runsvdir was started with: a child of it that has them still
 /// is one that has not become a runsv yet.
-fn is_scanner(arguments: &[Vec<u8>], directory: &Path) -> bool {
+fn is_runsvdir(arguments: &[Vec<u8>], directory: &Path) -> bool {
     matches!(arguments, [program, option, argument]
         if program == b"runsvdir" && option == b"-P" && argument == directory.as_os_str().as_bytes())
 }
@@ -95,7 +95,7 @@ fn needs_of(directory: &Path, name: &str) -> Vec<String> {
 
 /// What an adopted process is that is no runsv: a service that has lost its own, or just something
 /// that one has left behind.
-fn stranger(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> Kind {
+fn stranger(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> ChildKind {
     // Each runsv leads a session, and its service is in it, but for one that has been given a
     // session of its own: that one stands in the record.
     let is_lost =
@@ -107,12 +107,12 @@ fn stranger(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> Kind {
     {
         let parent = place.parent().unwrap_or(&place);
         return if place.file_name() == Some(OsStr::new("log")) && parent.join("run").exists() {
-            Kind::OrphanedLogger { name: name_of(parent) }
+            ChildKind::OrphanedLogger { name: name_of(parent) }
         } else {
-            Kind::Orphan { name: name_of(&place) }
+            ChildKind::Orphan { name: name_of(&place) }
         };
     }
-    recorded(pid, directory).map_or(Kind::Stray, |name| Kind::Orphan { name })
+    recorded(pid, directory).map_or(ChildKind::Leftover, |name| ChildKind::Orphan { name })
 }
 
 fn name_of(directory: &Path) -> String {

@@ -15,7 +15,7 @@ const LAST_WAIT: Duration = Duration::from_secs(60);
 
 /// Looks after critical services.
 #[derive(Debug)]
-pub struct Sentry {
+pub struct CriticalSchedule {
     look: Option<Instant>,
     wait: Duration,
     changed: BTreeMap<OsString, Instant>,
@@ -23,15 +23,15 @@ pub struct Sentry {
     blind: BTreeSet<OsString>,
 }
 
-impl Default for Sentry {
+impl Default for CriticalSchedule {
     fn default() -> Self {
         Self { look: None, wait: FIRST_WAIT, changed: BTreeMap::new(), blind: BTreeSet::new() }
     }
 }
 
-impl Sentry {
+impl CriticalSchedule {
     /// The services directory is to be looked at, soon.
-    pub fn look_soon(&mut self, now: Instant) {
+    pub fn scan_soon(&mut self, now: Instant) {
         self.wait = FIRST_WAIT;
         self.look = Some(self.look.map_or(now, |look| look.min(now)));
     }
@@ -56,7 +56,7 @@ impl Sentry {
     }
 
     /// Whether to look at the services directory now.
-    pub fn is_look_due(&mut self, now: Instant) -> bool {
+    pub fn is_scan_due(&mut self, now: Instant) -> bool {
         self.look.take_if(|look| *look <= now).is_some()
     }
 
@@ -86,39 +86,39 @@ mod tests {
     #[test]
     fn a_change_is_judged_when_its_history_is_written() {
         let now = Instant::now();
-        let mut sentry = Sentry::default();
-        sentry.changed("web".into(), now);
-        sentry.changed("web".into(), now + WRITTEN / 2);
-        assert_eq!(sentry.next_deadline(), Some(now + WRITTEN));
-        assert!(sentry.due(now).is_empty());
-        assert_eq!(sentry.due(now + WRITTEN), ["web"]);
-        assert_eq!(sentry.next_deadline(), None);
+        let mut critical_schedule = CriticalSchedule::default();
+        critical_schedule.changed("web".into(), now);
+        critical_schedule.changed("web".into(), now + WRITTEN / 2);
+        assert_eq!(critical_schedule.next_deadline(), Some(now + WRITTEN));
+        assert!(critical_schedule.due(now).is_empty());
+        assert_eq!(critical_schedule.due(now + WRITTEN), ["web"]);
+        assert_eq!(critical_schedule.next_deadline(), None);
     }
 
     #[test]
     fn what_is_not_there_yet_is_looked_for_less_and_less_often() {
         let now = Instant::now();
-        let mut sentry = Sentry::default();
-        sentry.look_soon(now);
-        assert!(sentry.is_look_due(now) && !sentry.is_look_due(now));
+        let mut critical_schedule = CriticalSchedule::default();
+        critical_schedule.scan_soon(now);
+        assert!(critical_schedule.is_scan_due(now) && !critical_schedule.is_scan_due(now));
         for wait in [1, 2, 4] {
-            sentry.watched(Vec::new(), Vec::new(), false, now);
-            assert_eq!(sentry.next_deadline(), Some(now + FIRST_WAIT * wait));
+            critical_schedule.watched(Vec::new(), Vec::new(), false, now);
+            assert_eq!(critical_schedule.next_deadline(), Some(now + FIRST_WAIT * wait));
         }
-        sentry.watched(vec!["web".into()], Vec::new(), true, now + LAST_WAIT);
-        assert_eq!(sentry.due(now + LAST_WAIT + WRITTEN), ["web"]);
+        critical_schedule.watched(vec!["web".into()], Vec::new(), true, now + LAST_WAIT);
+        assert_eq!(critical_schedule.due(now + LAST_WAIT + WRITTEN), ["web"]);
     }
 
     #[test]
     fn whose_changes_nobody_tells_is_looked_at_each_second() {
         let now = Instant::now();
-        let mut sentry = Sentry::default();
-        sentry.watched(Vec::new(), vec!["web".into()], true, now);
+        let mut critical_schedule = CriticalSchedule::default();
+        critical_schedule.watched(Vec::new(), vec!["web".into()], true, now);
         for second in 0..3 {
-            assert_eq!(sentry.due(now + WRITTEN + LOOK_AGAIN * second), ["web"]);
+            assert_eq!(critical_schedule.due(now + WRITTEN + LOOK_AGAIN * second), ["web"]);
         }
-        sentry.watched(Vec::new(), Vec::new(), true, now + LOOK_AGAIN * 3);
-        sentry.due(now + LOOK_AGAIN * 4);
-        assert_eq!(sentry.next_deadline(), None, "it is critical no more");
+        critical_schedule.watched(Vec::new(), Vec::new(), true, now + LOOK_AGAIN * 3);
+        critical_schedule.due(now + LOOK_AGAIN * 4);
+        assert_eq!(critical_schedule.next_deadline(), None, "it is critical no more");
     }
 }

@@ -4,33 +4,33 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The services that are named as needed, and by whom; a service without relations is not in it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Order {
+pub struct StopOrder {
     needs: BTreeMap<String, BTreeSet<String>>,
     depths: BTreeMap<String, u32>,
 }
 
-impl Order {
-    /// Makes the order of services and what each says it needs. What cannot be honoured is left
+impl StopOrder {
+    /// Makes the stop_order of services and what each says it needs. What cannot be honoured is left
     /// out, and said: names that are unknown, and the one entry that closes a cycle.
     pub fn of<'a>(services: impl IntoIterator<Item = (&'a str, &'a [String])>) -> (Self, Vec<String>) {
         let services: BTreeMap<&str, &[String]> = services.into_iter().collect();
-        let mut order = Self::default();
-        let mut complaints = Vec::new();
+        let mut stop_order = Self::default();
+        let mut warnings = Vec::new();
         for (name, needs) in &services {
             for needed in *needs {
                 if !services.contains_key(needed.as_str()) {
-                    complaints.push(format!("{name} depends on {needed}, which is not running; ignored"));
-                } else if order.reaches(needed, name) {
-                    complaints.push(format!("{name} depends on {needed}, which closes a cycle; ignored"));
+                    warnings.push(format!("{name} depends on {needed}, which is not running; ignored"));
+                } else if stop_order.reaches(needed, name) {
+                    warnings.push(format!("{name} depends on {needed}, which closes a cycle; ignored"));
                 } else {
-                    order.needs.entry((*name).to_owned()).or_default().insert(needed.clone());
+                    stop_order.needs.entry((*name).to_owned()).or_default().insert(needed.clone());
                 }
             }
         }
-        for name in order.needs.keys().cloned().collect::<Vec<_>>() {
-            order.fathom(&name);
+        for name in stop_order.needs.keys().cloned().collect::<Vec<_>>() {
+            stop_order.compute_depth(&name);
         }
-        (order, complaints)
+        (stop_order, warnings)
     }
 
     /// Who needs `name`, and so goes down before it.
@@ -45,12 +45,13 @@ impl Order {
     }
 
     /// Notes the depth of `name` and of all below it; there is no cycle, so this ends.
-    fn fathom(&mut self, name: &str) -> u32 {
+    fn compute_depth(&mut self, name: &str) -> u32 {
         if let Some(depth) = self.depths.get(name) {
             return *depth;
         }
         let needs = self.needs.get(name).cloned().unwrap_or_default();
-        let depth = needs.iter().map(|needed| self.fathom(needed).saturating_add(1)).max().unwrap_or(0);
+        let depth =
+            needs.iter().map(|needed| self.compute_depth(needed).saturating_add(1)).max().unwrap_or(0);
         self.depths.insert(name.to_owned(), depth);
         depth
     }
@@ -74,35 +75,35 @@ impl Order {
 mod tests {
     use super::*;
 
-    fn order(pairs: &[(&str, &[&str])]) -> (Order, Vec<String>) {
+    fn stop_order(pairs: &[(&str, &[&str])]) -> (StopOrder, Vec<String>) {
         let owned: Vec<(&str, Vec<String>)> = pairs
             .iter()
             .map(|(name, needs)| (*name, needs.iter().map(ToString::to_string).collect()))
             .collect();
-        Order::of(owned.iter().map(|(name, needs)| (*name, needs.as_slice())))
+        StopOrder::of(owned.iter().map(|(name, needs)| (*name, needs.as_slice())))
     }
 
     #[test]
     fn a_service_goes_down_before_what_it_needs() {
-        let (order, complaints) =
-            order(&[("web", &["db", "cache"]), ("db", &["disk"]), ("cache", &[]), ("disk", &[])]);
-        assert!(complaints.is_empty());
-        assert_eq!(order.dependents("db").collect::<Vec<_>>(), ["web"]);
-        assert_eq!(order.dependents("web").count(), 0);
-        assert_eq!(["web", "db", "disk"].map(|name| order.depth(name)), [2, 1, 0]);
+        let (stop_order, warnings) =
+            stop_order(&[("web", &["db", "cache"]), ("db", &["disk"]), ("cache", &[]), ("disk", &[])]);
+        assert!(warnings.is_empty());
+        assert_eq!(stop_order.dependents("db").collect::<Vec<_>>(), ["web"]);
+        assert_eq!(stop_order.dependents("web").count(), 0);
+        assert_eq!(["web", "db", "disk"].map(|name| stop_order.depth(name)), [2, 1, 0]);
     }
 
     #[test]
     fn one_entry_of_a_cycle_is_left_out_and_said_once() {
-        let (order, complaints) = order(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])]);
-        assert_eq!(complaints, ["c depends on a, which closes a cycle; ignored"]);
-        assert_eq!(["a", "b", "c"].map(|name| order.depth(name)), [2, 1, 0]);
+        let (stop_order, warnings) = stop_order(&[("a", &["b"]), ("b", &["c"]), ("c", &["a"])]);
+        assert_eq!(warnings, ["c depends on a, which closes a cycle; ignored"]);
+        assert_eq!(["a", "b", "c"].map(|name| stop_order.depth(name)), [2, 1, 0]);
     }
 
     #[test]
     fn a_service_that_needs_itself_or_nobody_known_is_not_held_up() {
-        let (order, complaints) = order(&[("a", &["a", "ghost"])]);
-        assert_eq!(complaints.len(), 2);
-        assert_eq!(order, Order::default());
+        let (stop_order, warnings) = stop_order(&[("a", &["a", "ghost"])]);
+        assert_eq!(warnings.len(), 2);
+        assert_eq!(stop_order, StopOrder::default());
     }
 }

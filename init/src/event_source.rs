@@ -1,4 +1,4 @@
-//! Hands: everything that can happen to init, as events.
+//! InitEffects: everything that can happen to init, as events.
 
 use std::time::{Duration, Instant};
 
@@ -7,17 +7,17 @@ use sys::process::spawn::failure_of;
 use sys::signal::SignalSet;
 use sys::{Error, Logger, Poller, Signal, has_children, reap_next};
 
-use crate::hands::Hands;
-use crate::machine::Event;
+use crate::effects::InitEffects;
+use crate::state::LifecycleEvent;
 
-/// The token of the hands' lookout.
-const LOOKOUT: usize = 0;
+/// The token of the effects' service_watch.
+const WATCH: usize = 0;
 /// The token of what init says, while it cannot say it.
-const VOICE: usize = 1;
+const OUTPUT: usize = 1;
 /// Deaths that come closer together than this are a storm.
-const STORM: Duration = Duration::from_millis(2);
+const BATCH_GAP: Duration = Duration::from_millis(2);
 /// How long init does not look while there is one.
-const SHELTER: Duration = Duration::from_millis(5);
+const BATCH_DELAY: Duration = Duration::from_millis(5);
 
 /// Every signal that init wants to hear of.
 pub fn caught_signals() -> Vec<Signal> {
@@ -27,62 +27,70 @@ pub fn caught_signals() -> Vec<Signal> {
 }
 
 /// Where init sleeps.
-pub struct Inbox {
+pub struct InitEventSource {
     poller: Poller,
     last_death: Option<Instant>,
     /// While it is set, SIGCHLD is blocked, and the dead wait.
-    sheltered_until: Option<Instant>,
+    batch_until: Option<Instant>,
     /// Whether it is told when what init says has room.
     is_room_watched: bool,
 }
 
-impl Inbox {
+impl InitEventSource {
     /// Hears `signals` from now on.
     pub fn new(signals: &[Signal]) -> Result<Self, Error> {
         let poller = Poller::new(signals).map_err(Error::of_io("unable to wait for signals"))?;
-        Ok(Self { poller, last_death: None, sheltered_until: None, is_room_watched: false })
+        Ok(Self { poller, last_death: None, batch_until: None, is_room_watched: false })
     }
 
-    /// Hears of what the hands watch.
-    pub fn watch(&self, hands: &Hands) {
-        if let Some(lookout) = hands.lookout() {
+    /// Hears of what the effects watch.
+    pub fn watch(&self, effects: &InitEffects) {
+        if let Some(service_watch) = effects.watch_descriptor() {
             // Without it, deadlines still come.
-            let _ = self.poller.watch(lookout, LOOKOUT);
+            let _ = self.poller.watch(service_watch, WATCH);
         }
     }
 
     /// Sleeps until something happens. `is_idle`: nobody waits for a death in particular.
-    pub fn wait(&mut self, deadline: Option<Instant>, is_idle: bool, hands: &mut Hands) -> Vec<Event> {
+    pub fn wait(
+        &mut self,
+        deadline: Option<Instant>,
+        is_idle: bool,
+        effects: &mut InitEffects,
+    ) -> Vec<LifecycleEvent> {
         if !is_idle {
             // A death in the shelter is told now, and wakes.
-            self.leave_shelter();
+            self.end_batch();
         }
-        self.watch_room(hands.logger());
-        let wakeup = self.poller.wait(deadline.into_iter().chain(self.sheltered_until).min());
-        let mut events: Vec<Event> = Vec::new();
+        self.watch_room(effects.logger());
+        let wakeup = self.poller.wait(deadline.into_iter().chain(self.batch_until).min());
+        let mut events: Vec<LifecycleEvent> = Vec::new();
         let now = Instant::now();
-        if self.sheltered_until.is_some_and(|until| until <= now) {
+        if self.batch_until.is_some_and(|until| until <= now) {
             // What it would tell is looked at right away.
             children_signals().take_pending();
-            self.leave_shelter();
+            self.end_batch();
         }
-        if self.sheltered_until.is_none() {
+        if self.batch_until.is_none() {
             events.extend(reap());
             if !events.is_empty() {
-                let is_storm = self.last_death.is_some_and(|last| now.duration_since(last) < STORM + SHELTER);
-                if is_idle && is_storm {
+                let is_batch =
+                    self.last_death.is_some_and(|last| now.duration_since(last) < BATCH_GAP + BATCH_DELAY);
+                if is_idle && is_batch {
                     children_signals().block();
-                    self.sheltered_until = Some(now + SHELTER);
+                    self.batch_until = Some(now + BATCH_DELAY);
                 }
                 self.last_death = Some(now);
             }
         }
-        events.extend(wakeup.signals.into_iter().filter(|signal| *signal != Signal::CHLD).map(Event::Signal));
-        if wakeup.ready.contains(&VOICE) {
-            hands.logger().flush();
+        events.extend(
+            wakeup.signals.into_iter().filter(|signal| *signal != Signal::CHLD).map(LifecycleEvent::Signal),
+        );
+        if wakeup.ready.contains(&OUTPUT) {
+            effects.logger().flush();
         }
-        if wakeup.ready.contains(&LOOKOUT) {
-            events.extend(hands.watched());
+        if wakeup.ready.contains(&WATCH) {
+            events.extend(effects.read_watch());
         }
         events
     }
@@ -91,7 +99,7 @@ impl Inbox {
     fn watch_room(&mut self, logger: &Logger) {
         match (logger.unsaid(), self.is_room_watched) {
             // Without it, the next line tries again.
-            (Some(output), false) => self.is_room_watched = self.poller.watch_room(output, VOICE).is_ok(),
+            (Some(output), false) => self.is_room_watched = self.poller.watch_room(output, OUTPUT).is_ok(),
             (None, true) => {
                 self.is_room_watched = false;
                 if let Some(output) = logger.descriptor() {
@@ -102,8 +110,8 @@ impl Inbox {
         }
     }
 
-    fn leave_shelter(&mut self) {
-        if self.sheltered_until.take().is_some() {
+    fn end_batch(&mut self) {
+        if self.batch_until.take().is_some() {
             children_signals().unblock();
         }
     }
@@ -114,16 +122,16 @@ fn children_signals() -> SignalSet {
 }
 
 /// Collects all who have died.
-fn reap() -> Vec<Event> {
+fn reap() -> Vec<LifecycleEvent> {
     let (mut deaths, mut failures) = (Vec::new(), Vec::new());
     while let Some((pid, ending)) = reap_next() {
         match failure_of(pid) {
-            Some(failure) => failures.push(Event::NotExecuted(pid, failure.why)),
+            Some(failure) => failures.push(LifecycleEvent::NotExecuted(pid, failure.why)),
             None => deaths.push((pid, ending)),
         }
     }
     if deaths.is_empty() && failures.is_empty() {
         return Vec::new();
     }
-    [Event::Reaped { deaths, is_childless: !has_children() }].into_iter().chain(failures).collect()
+    [LifecycleEvent::Reaped { deaths, is_childless: !has_children() }].into_iter().chain(failures).collect()
 }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use sys::{Errno, ExitStatus, Pid, Signal};
 
-use super::judgement::Account;
+use super::service_end::ServiceEnd;
 
 /// The three times at which hooks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum HookStage {
     /// Before the first service.
     Start,
     /// When a stop was asked for, while every service still runs.
@@ -19,7 +19,7 @@ pub enum Stage {
     Finish,
 }
 
-impl Stage {
+impl HookStage {
     /// The directory of the stage's hooks.
     pub fn directory(self) -> &'static str {
         match self {
@@ -32,9 +32,9 @@ impl Stage {
 
 /// What init starts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Job {
+pub enum OwnProgram {
     /// runsvdir.
-    Scanner,
+    Runsvdir,
     /// COMMAND.
     Command,
     /// A hook.
@@ -43,7 +43,7 @@ pub enum Job {
 
 /// What a service's record says, as far as a stop is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seen {
+pub struct ReportedState {
     /// The service is down.
     pub is_down: bool,
     /// It is to be started again.
@@ -52,7 +52,7 @@ pub struct Seen {
 
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum LifecycleEvent {
     /// A signal has arrived.
     Signal(Signal),
     /// Children have died.
@@ -85,29 +85,29 @@ pub enum Event {
         is_complete: bool,
     },
     /// What the status of supervisors says: whether their services are down.
-    Statuses(Vec<(Pid, Seen)>),
+    Statuses(Vec<(Pid, ReportedState)>),
     /// Outcome: the hooks of a stage.
-    HooksFound(Stage, Vec<PathBuf>),
+    HooksFound(HookStage, Vec<PathBuf>),
     /// Outcome: whether anybody is left of a process group.
-    GroupSeen {
+    GroupProbed {
         /// The process that led it.
         leader: Pid,
         /// Whether there is.
         is_there: bool,
     },
     /// Outcome: what the history of a supervisor that has ended tells of its service's end.
-    Recalled(Pid, Account),
+    ServiceEndRead(Pid, ServiceEnd),
     /// Outcome: it is started.
-    Started(Job, Pid),
+    Started(OwnProgram, Pid),
     /// Outcome: there was no process to be had for it.
-    NotStarted(Job, Errno),
+    NotStarted(OwnProgram, Errno),
     /// A child has ended that could not become the program it was started for.
     NotExecuted(Pid, Errno),
     /// Outcome: whom init has for children, or that nobody can tell.
-    Census(Option<Vec<Child>>),
-    /// Outcome: whom the pressure on late services hit, service by service.
-    Pressed(Vec<(Late, Vec<String>)>),
-    /// Outcome: what was left in the container when everything was to have ended.
+    ChildrenListed(Option<Vec<AdoptedChild>>),
+    /// Outcome: whom the escalation on late services hit, service by service.
+    Escalated(Vec<(LateService, Vec<String>)>),
+    /// Outcome: what was left in the lifecycle when everything was to have ended.
     Swept(Vec<String>),
     /// Time has passed.
     Tick,
@@ -115,16 +115,16 @@ pub enum Event {
 
 /// A child of init that it did not start itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Child {
+pub struct AdoptedChild {
     /// The process.
     pub pid: Pid,
     /// What it is.
-    pub kind: Kind,
+    pub kind: ChildKind,
 }
 
 /// What a child of init can be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChildKind {
     /// A runsv, its service's name and what that says it needs.
     Supervisor {
         /// The name.
@@ -143,23 +143,23 @@ pub enum Kind {
         name: String,
     },
     /// A runsvdir's child on its way to become a runsv.
-    Embryo,
+    Starting,
     /// Anything else: what a service has left behind.
-    Stray,
+    Leftover,
 }
 
 /// A service that is late, by its runsv or, if that is lost, its own process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Late {
+pub struct LateService {
     /// The process.
     pub pid: Pid,
     /// How late it is.
-    pub pressure: Pressure,
+    pub escalation: Escalation,
 }
 
-/// How hard a late service is pressed.
+/// How hard a late service is escalated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pressure {
+pub enum Escalation {
     /// KILL to all that its runsv runs, but for the logger; `./finish` may run.
     Run,
     /// The same once more: now it hits `./finish` and what else the runsv waits for.
@@ -170,7 +170,7 @@ pub enum Pressure {
     Supervisor,
 }
 
-impl Pressure {
+impl Escalation {
     /// What follows.
     pub fn next(self) -> Option<Self> {
         match self {
@@ -184,7 +184,7 @@ impl Pressure {
 
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Weight {
+pub enum LogLevel {
     /// Said even with `--quiet`.
     Problem,
     /// The same, but not again and again.
@@ -197,12 +197,12 @@ pub enum Weight {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum LifecycleAction {
     /// Say a line.
-    Say(Weight, String),
-    /// Look up the hooks of a stage: [`Event::HooksFound`].
-    FindHooks(Stage),
-    /// Start a hook: [`Event::Started`] or [`Event::NotStarted`].
+    Say(LogLevel, String),
+    /// Look up the hooks of a stage: [`LifecycleEvent::HooksFound`].
+    FindHooks(HookStage),
+    /// Start a hook: [`LifecycleEvent::Started`] or [`LifecycleEvent::NotStarted`].
     StartHook {
         /// Which.
         path: PathBuf,
@@ -214,45 +214,45 @@ pub enum Action {
     /// Start COMMAND, in the terminal's foreground if there is one.
     StartCommand,
     /// Start runsvdir.
-    StartScanner,
-    /// Watch the services that are marked critical: [`Event::CriticalWatched`].
+    StartRunsvdir,
+    /// Watch the services that are marked critical: [`LifecycleEvent::CriticalWatched`].
     WatchCritical,
-    /// See whether a critical service has ended by itself: [`Event::CriticalEnded`].
-    JudgeCritical(OsString),
-    /// Read how the service of a supervisor, which has ended, did: [`Event::Recalled`].
-    Recall(Pid, String),
+    /// See whether a critical service has ended by itself: [`LifecycleEvent::CriticalEnded`].
+    CheckCritical(OsString),
+    /// Read how the service of a supervisor, which has ended, did: [`LifecycleEvent::ServiceEndRead`].
+    ReadServiceEnd(Pid, String),
     /// The terminal's foreground is init's again.
     TakeTerminal,
     /// Send a signal to a process.
     Signal(Pid, Signal),
     /// Send a signal to a process group.
     SignalGroup(Pid, Signal),
-    /// See whether anybody is left of a process group: [`Event::GroupSeen`].
-    LookAtGroup(Pid),
+    /// See whether anybody is left of a process group: [`LifecycleEvent::GroupProbed`].
+    ProbeGroup(Pid),
     /// See whom init has adopted, and whom a runsvdir still has that does not die:
-    /// [`Event::Census`].
-    TakeCensus(Option<Pid>),
+    /// [`LifecycleEvent::ChildList`].
+    ListChildren(Option<Pid>),
     /// Ask an orphaned service to end, as its directory says.
-    EndOrphan(Pid),
-    /// Tell every runsv through its FIFO to end, for want of a census.
-    EndAllByFifo,
-    /// From now on, say when these supervisors' services are down: [`Event::Statuses`].
+    StopOrphan(Pid),
+    /// Tell every runsv through its FIFO to end, for want of a child_list.
+    ExitAllByFifo,
+    /// From now on, say when these supervisors' services are down: [`LifecycleEvent::Statuses`].
     WatchStatus(Vec<Pid>),
-    /// Say whether these supervisors' services are down now: [`Event::Statuses`].
+    /// Say whether these supervisors' services are down now: [`LifecycleEvent::Statuses`].
     ReadStatus(Vec<Pid>),
     /// No change of anything is to be told any more.
     Unwatch,
     /// CONT to whatever somebody has stopped of these and of their families.
-    Wake(Vec<Pid>),
-    /// Be hard on late services: [`Event::Pressed`].
-    Press(Vec<Late>),
+    ContinueStopped(Vec<Pid>),
+    /// Be hard on late services: [`LifecycleEvent::Escalated`].
+    Escalate(Vec<LateService>),
     /// Go before all others where that is allowed: there is a grace to keep.
-    Hurry,
+    RaisePriority,
     /// TERM to what these supervisors, whose services are down, still have for children, but for
     /// loggers and control scripts.
-    EndStrays(Vec<Pid>),
+    EndLeftovers(Vec<Pid>),
     /// TERM to what services have left to init, sparing these.
     EndAdopted(Vec<Pid>),
-    /// A signal to whatever is left: [`Event::Swept`].
+    /// A signal to whatever is left: [`LifecycleEvent::Swept`].
     Sweep(Signal),
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// These are latest moments. A phase that ends early gives its time to the next, and nothing
 /// waits for a moment of this table but for what has not happened yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plan {
+pub struct StopBudget {
     /// The drain is over, whatever its hooks do. Zero without drain hooks.
     pub drain: Duration,
     /// `./run` is killed where it still lives.
@@ -27,11 +27,11 @@ pub struct Plan {
 }
 
 /// The least and the most that is kept in reserve, of which a busy machine needs a good part to take
-/// the container apart; a small grace keeps a quarter.
+/// the lifecycle apart; a small grace keeps a quarter.
 const RESERVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(1500));
 
-impl Plan {
-    /// The plan for a grace, with or without hooks.
+impl StopBudget {
+    /// The budget for a grace, with or without hooks.
     pub fn of(grace: Duration, has_drain: bool, has_finish: bool) -> Self {
         let reserve = (grace / 10).clamp(RESERVE.0, RESERVE.1).min(grace / 4);
         let end = grace.saturating_sub(reserve);
@@ -60,20 +60,27 @@ mod tests {
     fn the_moments_come_in_order_and_before_the_grace_is_over() {
         for grace in [SECOND / 20, SECOND * 3 / 10, SECOND, SECOND * 10, SECOND * 3600] {
             for hooks in [false, true] {
-                let plan = Plan::of(grace, hooks, hooks);
-                let moments =
-                    [plan.drain, plan.run, plan.finish, plan.loggers, plan.supervisors, plan.sweep, plan.end];
-                assert!(moments.is_sorted(), "{plan:?}");
-                assert!(plan.end < grace && plan.end + plan.reserve == grace, "{plan:?}");
-                assert!(plan.run >= grace / 2, "services get more than half of it: {plan:?}");
+                let budget = StopBudget::of(grace, hooks, hooks);
+                let moments = [
+                    budget.drain,
+                    budget.run,
+                    budget.finish,
+                    budget.loggers,
+                    budget.supervisors,
+                    budget.sweep,
+                    budget.end,
+                ];
+                assert!(moments.is_sorted(), "{budget:?}");
+                assert!(budget.end < grace && budget.end + budget.reserve == grace, "{budget:?}");
+                assert!(budget.run >= grace / 2, "services get more than half of it: {budget:?}");
             }
         }
     }
 
     #[test]
     fn without_hooks_no_time_is_set_aside_for_them() {
-        let plan = Plan::of(SECOND * 10, false, false);
-        assert_eq!((plan.drain, plan.run), (Duration::ZERO, Duration::from_millis(7200)));
-        assert_eq!((plan.sweep, plan.end), (plan.end, SECOND * 9));
+        let budget = StopBudget::of(SECOND * 10, false, false);
+        assert_eq!((budget.drain, budget.run), (Duration::ZERO, Duration::from_millis(7200)));
+        assert_eq!((budget.sweep, budget.end), (budget.end, SECOND * 9));
     }
 }

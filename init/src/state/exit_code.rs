@@ -17,7 +17,7 @@ pub const NOT_FOUND: u8 = 127;
 
 /// Why everything stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum StopReason {
     /// Somebody asked.
     Signal(Signal),
     /// COMMAND has ended.
@@ -40,7 +40,7 @@ pub enum Reason {
     },
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Signal(signal) => write!(f, "{}", signal.to_string().trim_start_matches("SIG")),
@@ -52,17 +52,26 @@ impl fmt::Display for Reason {
 
 /// What init exits with.
 ///
-/// `command` is how COMMAND ended, if there is one; `stopper` the signal it was sent at the stop.
-pub fn exit_code(reason: &Reason, command: Option<ExitStatus>, stopper: Signal, has_killed: bool) -> u8 {
+/// `command` is how COMMAND ended, if there is one; `stop_signal` the signal it was sent at the stop.
+pub fn exit_code(
+    reason: &StopReason,
+    command: Option<ExitStatus>,
+    stop_signal: Signal,
+    has_killed: bool,
+) -> u8 {
     let by_itself = if has_killed { KILLED } else { 0 };
     match (reason, command) {
-        (Reason::StartHook { code, .. } | Reason::NoCommand(code), _) => *code,
-        (Reason::Critical { ending: Some(ending), .. } | Reason::Command(ending), _) => ending.shell_code(),
-        (Reason::Critical { ending: None, .. }, _) => 1,
+        (StopReason::StartHook { code, .. } | StopReason::NoCommand(code), _) => *code,
+        (StopReason::Critical { ending: Some(ending), .. } | StopReason::Command(ending), _) => {
+            ending.shell_code()
+        }
+        (StopReason::Critical { ending: None, .. }, _) => 1,
         // What was asked to end, and ends of that, has done as it was told.
-        (Reason::Signal(_), Some(ExitStatus::Killed { signal, .. })) if signal == stopper => by_itself,
-        (Reason::Signal(_), Some(ending)) => ending.shell_code(),
-        (Reason::Signal(_), None) => by_itself,
+        (StopReason::Signal(_), Some(ExitStatus::Killed { signal, .. })) if signal == stop_signal => {
+            by_itself
+        }
+        (StopReason::Signal(_), Some(ending)) => ending.shell_code(),
+        (StopReason::Signal(_), None) => by_itself,
     }
 }
 
@@ -70,7 +79,7 @@ pub fn exit_code(reason: &Reason, command: Option<ExitStatus>, stopper: Signal, 
 mod tests {
     use super::*;
 
-    const TERM: Reason = Reason::Signal(Signal::TERM);
+    const TERM: StopReason = StopReason::Signal(Signal::TERM);
 
     fn death(signal: Signal) -> ExitStatus {
         ExitStatus::Killed { signal, core: false }
@@ -91,15 +100,15 @@ mod tests {
 
     #[test]
     fn the_commands_code_is_inits() {
-        assert_eq!(exit_code(&Reason::Command(ExitStatus::Exited(3)), None, Signal::TERM, true), 3);
-        assert_eq!(exit_code(&Reason::Command(death(Signal::TERM)), None, Signal::TERM, false), 143);
+        assert_eq!(exit_code(&StopReason::Command(ExitStatus::Exited(3)), None, Signal::TERM, true), 3);
+        assert_eq!(exit_code(&StopReason::Command(death(Signal::TERM)), None, Signal::TERM, false), 143);
         assert_eq!(exit_code(&TERM, Some(ExitStatus::Exited(1)), Signal::TERM, false), 1);
-        assert_eq!(exit_code(&Reason::NoCommand(NOT_FOUND), None, Signal::TERM, false), 127);
+        assert_eq!(exit_code(&StopReason::NoCommand(NOT_FOUND), None, Signal::TERM, false), 127);
     }
 
     #[test]
     fn a_critical_service_decides() {
-        let reason = |ending| Reason::Critical { name: "web".into(), ending };
+        let reason = |ending| StopReason::Critical { name: "web".into(), ending };
         assert_eq!(exit_code(&reason(Some(ExitStatus::Exited(7))), None, Signal::TERM, false), 7);
         assert_eq!(exit_code(&reason(Some(death(Signal::SEGV))), None, Signal::TERM, false), 139);
         assert_eq!(exit_code(&reason(None), None, Signal::TERM, false), 1);

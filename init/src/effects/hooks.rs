@@ -1,4 +1,4 @@
-//! Hands: which hooks there are.
+//! InitEffects: which hooks there are.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,13 +8,13 @@ use sys::errno_text::errno_of;
 use sys::error::words;
 use sys::{Errno, Error};
 
-use super::start::executable;
-use crate::machine::Stage;
+use super::spawn::executable;
+use crate::state::HookStage;
 
-/// The hooks of a stage in name order, and what is wrong with the others.
+/// The hooks of a stage in name stop_order, and what is wrong with the others.
 ///
 /// Directories, hidden files and editors' backups are no hooks; no directory is no hooks.
-pub fn find(hooks: &Path, stage: Stage) -> (Vec<PathBuf>, Vec<Error>) {
+pub fn find(hooks: &Path, stage: HookStage) -> (Vec<PathBuf>, Vec<Error>) {
     let directory = hooks.join(stage.directory());
     let entries = match fs_err::read_dir(&directory) {
         Ok(entries) => entries,

@@ -9,25 +9,25 @@ const THROTTLE: Duration = Duration::from_secs(1);
 
 /// runsvdir, as init sees it.
 #[derive(Debug, Default)]
-pub struct Scanner {
-    state: State,
+pub struct RunsvdirProcess {
+    state: RunsvdirState,
     last_start: Option<Instant>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum RunsvdirState {
     #[default]
     Down,
     Starting,
     Up(Pid),
 }
 
-impl Scanner {
+impl RunsvdirProcess {
     /// Whether to start it now.
     pub fn start(&mut self, now: Instant) -> bool {
-        let is_due = self.state == State::Down && self.restart_due().is_none_or(|due| due <= now);
+        let is_due = self.state == RunsvdirState::Down && self.restart_due().is_none_or(|due| due <= now);
         if is_due {
-            self.state = State::Starting;
+            self.state = RunsvdirState::Starting;
             self.last_start = Some(now);
         }
         is_due
@@ -35,19 +35,19 @@ impl Scanner {
 
     /// It runs.
     pub fn started(&mut self, pid: Pid) {
-        self.state = State::Up(pid);
+        self.state = RunsvdirState::Up(pid);
     }
 
     /// It could not be started, or has ended.
     pub fn ended(&mut self) {
-        self.state = State::Down;
+        self.state = RunsvdirState::Down;
     }
 
     /// The process, while it lives.
     pub fn pid(&self) -> Option<Pid> {
         match self.state {
-            State::Up(pid) => Some(pid),
-            State::Down | State::Starting => None,
+            RunsvdirState::Up(pid) => Some(pid),
+            RunsvdirState::Down | RunsvdirState::Starting => None,
         }
     }
 
@@ -58,7 +58,7 @@ impl Scanner {
 
     /// When it may be started again, if it is down and was up.
     pub fn restart_due(&self) -> Option<Instant> {
-        self.last_start.filter(|_| self.state == State::Down).map(|start| start + THROTTLE)
+        self.last_start.filter(|_| self.state == RunsvdirState::Down).map(|start| start + THROTTLE)
     }
 }
 
@@ -69,16 +69,16 @@ mod tests {
     #[test]
     fn it_is_restarted_at_once_but_only_once_a_second() {
         let begin = Instant::now();
-        let mut scanner = Scanner::default();
-        assert!(scanner.start(begin));
-        assert!(!scanner.start(begin), "it is being started");
-        scanner.started(Pid::from_raw(7));
-        scanner.ended();
-        assert!(!scanner.start(begin + THROTTLE / 2));
-        assert_eq!(scanner.restart_due(), Some(begin + THROTTLE));
-        assert!(scanner.start(begin + THROTTLE));
-        scanner.started(Pid::from_raw(8));
-        scanner.ended();
-        assert!(scanner.start(begin + THROTTLE * 60));
+        let mut runsvdir = RunsvdirProcess::default();
+        assert!(runsvdir.start(begin));
+        assert!(!runsvdir.start(begin), "it is being started");
+        runsvdir.started(Pid::from_raw(7));
+        runsvdir.ended();
+        assert!(!runsvdir.start(begin + THROTTLE / 2));
+        assert_eq!(runsvdir.restart_due(), Some(begin + THROTTLE));
+        assert!(runsvdir.start(begin + THROTTLE));
+        runsvdir.started(Pid::from_raw(8));
+        runsvdir.ended();
+        assert!(runsvdir.start(begin + THROTTLE * 60));
     }
 }

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use sys::Pid;
 
-use super::vocabulary::Stage;
+use super::events::HookStage;
 
 /// A stage's hooks on their way.
 #[derive(Debug)]
 pub struct HookRun {
-    stage: Stage,
+    stage: HookStage,
     /// `None` until they were looked up.
     waiting: Option<VecDeque<PathBuf>>,
     running: Option<Running>,
@@ -30,30 +30,30 @@ pub struct Running {
 
 impl Running {
     /// `drain.d/10-leave-the-pool`.
-    pub fn name(&self, stage: Stage) -> String {
+    pub fn name(&self, stage: HookStage) -> String {
         name(stage, &self.path)
     }
 }
 
 /// `drain.d/10-leave-the-pool`.
-fn name(stage: Stage, path: &Path) -> String {
+fn name(stage: HookStage, path: &Path) -> String {
     let file = path.file_name().unwrap_or(path.as_os_str());
     format!("{}/{}", stage.directory(), file.to_string_lossy())
 }
 
 impl HookRun {
     /// For hooks that are still to be looked up.
-    pub fn unknown(stage: Stage) -> Self {
+    pub fn unknown(stage: HookStage) -> Self {
         Self { stage, waiting: None, running: None }
     }
 
-    /// For these hooks, in this order.
-    pub fn of(stage: Stage, hooks: Vec<PathBuf>) -> Self {
+    /// For these hooks, in this stop_order.
+    pub fn of(stage: HookStage, hooks: Vec<PathBuf>) -> Self {
         Self { stage, waiting: Some(hooks.into()), running: None }
     }
 
     /// Which stage's.
-    pub fn stage(&self) -> Stage {
+    pub fn stage(&self) -> HookStage {
         self.stage
     }
 
@@ -118,14 +118,17 @@ mod tests {
     #[test]
     fn hooks_run_one_after_another() {
         let now = Instant::now();
-        let mut run = HookRun::unknown(Stage::Drain);
+        let mut run = HookRun::unknown(HookStage::Drain);
         assert!(run.start(now).is_none() && !run.is_over());
         run.found(vec!["/etc/init/drain.d/a".into(), "/etc/init/drain.d/b".into()]);
         assert_eq!(run.start(now), Some("/etc/init/drain.d/a".into()));
         assert_eq!(run.start(now), None);
         run.started(Pid::from_raw(7));
         assert_eq!(run.ended(Pid::from_raw(8)), None);
-        assert_eq!(run.ended(Pid::from_raw(7)).map(|hook| hook.name(Stage::Drain)), Some("drain.d/a".into()));
+        assert_eq!(
+            run.ended(Pid::from_raw(7)).map(|hook| hook.name(HookStage::Drain)),
+            Some("drain.d/a".into())
+        );
         assert_eq!(run.start(now), Some("/etc/init/drain.d/b".into()));
         assert!(!run.is_over());
         assert!(run.cut().is_some() && run.is_over());

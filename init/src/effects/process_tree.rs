@@ -1,4 +1,4 @@
-//! Hands: who descends from whom, at one moment, as far as /proc tells.
+//! InitEffects: who descends from whom, at one moment, as far as /proc tells.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,22 +11,22 @@ use sys::{Pid, clock, procfs};
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Who is younger, in hundredths of a second, may not have come to its program yet.
-const NEWBORN: u64 = 100;
+const YOUNG: u64 = 100;
 
 /// Every process that could be seen.
-pub struct Tree {
+pub struct ProcessTree {
     processes: BTreeMap<Pid, procfs::Stat>,
     children: BTreeMap<Pid, Vec<Pid>>,
     is_complete: bool,
 }
 
-impl Tree {
+impl ProcessTree {
     /// Looks at all of them.
     pub fn read() -> Self {
         let end = Instant::now() + PATIENCE;
-        let everybody = procfs::all();
-        let mut is_complete = !everybody.is_empty();
-        let processes: BTreeMap<Pid, procfs::Stat> = everybody
+        let all = procfs::all();
+        let mut is_complete = !all.is_empty();
+        let processes: BTreeMap<Pid, procfs::Stat> = all
             .into_iter()
             .take_while(|_| {
                 is_complete &= Instant::now() < end;
@@ -41,7 +41,7 @@ impl Tree {
         Self { processes, children, is_complete }
     }
 
-    /// Whether everybody was seen.
+    /// Whether all was seen.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
@@ -56,17 +56,17 @@ impl Tree {
         self.children.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// A process and all that descend from it, but for `spared` ones and theirs.
-    pub fn family(&self, pid: Pid, spared: &BTreeSet<Pid>) -> Vec<Pid> {
-        let mut family = Vec::new();
+    /// A process and all that descend from it, but for `excluded` ones and theirs.
+    pub fn subtree(&self, pid: Pid, excluded: &BTreeSet<Pid>) -> Vec<Pid> {
+        let mut subtree = Vec::new();
         let mut open = vec![pid];
         while let Some(pid) = open.pop() {
-            if !spared.contains(&pid) {
-                family.push(pid);
+            if !excluded.contains(&pid) {
+                subtree.push(pid);
                 open.extend_from_slice(self.children(pid));
             }
         }
-        family
+        subtree
     }
 
     /// The name of its program.
@@ -75,9 +75,9 @@ impl Tree {
     }
 
     /// Whether it was started a moment ago, and may still be on its way to its program.
-    pub fn is_newborn(&self, pid: Pid) -> bool {
+    pub fn is_young(&self, pid: Pid) -> bool {
         let age = |stat: &procfs::Stat| clock::ticks().saturating_sub(stat.started);
-        self.processes.get(&pid).is_some_and(|stat| age(stat) < NEWBORN)
+        self.processes.get(&pid).is_some_and(|stat| age(stat) < YOUNG)
     }
 
     /// The group of a process.
@@ -85,10 +85,10 @@ impl Tree {
         self.processes.get(&pid).map(|stat| stat.group)
     }
 
-    /// The groups that have members outside this family.
-    pub fn groups_without(&self, family: &[Pid]) -> impl Iterator<Item = Pid> {
-        let family: BTreeSet<Pid> = family.iter().copied().collect();
-        self.processes.iter().filter(move |(pid, _)| !family.contains(pid)).map(|(_, stat)| stat.group)
+    /// The groups that have members outside this subtree.
+    pub fn groups_outside(&self, subtree: &[Pid]) -> impl Iterator<Item = Pid> {
+        let subtree: BTreeSet<Pid> = subtree.iter().copied().collect();
+        self.processes.iter().filter(move |(pid, _)| !subtree.contains(pid)).map(|(_, stat)| stat.group)
     }
 
     /// Whether it has not died yet.

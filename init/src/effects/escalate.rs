@@ -1,4 +1,4 @@
-//! Hands: making processes end, from asking a single one to killing whatever there is.
+//! InitEffects: making processes end, from asking a single one to killing whatever there is.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -8,18 +8,18 @@ use servicedir::{Command, ServiceDir, State, Want};
 use sys::log::without_sigpipe;
 use sys::{FileId, Pid, Signal, open_fifo, procfs};
 
-use super::census::status;
-use super::tree::Tree;
-use crate::machine::{Child, Kind, Late, Pressure};
+use super::adopted::status;
+use super::process_tree::ProcessTree;
+use crate::state::{AdoptedChild, ChildKind, Escalation, LateService};
 
-/// Nobody is spared.
-const NOBODY: BTreeSet<Pid> = BTreeSet::new();
+/// Nobody is excluded.
+const NONE: BTreeSet<Pid> = BTreeSet::new();
 
 /// A late service with more processes than this is a fork bomb.
-const CROWD: usize = 256;
+const FORK_BOMB: usize = 256;
 
 /// Tells an orphaned service to end, as its runsv would have done.
-pub fn end_orphan(pid: Pid) {
+pub fn stop_orphan(pid: Pid) {
     let place = procfs::current_dir(pid).unwrap_or_default();
     let signal = servicedir::word::read(&place.join("down-signal"))
         .ok()
@@ -28,10 +28,10 @@ pub fn end_orphan(pid: Pid) {
         .unwrap_or(Signal::TERM);
     let is_group = place.join("process-group").exists();
     // Who is told twice may take it for impatience.
-    let is_told = status(&ServiceDir::at(&place)).is_some_and(|status| {
+    let is_signalled = status(&ServiceDir::at(&place)).is_some_and(|status| {
         status.got_term && status.want != Want::Up && i32::try_from(status.pid) == Ok(pid.as_raw())
     });
-    let signals = if is_told { &[Signal::CONT][..] } else { &[signal, Signal::CONT] };
+    let signals = if is_signalled { &[Signal::CONT][..] } else { &[signal, Signal::CONT] };
     for signal in signals {
         // Whoever is gone has nothing to be told any more; a group is only one if it leads it.
         if !is_group || signal.send_to_group(pid).is_err() {
@@ -41,7 +41,7 @@ pub fn end_orphan(pid: Pid) {
 }
 
 /// Writes `x` to every control FIFO that a runsv reads and that is not among the `told`.
-pub fn end_all_by_fifo(directory: &Path, told: &mut BTreeSet<FileId>) {
+pub fn exit_all_by_fifo(directory: &Path, told: &mut BTreeSet<FileId>) {
     let Ok(entries) = fs_err::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {
         let fifo = open_fifo(&ServiceDir::at(entry.path()).control(), OFlag::O_WRONLY);
@@ -54,43 +54,47 @@ pub fn end_all_by_fifo(directory: &Path, told: &mut BTreeSet<FileId>) {
 }
 
 /// CONT to whatever somebody has stopped of these and of their families.
-pub fn wake(heads: &[Pid]) {
-    let tree = Tree::read();
-    let families = heads.iter().flat_map(|head| tree.family(*head, &NOBODY));
+pub fn continue_stopped(roots: &[Pid]) {
+    let tree = ProcessTree::read();
+    let families = roots.iter().flat_map(|root| tree.subtree(*root, &NONE));
     let stopped: BTreeSet<Pid> = families.filter(|pid| tree.is_stopped(*pid)).collect();
     // Who was not seen may be stopped as well.
-    let unseen = heads.iter().copied().filter(|_| !tree.is_complete());
+    let unseen = roots.iter().copied().filter(|_| !tree.is_complete());
     for pid in stopped.into_iter().chain(unseen) {
         let _ = Signal::CONT.send(pid);
     }
 }
 
 /// Is hard on late services; says whom it hit.
-pub fn press(late: Vec<Late>) -> Vec<(Late, Vec<String>)> {
-    let tree = Tree::read();
-    late.into_iter().map(|late| (late, press_one(&tree, late))).collect()
+pub fn escalate(late: Vec<LateService>) -> Vec<(LateService, Vec<String>)> {
+    let tree = ProcessTree::read();
+    late.into_iter().map(|late| (late, escalate_one(&tree, late))).collect()
 }
 
-fn press_one(tree: &Tree, late: Late) -> Vec<String> {
+fn escalate_one(tree: &ProcessTree, late: LateService) -> Vec<String> {
     let service = late.pid;
     if !is_supervisor(service) {
-        return strike(tree, &[service], &NOBODY, Signal::KILL);
+        return signal_subtrees(tree, &[service], &NONE, Signal::KILL);
     }
     let logger: BTreeSet<Pid> = logger_of(service).into_iter().collect();
     // Whatever it is told, a runsv that is stopped does not hear it.
     let _ = Signal::CONT.send(service);
     // So many are not waited for one by one, nor is there time for what would come after them.
-    let is_crowd = tree.family(service, &logger).len() > CROWD;
-    match late.pressure {
-        Pressure::Run if !is_crowd => strike(tree, &runs(tree, service), &logger, Signal::KILL),
-        Pressure::Finish if !is_crowd => strike(tree, tree.children(service), &logger, Signal::KILL),
-        Pressure::Logger => {
-            let loggers: Vec<Pid> = logger.into_iter().collect();
-            strike(tree, &loggers, &NOBODY, Signal::TERM)
+    let is_fork_bomb = tree.subtree(service, &logger).len() > FORK_BOMB;
+    match late.escalation {
+        Escalation::Run if !is_fork_bomb => {
+            signal_subtrees(tree, &runs(tree, service), &logger, Signal::KILL)
         }
-        Pressure::Run | Pressure::Finish | Pressure::Supervisor => {
-            let mut victims = strike(tree, tree.children(service), &NOBODY, Signal::KILL);
-            victims.extend(strike(tree, &[service], &NOBODY, Signal::KILL));
+        Escalation::Finish if !is_fork_bomb => {
+            signal_subtrees(tree, tree.children(service), &logger, Signal::KILL)
+        }
+        Escalation::Logger => {
+            let loggers: Vec<Pid> = logger.into_iter().collect();
+            signal_subtrees(tree, &loggers, &NONE, Signal::TERM)
+        }
+        Escalation::Run | Escalation::Finish | Escalation::Supervisor => {
+            let mut victims = signal_subtrees(tree, tree.children(service), &NONE, Signal::KILL);
+            victims.extend(signal_subtrees(tree, &[service], &NONE, Signal::KILL));
             victims
         }
     }
@@ -99,43 +103,43 @@ fn press_one(tree: &Tree, late: Late) -> Vec<String> {
 /// Tells leftovers to end, each of them once: who is told twice may take it for impatience. Who was just
 /// born then, and is another program now, had its parent's ears, and is told again.
 #[derive(Debug, Default)]
-pub struct Leftovers {
+pub struct LeftoverSweep {
     /// Under which names those that were just born.
     told: BTreeMap<Pid, Option<String>>,
-    told_groups: BTreeSet<Pid>,
+    signalled_groups: BTreeSet<Pid>,
     named: BTreeSet<Pid>,
 }
 
-impl Leftovers {
+impl LeftoverSweep {
     /// This group is told to end by somebody else.
-    pub fn group_is_told(&mut self, leader: Pid) {
-        self.told_groups.insert(leader);
+    pub fn group_is_signalled(&mut self, leader: Pid) {
+        self.signalled_groups.insert(leader);
     }
 
     /// Whoever stands for a service is named as such.
-    pub fn leave_out<'a>(&mut self, children: impl Iterator<Item = &'a Child>) {
-        let is_service = |kind: &Kind| !matches!(kind, Kind::Embryo | Kind::Stray);
+    pub fn leave_out<'a>(&mut self, children: impl Iterator<Item = &'a AdoptedChild>) {
+        let is_service = |kind: &ChildKind| !matches!(kind, ChildKind::Starting | ChildKind::Leftover);
         self.named.extend(children.filter(|child| is_service(&child.kind)).map(|child| child.pid));
     }
 
     /// TERM to what supervisors have for children that is neither a logger nor a control script:
     /// their services are down.
-    pub fn end_strays(&mut self, supervisors: &[Pid]) {
-        let tree = Tree::read();
+    pub fn end_leftovers(&mut self, supervisors: &[Pid]) {
+        let tree = ProcessTree::read();
         for supervisor in supervisors {
-            let mut spared: BTreeSet<Pid> = logger_of(*supervisor).into_iter().collect();
-            spared.extend(tree.children(*supervisor).iter().copied().filter(|pid| is_control_script(*pid)));
-            let family = tree.children(*supervisor).iter().flat_map(|child| tree.family(*child, &spared));
-            self.end(&tree, family);
+            let mut excluded: BTreeSet<Pid> = logger_of(*supervisor).into_iter().collect();
+            excluded.extend(tree.children(*supervisor).iter().copied().filter(|pid| is_control_script(*pid)));
+            let subtree = tree.children(*supervisor).iter().flat_map(|child| tree.subtree(*child, &excluded));
+            self.end(&tree, subtree);
         }
     }
 
     /// TERM to the children of init but these, and to theirs.
     pub fn end_adopted(&mut self, spare: &[Pid]) {
-        let tree = Tree::read();
+        let tree = ProcessTree::read();
         let spare: BTreeSet<Pid> = spare.iter().copied().collect();
         let children = tree.children(nix::unistd::getpid());
-        self.end(&tree, children.iter().flat_map(|child| tree.family(*child, &spare)));
+        self.end(&tree, children.iter().flat_map(|child| tree.subtree(*child, &spare)));
     }
 
     /// A signal to whatever is left; says, of a KILL, whom it hit that was not named before.
@@ -147,7 +151,7 @@ impl Leftovers {
         let tree = if is_first && signal == Signal::KILL {
             None
         } else {
-            Some(Tree::read()).filter(|tree| tree.is_complete() || !is_first)
+            Some(ProcessTree::read()).filter(|tree| tree.is_complete() || !is_first)
         };
         match tree {
             Some(tree) if signal == Signal::KILL => {
@@ -155,25 +159,25 @@ impl Leftovers {
             }
             // Of a whole namespace, also those that were put into it from outside.
             Some(tree) if is_first => self.end(&tree, tree.all().filter(|pid| *pid != own)),
-            Some(tree) => self.end(&tree, tree.family(own, &NOBODY).into_iter().filter(|pid| *pid != own)),
+            Some(tree) => self.end(&tree, tree.subtree(own, &NONE).into_iter().filter(|pid| *pid != own)),
             None => {
-                let everybody = Pid::from_raw(-1);
+                let all = Pid::from_raw(-1);
                 // Whoever cannot be signalled is not there.
-                let _ = signal.send(everybody);
-                let _ = Signal::CONT.send(everybody);
+                let _ = signal.send(all);
+                let _ = Signal::CONT.send(all);
             }
         }
         names
     }
 
-    fn end(&mut self, tree: &Tree, family: impl IntoIterator<Item = Pid>) {
-        for pid in family {
-            let is_told = match self.told.get(&pid) {
-                None => tree.group(pid).is_some_and(|group| self.told_groups.contains(&group)),
-                Some(as_newborn) => as_newborn.as_deref().is_none_or(|name| tree.name(pid) == Some(name)),
+    fn end(&mut self, tree: &ProcessTree, subtree: impl IntoIterator<Item = Pid>) {
+        for pid in subtree {
+            let is_signalled = match self.told.get(&pid) {
+                None => tree.group(pid).is_some_and(|group| self.signalled_groups.contains(&group)),
+                Some(as_young) => as_young.as_deref().is_none_or(|name| tree.name(pid) == Some(name)),
             };
-            if !is_told {
-                self.told.insert(pid, tree.name(pid).filter(|_| tree.is_newborn(pid)).map(str::to_owned));
+            if !is_signalled {
+                self.told.insert(pid, tree.name(pid).filter(|_| tree.is_young(pid)).map(str::to_owned));
                 let _ = Signal::TERM.send(pid);
                 let _ = Signal::CONT.send(pid);
             }
@@ -199,56 +203,61 @@ fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
 
 /// Kills every descendant. Whoever shares a group with one is one, or was when the tree was read:
 /// only our own group holds others.
-fn kill_all_below(tree: &Tree, own: Pid) {
-    let family = tree.family(own, &NOBODY);
+fn kill_all_below(tree: &ProcessTree, own: Pid) {
+    let subtree = tree.subtree(own, &NONE);
     // Who forks and dies, again and again, may be gone each time when the tree has been read. Its next
     // one is left to init, and found there at once.
     let adopted = procfs::own_children();
     let adopted_groups = adopted.iter().filter_map(|pid| Some(procfs::stat(*pid)?.group));
     let mut groups: BTreeSet<Pid> =
-        family.iter().filter_map(|pid| tree.group(*pid)).chain(adopted_groups).collect();
+        subtree.iter().filter_map(|pid| tree.group(*pid)).chain(adopted_groups).collect();
     groups.remove(&nix::unistd::getpgrp());
     for group in groups {
         let _ = Signal::KILL.send_to_group(group);
     }
-    for pid in family.into_iter().filter(|pid| *pid != own) {
+    for pid in subtree.into_iter().filter(|pid| *pid != own) {
         let _ = Signal::KILL.send(pid);
     }
 }
 
 /// Sends a signal to these processes and their families; names those of them that were alive.
-fn strike(tree: &Tree, heads: &[Pid], spared: &BTreeSet<Pid>, signal: Signal) -> Vec<String> {
-    let family: Vec<Pid> = heads.iter().flat_map(|head| tree.family(*head, spared)).collect();
+fn signal_subtrees(
+    tree: &ProcessTree,
+    roots: &[Pid],
+    excluded: &BTreeSet<Pid>,
+    signal: Signal,
+) -> Vec<String> {
+    let subtree: Vec<Pid> = roots.iter().flat_map(|root| tree.subtree(*root, excluded)).collect();
     if signal == Signal::KILL {
         // A group ends as one: no member can be born in between. But it may reach further than
-        // the family, if somebody in it is spared.
-        let spared_groups: BTreeSet<Pid> =
-            tree.groups_without(&family).chain([nix::unistd::getpgrp()]).collect();
-        let groups: BTreeSet<Pid> = family.iter().filter_map(|pid| tree.group(*pid)).collect();
-        for group in groups.difference(&spared_groups) {
+        // the subtree, if somebody in it is excluded.
+        let excluded_groups: BTreeSet<Pid> =
+            tree.groups_outside(&subtree).chain([nix::unistd::getpgrp()]).collect();
+        let groups: BTreeSet<Pid> = subtree.iter().filter_map(|pid| tree.group(*pid)).collect();
+        for group in groups.difference(&excluded_groups) {
             let _ = signal.send_to_group(*group);
         }
     }
-    for pid in &family {
+    for pid in &subtree {
         let _ = signal.send(*pid);
         if signal != Signal::KILL {
             let _ = Signal::CONT.send(*pid);
         }
     }
-    heads
+    roots
         .iter()
-        .filter(|head| !spared.contains(head) && tree.is_alive(**head))
-        .map(|head| tree.describe(*head))
+        .filter(|root| !excluded.contains(root) && tree.is_alive(**root))
+        .map(|root| tree.describe(*root))
         .collect()
 }
 
 fn is_supervisor(pid: Pid) -> bool {
-    super::census::supervised(&procfs::arguments(pid)).is_some()
+    super::adopted::supervised(&procfs::arguments(pid)).is_some()
 }
 
 /// The children of a runsv that are a `./run`, and not `./finish` or a control script: these have more
 /// time.
-fn runs(tree: &Tree, supervisor: Pid) -> Vec<Pid> {
+fn runs(tree: &ProcessTree, supervisor: Pid) -> Vec<Pid> {
     let children = tree.children(supervisor);
     let place = ServiceDir::at(procfs::path(supervisor, "cwd"));
     let recorded = status(&place)
@@ -280,7 +289,7 @@ fn is_control_script(pid: Pid) -> bool {
     procfs::arguments(pid).iter().any(|argument| argument.starts_with(b"control/"))
 }
 
-/// The log service's process of a runsv, one of its children. The record may be in the hands of a user
+/// The log service's process of a runsv, one of its children. The record may be in the effects of a user
 /// who controls the service: it only tells which of them.
 fn logger_of(supervisor: Pid) -> Option<Pid> {
     let log = ServiceDir::at(procfs::path(supervisor, "cwd")).log();

@@ -1,4 +1,4 @@
-//! Hands: the services that must not end: which they are, and what their history tells of their ends.
+//! InitEffects: the services that must not end: which they are, and what their history tells of their ends.
 
 use std::ffi::OsString;
 use std::io;
@@ -9,12 +9,12 @@ use servicedir::history::{self, HistoryEntry};
 use servicedir::{ServiceDir, State, Status, Tai64n};
 use sys::FileId;
 
-use super::census::status;
-use super::past::deeds;
-use crate::machine::{UnaskedEnd, unasked_end};
+use super::adopted::status;
+use super::history::past_events;
+use crate::state::{UnrequestedEnd, unrequested_end};
 
 /// A service with a file `critical`.
-pub struct Critical {
+pub struct CriticalService {
     service: ServiceDir,
     place: FileId,
     /// What ended before is no news.
@@ -31,17 +31,17 @@ pub struct Critical {
 
 /// What is known of a critical service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judgement {
+pub enum CriticalFinding {
     /// Nothing that matters.
     Nothing,
     /// It has ended, and no client had asked for that.
-    Ended(UnaskedEnd),
+    Ended(UnrequestedEnd),
     /// Its runsv keeps no history: its end will not be known.
     NoHistory,
 }
 
 /// A service that was found.
-pub struct Found {
+pub struct FoundService {
     /// Its name.
     pub name: OsString,
     /// Its directory.
@@ -53,7 +53,7 @@ pub struct Found {
 }
 
 /// The services of a directory.
-pub fn find(directory: &Path) -> io::Result<Vec<Found>> {
+pub fn find(directory: &Path) -> io::Result<Vec<FoundService>> {
     let services = fs_err::read_dir(directory)?
         .filter_map(Result::ok)
         .map(|entry| (entry.file_name(), ServiceDir::at(entry.path())))
@@ -62,12 +62,12 @@ pub fn find(directory: &Path) -> io::Result<Vec<Found>> {
             let about = fs_err::metadata(service.path()).ok()?;
             // Whatever it is, only its name counts.
             let is_critical = fs_err::symlink_metadata(service.file("critical")).is_ok();
-            Some(Found { name, service, place: FileId::of(&about), is_critical })
+            Some(FoundService { name, service, place: FileId::of(&about), is_critical })
         });
     Ok(services.collect())
 }
 
-impl Critical {
+impl CriticalService {
     /// The service at this place, as it is now. What its history tells of a time before it was critical, or
     /// before this boot, may be over, whatever the clock says that has written it.
     pub fn new(service: ServiceDir, place: FileId, since: Tai64n, is_history_over: bool) -> Self {
@@ -103,8 +103,8 @@ impl Critical {
     }
 
     /// What its history tells that was not known the last time.
-    pub fn judge(&mut self) -> Judgement {
-        // In this order: our runsv writes the history before it writes that it has started the service.
+    pub fn check(&mut self) -> CriticalFinding {
+        // In this stop_order: our runsv writes the history before it writes that it has started the service.
         self.note();
         let entries = history::read(&self.service).unwrap_or_default();
         let known = self.judged.as_ref().and_then(|judged| entries.iter().rposition(|entry| entry == judged));
@@ -113,15 +113,15 @@ impl Critical {
             |last| last + 1,
         );
         self.has_history |= first_new < entries.len();
-        let end = unasked_end(&deeds(&entries), first_new);
+        let end = unrequested_end(&past_events(&entries), first_new);
         self.judged = entries.into_iter().last().or(self.judged.take());
         if let Some(end) = end {
-            return Judgement::Ended(end);
+            return CriticalFinding::Ended(end);
         }
         if self.is_reported || self.has_history || !self.was_started {
-            return Judgement::Nothing;
+            return CriticalFinding::Nothing;
         }
         self.is_reported = true;
-        Judgement::NoHistory
+        CriticalFinding::NoHistory
     }
 }

@@ -1,0 +1,526 @@
+//! Machine: the life of a lifecycle, from its first hook to its exit code.
+
+mod hooks;
+mod messages;
+mod serve;
+mod stopping;
+mod sweep;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use sys::errno_text::phrase;
+use sys::process::pid_1::stop_requests;
+use sys::{Errno, ExitStatus, Pid, Signal};
+
+use super::critical_schedule::CriticalSchedule;
+use super::events::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram};
+use super::exit_code::{CANNOT_RUN, NOT_FOUND, StopReason};
+use super::hook_run::HookRun;
+use super::runsvdir::RunsvdirProcess;
+use super::stop_budget::StopBudget;
+use super::stop_set::{ExitReport, StopSet};
+
+/// How long no service has ended before it is worth reading what each of them does.
+const QUIET: Duration = Duration::from_millis(50);
+/// How often what is left is killed again, while something is.
+const KILL_AGAIN: Duration = Duration::from_millis(20);
+/// How often the names of the late are said.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// What init was told to do.
+#[derive(Debug, Clone)]
+pub struct LifecycleSetup {
+    /// The time from the request to stop to init's own end.
+    pub grace: Duration,
+    /// The services directory, if there is one.
+    pub directory: Option<PathBuf>,
+    /// What COMMAND is called, if there is one.
+    pub command: Option<String>,
+    /// Whether COMMAND's signals go to its whole group.
+    pub is_group: bool,
+    /// The hooks of each stage, as they are at the start.
+    pub start_hooks: Vec<PathBuf>,
+    /// Whether there are drain hooks.
+    pub has_drain: bool,
+    /// Whether there are finish hooks.
+    pub has_finish: bool,
+}
+
+/// The lifecycle's life.
+#[derive(Debug)]
+pub struct Lifecycle {
+    setup: LifecycleSetup,
+    phase: LifecyclePhase,
+    runsvdir: RunsvdirProcess,
+    critical_schedule: CriticalSchedule,
+    command: MainCommand,
+    /// What COMMAND has left of its group, if that counts.
+    group: Option<CommandGroup>,
+    stop_set: StopSet,
+    stop: Option<StopInProgress>,
+    /// How often somebody has asked for the stop.
+    requests: u32,
+    /// Whether anything had to be killed that is no service.
+    has_killed: bool,
+    is_childless: bool,
+    actions: VecDeque<LifecycleAction>,
+}
+
+/// The stations of the life.
+#[derive(Debug)]
+enum LifecyclePhase {
+    /// Start hooks run.
+    Boot(HookRun),
+    /// Services run.
+    Serve,
+    /// Drain hooks run, and services still do.
+    Drain(HookRun),
+    /// Services go down.
+    Stop(StopStep),
+    /// Loggers read to the end.
+    Flush,
+    /// Whatever is left goes.
+    Sweep(SweepState),
+    /// Finish hooks run.
+    Finish(HookRun),
+    /// Nothing is left to do.
+    Over(u8),
+}
+
+/// What is known of [`LifecyclePhase::Sweep`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SweepState {
+    /// Whether the finish hooks are over, too.
+    is_last: bool,
+    /// When what is left is killed, the first time or again; `None` while the budget says when.
+    kill_at: Option<Instant>,
+}
+
+/// The steps of [`LifecyclePhase::Stop`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum StopStep {
+    /// COMMAND ends first: it may need the services.
+    Command,
+    /// The services end.
+    Services,
+}
+
+/// COMMAND, as init sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MainCommand {
+    None,
+    Due,
+    /// It was asked for.
+    Starting,
+    Up {
+        pid: Pid,
+        is_asked: bool,
+        is_killed: bool,
+    },
+    Ended(ExitStatus),
+}
+
+/// A process group whose leader has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct CommandGroup {
+    leader: Pid,
+    /// When to see whether anybody is left of it.
+    probe_due: Instant,
+}
+
+/// The stop, once it has begun.
+#[derive(Debug)]
+struct StopInProgress {
+    began: Instant,
+    reason: StopReason,
+    budget: StopBudget,
+    /// `None` until they were looked up.
+    finish_hooks: Option<Vec<PathBuf>>,
+    next_report: Instant,
+    child_list: ChildList,
+    /// How long a child_list may become old before the next.
+    list_pause: Duration,
+    /// When to read what each service does, or to begin to watch it.
+    look_due: Option<Instant>,
+    /// Since when that is being read.
+    read_asked: Option<Instant>,
+    /// Whether that was read before.
+    has_read: bool,
+    /// Whether changes are told. Only while somebody waits for them: to end a watch takes the kernel
+    /// up to 15 ms, which the end of init would have to wait for.
+    is_watching: bool,
+}
+
+/// What is known about the children of init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ChildList {
+    /// Nothing yet.
+    Unknown,
+    /// It is being looked at, since then.
+    Asked(Instant),
+    /// All.
+    Fresh,
+    /// What was; there may be more, and then it is worth another look.
+    Stale { list_at: Option<Instant> },
+    /// Nobody can tell: there is no /proc.
+    Impossible,
+}
+
+impl StopInProgress {
+    fn at(&self, offset: Duration) -> Instant {
+        self.began + offset
+    }
+
+    /// When init leaves, whoever lives: the other half of the reserve is for its own end.
+    fn give_up(&self) -> Instant {
+        self.at(self.budget.end + self.budget.reserve / 2)
+    }
+
+    /// When whatever is left is killed.
+    fn kill_at(&self, sweep: SweepState) -> Instant {
+        let planned = if sweep.is_last { self.budget.end } else { self.budget.sweep };
+        sweep.kill_at.unwrap_or(self.at(planned))
+    }
+
+    /// When those are killed again who were killed now.
+    fn next_kill(&self, now: Instant) -> Instant {
+        (now + KILL_AGAIN).min(self.give_up().max(now))
+    }
+}
+
+impl Lifecycle {
+    /// A lifecycle that is about to begin.
+    pub fn new(setup: LifecycleSetup) -> Self {
+        let mut lifecycle = Self {
+            phase: LifecyclePhase::Boot(HookRun::of(HookStage::Start, setup.start_hooks.clone())),
+            runsvdir: RunsvdirProcess::default(),
+            critical_schedule: CriticalSchedule::default(),
+            command: if setup.command.is_some() { MainCommand::Due } else { MainCommand::None },
+            group: None,
+            stop_set: StopSet::default(),
+            stop: None,
+            requests: 0,
+            has_killed: false,
+            is_childless: true,
+            actions: VecDeque::new(),
+            setup,
+        };
+        lifecycle.say(LogLevel::Info, lifecycle.announcement());
+        lifecycle
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, event: LifecycleEvent, now: Instant) {
+        match event {
+            LifecycleEvent::Signal(signal) if is_request(signal) => self.stop_requested(signal, now),
+            LifecycleEvent::Signal(signal) => self.forward_signal(signal, now),
+            LifecycleEvent::Reaped { deaths, is_childless } => {
+                self.is_childless = is_childless;
+                if let Some(group) = &mut self.group {
+                    group.probe_due = now;
+                }
+                for (pid, ending) in deaths {
+                    self.ended(pid, ending, now);
+                }
+            }
+            LifecycleEvent::CriticalEnded { name, ending } => self.begin_stop(StopReason::Critical { name, ending }, now),
+            LifecycleEvent::CriticalUnknown(name) => self.say(
+                LogLevel::Warning,
+                format!("{name}: critical has no effect: its runsv keeps no history, as the one that comes with init does"),
+            ),
+            LifecycleEvent::CriticalChanged(name) => self.critical_schedule.changed(name, now),
+            LifecycleEvent::DirectoryChanged => self.critical_schedule.scan_soon(now),
+            LifecycleEvent::CriticalWatched { new, blind, is_complete } => {
+                self.critical_schedule.watched(new, blind, is_complete, now);
+            }
+            LifecycleEvent::ServiceEndRead(supervisor, service_end) => {
+                if let Some((level, line)) = self.stop_set.service_end_read(supervisor, &service_end) {
+                    self.say(level, line);
+                }
+            }
+            LifecycleEvent::Statuses(statuses) => self.statuses_read(statuses, now),
+            LifecycleEvent::GroupProbed { leader, is_there } => {
+                self.group = self.group.filter(|group| is_there || group.leader != leader);
+            }
+            LifecycleEvent::HooksFound(stage, hooks) => self.hooks_found(stage, hooks),
+            LifecycleEvent::Started(job, pid) => self.started(job, pid),
+            LifecycleEvent::NotStarted(job, why) => self.not_started(job, why, now),
+            LifecycleEvent::NotExecuted(pid, why) => {
+                if let Some(job) = self.job_of(pid) {
+                    self.not_started(job, why, now);
+                }
+            }
+            LifecycleEvent::ChildrenListed(children) => self.children_listed(children, now),
+            LifecycleEvent::Escalated(hits) => {
+                for (late, victims) in hits {
+                    if let Some(line) = self.stop_set.escalated(late, &victims) {
+                        self.say(LogLevel::Problem, line);
+                    }
+                }
+            }
+            LifecycleEvent::Swept(names) => self.swept(&names),
+            LifecycleEvent::Tick => {}
+        }
+        self.settle(now);
+    }
+
+    /// What is to be done next.
+    pub fn next_action(&mut self) -> Option<LifecycleAction> {
+        self.actions.pop_front()
+    }
+
+    /// Init's exit code, once everything is over.
+    pub fn exit_code(&self) -> Option<u8> {
+        match self.phase {
+            LifecyclePhase::Over(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether the death of an unknown process may wait a moment to be looked at.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.phase, LifecyclePhase::Serve)
+    }
+
+    /// When time passing is an event.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let runsvdir =
+            [self.runsvdir.restart_due(), self.critical_schedule.next_deadline()].into_iter().flatten().min();
+        let runsvdir = runsvdir.filter(|_| self.is_serving());
+        let Some(stop) = &self.stop else { return runsvdir };
+        if matches!(self.phase, LifecyclePhase::Over(_)) {
+            return None;
+        }
+        let budget = &stop.budget;
+        let in_phase = match &self.phase {
+            LifecyclePhase::Boot(_) | LifecyclePhase::Serve | LifecyclePhase::Over(_) => None,
+            LifecyclePhase::Drain(_) => Some(stop.at(budget.drain)),
+            LifecyclePhase::Stop(StopStep::Command) => {
+                let look = self.group.map(|group| group.probe_due);
+                look.into_iter().chain([stop.at(self.command_share(stop))]).min()
+            }
+            LifecyclePhase::Stop(StopStep::Services) | LifecyclePhase::Flush => {
+                let look = match stop.child_list {
+                    ChildList::Stale { list_at } => list_at,
+                    ChildList::Impossible => Some(stop.at(budget.run)),
+                    ChildList::Unknown | ChildList::Asked(_) | ChildList::Fresh => None,
+                };
+                let command = matches!(self.command, MainCommand::Up { is_killed: false, .. })
+                    .then(|| stop.at(budget.run));
+                let spent = Some(stop.at(budget.sweep));
+                [self.stop_set.next_deadline(), look, stop.look_due, command, spent]
+                    .into_iter()
+                    .flatten()
+                    .min()
+            }
+            LifecyclePhase::Sweep(sweep) => Some(stop.kill_at(*sweep)),
+            LifecyclePhase::Finish(_) => Some(stop.at(budget.end)),
+        };
+        [runsvdir, in_phase, Some(stop.next_report)].into_iter().flatten().min()
+    }
+
+    // The transitions.
+
+    /// Goes on as far as it is possible now.
+    fn settle(&mut self, now: Instant) {
+        while let Some(next) = self.advance(now) {
+            self.phase = next;
+        }
+        self.report(now);
+    }
+
+    /// Does what is due in this phase; returns the next one when this one is over.
+    fn advance(&mut self, now: Instant) -> Option<LifecyclePhase> {
+        if self.stop_set.is_reading_ends() {
+            // There is something to be said yet, and to be counted.
+            return None;
+        }
+        match &self.phase {
+            LifecyclePhase::Boot(_) => self.run_hooks(now).then_some(LifecyclePhase::Serve),
+            LifecyclePhase::Serve => {
+                self.serve(now);
+                None
+            }
+            LifecyclePhase::Drain(_) => {
+                self.serve(now);
+                let is_over = self.cut_hooks_at(|budget| budget.drain, now) || self.run_hooks(now);
+                is_over.then_some(LifecyclePhase::Stop(StopStep::Command))
+            }
+            LifecyclePhase::Stop(StopStep::Command) => {
+                self.serve(now);
+                self.end_command();
+                self.probe_group(now);
+                let stop = self.stop.as_ref()?;
+                let is_over =
+                    !self.is_command_up() && self.group.is_none() || stop.at(self.command_share(stop)) <= now;
+                is_over.then(|| self.kill_runsvdir())
+            }
+            LifecyclePhase::Stop(StopStep::Services) | LifecyclePhase::Flush if self.is_grace_spent(now) => {
+                Some(LifecyclePhase::Sweep(SweepState { is_last: false, kill_at: None }))
+            }
+            LifecyclePhase::Stop(StopStep::Services) => {
+                self.stop_services(now);
+                let stop = self.stop.as_ref()?;
+                let is_known = !matches!(stop.child_list, ChildList::Unknown | ChildList::Asked(_));
+                let is_over = is_known
+                    && self.runsvdir.pid().is_none()
+                    && !self.stop_set.is_any_up()
+                    && !self.is_command_up();
+                is_over.then(|| self.begin_flush())
+            }
+            LifecyclePhase::Flush => {
+                self.stop_services(now);
+                self.is_flushed(now).then(|| self.begin_sweep()).flatten()
+            }
+            LifecyclePhase::Sweep(_) => self.sweep(now),
+            LifecyclePhase::Finish(_) => {
+                let is_over = self.cut_hooks_at(|budget| budget.end, now) || self.run_hooks(now);
+                is_over.then(|| self.sweep_again_or_exit(now))
+            }
+            LifecyclePhase::Over(_) => None,
+        }
+    }
+
+    fn stop_requested(&mut self, signal: Signal, now: Instant) {
+        self.requests = self.requests.saturating_add(1);
+        if self.stop.is_none() {
+            self.begin_stop(StopReason::Signal(signal), now);
+        } else if self.requests >= 3 && !matches!(self.phase, LifecyclePhase::Over(_)) {
+            if !matches!(self.phase, LifecyclePhase::Sweep(SweepState { kill_at: Some(_), .. })) {
+                self.say(LogLevel::Problem, "asked three times to stop: everything is killed".to_owned());
+            }
+            self.phase = LifecyclePhase::Sweep(SweepState { is_last: false, kill_at: Some(now) });
+        } else if self.requests == 2 && matches!(self.phase, LifecyclePhase::Drain(_)) {
+            self.say(LogLevel::Info, "asked again to stop: the rest of the drain is skipped".to_owned());
+            if let Some((hook, stage)) = self.cut_hooks() {
+                self.say(LogLevel::Info, format!("{}: ended", hook.name(stage)));
+            }
+        }
+    }
+
+    fn begin_stop(&mut self, reason: StopReason, now: Instant) {
+        if self.stop.is_some() {
+            return;
+        }
+        self.request(LifecycleAction::RaisePriority);
+        self.say(LogLevel::Info, self.stop_message(&reason));
+        self.stop = Some(StopInProgress {
+            began: now,
+            reason,
+            budget: StopBudget::of(self.setup.grace, false, false),
+            finish_hooks: None,
+            next_report: now + REPORT,
+            child_list: ChildList::Unknown,
+            list_pause: QUIET,
+            look_due: None,
+            read_asked: None,
+            has_read: false,
+            is_watching: false,
+        });
+        self.request(LifecycleAction::Unwatch);
+        self.request(LifecycleAction::FindHooks(HookStage::Finish));
+        let has_command_begun = matches!(self.command, MainCommand::Up { .. } | MainCommand::Ended(_));
+        if !self.runsvdir.was_started() && !has_command_begun {
+            // Nothing was started: there is nothing to drain, and to end at most a hook that runs.
+            self.phase = self.begin_sweep().unwrap_or(LifecyclePhase::Over(0));
+        } else {
+            self.request(LifecycleAction::FindHooks(HookStage::Drain));
+            self.phase = LifecyclePhase::Drain(HookRun::unknown(HookStage::Drain));
+        }
+    }
+
+    // Processes.
+
+    fn started(&mut self, job: OwnProgram, pid: Pid) {
+        self.is_childless = false;
+        match job {
+            OwnProgram::Runsvdir => self.runsvdir.started(pid),
+            OwnProgram::Command => self.command = MainCommand::Up { pid, is_asked: false, is_killed: false },
+            OwnProgram::Hook => {
+                if let Some(run) = self.hooks() {
+                    run.started(pid);
+                }
+            }
+        }
+    }
+
+    fn not_started(&mut self, job: OwnProgram, why: Errno, now: Instant) {
+        match job {
+            OwnProgram::Runsvdir => {
+                self.runsvdir.ended();
+                self.say(LogLevel::Warning, format!("unable to start runsvdir: {}", phrase(why)));
+            }
+            OwnProgram::Command => self.no_command(why, now),
+            OwnProgram::Hook => {
+                let stage = self.hooks().map(|run| run.stage());
+                if let (Some(hook), Some(stage)) = (self.hooks().and_then(HookRun::failed), stage) {
+                    self.hook_ended(&hook, stage, ExitStatus::Exited(NOT_FOUND), Some(why), now);
+                }
+            }
+        }
+    }
+
+    /// What init started this process for.
+    fn job_of(&mut self, pid: Pid) -> Option<OwnProgram> {
+        if self.own_processes().contains(&pid) {
+            return Some(if self.runsvdir.pid() == Some(pid) {
+                OwnProgram::Runsvdir
+            } else {
+                OwnProgram::Command
+            });
+        }
+        let hook = self.hooks()?.running()?;
+        (hook.pid == Some(pid)).then_some(OwnProgram::Hook)
+    }
+
+    fn ended(&mut self, pid: Pid, ending: ExitStatus, now: Instant) {
+        if let MainCommand::Up { pid: own, .. } = self.command
+            && own == pid
+        {
+            self.command_ended(pid, ending, now);
+        } else if self.runsvdir.pid() == Some(pid) {
+            self.runsvdir.ended();
+            if self.stop.as_ref().is_some_and(|stop| stop.child_list == ChildList::Impossible) {
+                // Whoever was just being born has a FIFO by now, or soon.
+                self.request(LifecycleAction::ExitAllByFifo);
+            } else if let Some(stop) = self.stop.as_mut().filter(|stop| stop.child_list != ChildList::Unknown)
+            {
+                // Only now its children are init's, most of which are known.
+                let is_any_known = !self.stop_set.is_empty();
+                stop.child_list = ChildList::Stale { list_at: is_any_known.then(|| now + stop.list_pause) };
+            }
+            if self.is_serving() {
+                self.say(LogLevel::Warning, format!("runsvdir has ended: {ending}; starting it again"));
+            }
+        } else if let Some((hook, stage)) = self.ended_hook(pid) {
+            self.hook_ended(&hook, stage, ending, None, now);
+        } else {
+            match self.stop_set.ended(pid, ending, now) {
+                Some(ExitReport::Line(level, line)) => self.say(level, line),
+                Some(ExitReport::ReadEnd(name)) => self.request(LifecycleAction::ReadServiceEnd(pid, name)),
+                None => {}
+            }
+            self.list_again_soon(now);
+        }
+    }
+
+    fn request(&mut self, action: LifecycleAction) {
+        self.actions.push_back(action);
+    }
+
+    fn say(&mut self, level: LogLevel, line: String) {
+        self.request(LifecycleAction::Say(level, line));
+    }
+}
+
+/// Whether a signal asks init to stop.
+pub fn is_request(signal: Signal) -> bool {
+    stop_requests().contains(&signal)
+}
+
+/// The exit code for a program that cannot be run.
+fn code_of(why: Errno) -> u8 {
+    if why == Errno::ENOENT { NOT_FOUND } else { CANNOT_RUN }
+}

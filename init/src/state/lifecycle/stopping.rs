@@ -1,0 +1,246 @@
+//! Machine: the services go down, and their loggers read to the end.
+
+use std::time::{Duration, Instant};
+
+use sys::{Pid, Signal};
+
+use super::{ChildList, Lifecycle, LifecyclePhase, MainCommand, QUIET, StopStep};
+use crate::state::events::{AdoptedChild, ChildKind, LifecycleAction, LogLevel, ReportedState};
+use crate::state::text::{counted, seconds};
+
+/// How long until what each service does is read again.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// The same for who is watched.
+const LOOK_ANYWAY: Duration = Duration::from_millis(100);
+/// How much more time than a look takes lies between it and the next: where there are thousands to
+/// look at, most of the time is left for them.
+const PAUSE_FACTOR: u32 = 10;
+/// When to look again for a runsv that is just being born.
+const BIRTH: Duration = Duration::from_millis(2);
+
+impl Lifecycle {
+    /// So that nothing new is started. Whatever it was about to start is its child already: the
+    /// kernel makes no child for a process with a KILL pending.
+    pub(super) fn kill_runsvdir(&mut self) -> LifecyclePhase {
+        // It has nothing to save, and may be stopped or deaf: KILL is as good as TERM, and sure. The
+        // kernel may take a while to close what it had open; nothing has to wait for that.
+        if let Some(pid) = self.runsvdir.pid() {
+            self.request(LifecycleAction::Signal(pid, Signal::KILL));
+        }
+        LifecyclePhase::Stop(StopStep::Services)
+    }
+
+    pub(super) fn stop_services(&mut self, now: Instant) {
+        self.list_children_if_due(now);
+        self.signal_and_escalate(now);
+        self.read_status_if_due(now);
+        self.kill_late_command(now);
+    }
+
+    fn list_children_if_due(&mut self, now: Instant) {
+        let Some(stop) = &mut self.stop else { return };
+        let is_due = match stop.child_list {
+            ChildList::Unknown => true,
+            ChildList::Stale { list_at } => list_at.is_some_and(|due| due <= now),
+            ChildList::Asked(_) | ChildList::Fresh | ChildList::Impossible => false,
+        };
+        if is_due {
+            stop.child_list = ChildList::Asked(now);
+            self.actions.push_back(LifecycleAction::ListChildren(self.runsvdir.pid()));
+        }
+    }
+
+    fn signal_and_escalate(&mut self, now: Instant) {
+        let Some(stop) = &mut self.stop else { return };
+        let signals = self.stop_set.signal_free(stop.began, &stop.budget, now);
+        if !signals.is_empty() {
+            // Somebody waits for others to be down: that is to be noticed at once.
+            stop.look_due = Some(if self.stop_set.is_any_waiting() { now } else { now + QUIET });
+        }
+        self.actions.extend(signals);
+        let clearable = self.stop_set.take_clearable(now);
+        if !clearable.is_empty() {
+            self.actions.push_back(LifecycleAction::EndLeftovers(clearable));
+        }
+        for supervisor in self.stop_set.take_unconfirmed(now) {
+            self.actions.push_back(LifecycleAction::Signal(supervisor, Signal::TERM));
+        }
+        let late = self.stop_set.late(now);
+        if !late.is_empty() {
+            self.actions.push_back(LifecycleAction::Escalate(late));
+        }
+    }
+
+    /// What services do is told while somebody waits for others, and read now and then otherwise.
+    fn read_status_if_due(&mut self, now: Instant) {
+        let Some(stop) = &mut self.stop else { return };
+        let is_watch_needed = self.stop_set.is_any_waiting();
+        if stop.is_watching && !is_watch_needed {
+            stop.is_watching = false;
+            stop.look_due = Some(now + LOOK_AGAIN);
+            self.actions.push_back(LifecycleAction::Unwatch);
+        }
+        if stop.look_due.is_none_or(|due| due > now) {
+            return;
+        }
+        stop.look_due = None;
+        stop.has_read = true;
+        let supervisors = self.stop_set.supervisors();
+        if is_watch_needed && !stop.is_watching {
+            stop.is_watching = true;
+            // Not every directory can be watched always.
+            stop.look_due = Some(now + LOOK_ANYWAY);
+            self.actions.push_back(LifecycleAction::WatchStatus(supervisors));
+        } else {
+            stop.read_asked = Some(now);
+            self.actions.push_back(LifecycleAction::ReadStatus(supervisors));
+        }
+    }
+
+    fn kill_late_command(&mut self, now: Instant) {
+        let Some(stop) = &self.stop else { return };
+        let is_late = stop.at(stop.budget.run) <= now;
+        if let MainCommand::Up { pid, is_killed, .. } = &mut self.command
+            && !*is_killed
+            && is_late
+        {
+            *is_killed = true;
+            let pid = *pid;
+            self.actions.push_back(LifecycleAction::SignalGroup(pid, Signal::KILL));
+            self.has_killed = true;
+            self.say(LogLevel::Problem, "COMMAND: does not stop: killed".to_owned());
+        }
+    }
+
+    /// Whoever somebody has stopped does not hear what it was told, nor does the worker that its
+    /// service waits for.
+    pub(super) fn continue_signalled(&mut self) {
+        let mut told: Vec<Pid> = self.stop_set.asked().collect();
+        if let MainCommand::Up { pid, .. } = self.command
+            && !matches!(self.phase, LifecyclePhase::Drain(_))
+        {
+            told.push(pid);
+        }
+        if !told.is_empty() {
+            self.request(LifecycleAction::ContinueStopped(told));
+        }
+    }
+
+    /// Whether the time of the services is over, whatever they still do.
+    pub(super) fn is_grace_spent(&self, now: Instant) -> bool {
+        self.stop.as_ref().is_some_and(|stop| stop.at(stop.budget.sweep) <= now)
+    }
+
+    pub(super) fn begin_flush(&mut self) -> LifecyclePhase {
+        if !self.is_childless && !self.stop_set.is_empty() {
+            // What services have left to init may hold the pipes the loggers read, too.
+            let spare = self.stop_set.processes();
+            self.request(LifecycleAction::EndAdopted(spare));
+        }
+        LifecyclePhase::Flush
+    }
+
+    pub(super) fn is_flushed(&mut self, now: Instant) -> bool {
+        if self.is_childless {
+            return true;
+        }
+        let Some(stop) = &mut self.stop else { return true };
+        match stop.child_list {
+            _ if !self.stop_set.is_empty() || self.runsvdir.pid().is_some() => false,
+            ChildList::Impossible => stop.at(stop.budget.run) <= now,
+            ChildList::Fresh => true,
+            ChildList::Asked(_) | ChildList::Stale { list_at: Some(_) } => false,
+            ChildList::Unknown | ChildList::Stale { list_at: None } => {
+                // The last one that is known has gone; are there others?
+                stop.child_list = ChildList::Asked(now);
+                self.actions.push_back(LifecycleAction::ListChildren(self.runsvdir.pid()));
+                false
+            }
+        }
+    }
+
+    /// A service has gone; those that it may have left to init are looked for soon.
+    pub(super) fn list_again_soon(&mut self, now: Instant) {
+        let Some(stop) = &mut self.stop else { return };
+        let soon = now + stop.list_pause;
+        stop.child_list = match stop.child_list {
+            // At once, when it is time to go on.
+            ChildList::Fresh | ChildList::Stale { .. } if self.stop_set.is_empty() => {
+                ChildList::Stale { list_at: None }
+            }
+            ChildList::Fresh => ChildList::Stale { list_at: Some(soon) },
+            ChildList::Stale { list_at } => {
+                ChildList::Stale { list_at: Some(list_at.map_or(soon, |at| at.min(soon))) }
+            }
+            other => other,
+        };
+        if let Some(due) = &mut stop.look_due
+            && !stop.has_read
+        {
+            *due = (*due).max(now + QUIET);
+        }
+    }
+
+    pub(super) fn children_listed(&mut self, children: Option<Vec<AdoptedChild>>, now: Instant) {
+        let Some(children) = children else {
+            if let Some(stop) = &mut self.stop {
+                stop.child_list = ChildList::Impossible;
+            }
+            self.say(
+                LogLevel::Warning,
+                "unable to see processes in /proc: services are told by their FIFOs".into(),
+            );
+            return self.request(LifecycleAction::ExitAllByFifo);
+        };
+        let own = self.own_processes();
+        let children: Vec<AdoptedChild> =
+            children.into_iter().filter(|child| !own.contains(&child.pid)).collect();
+        let is_birth_near = children.iter().any(|child| child.kind == ChildKind::Starting);
+        let before = self.stop_set.len();
+        let warnings = self.stop_set.add_children(children);
+        let Some(stop) = &mut self.stop else { return };
+        let mut took = Duration::ZERO;
+        if let ChildList::Asked(since) = stop.child_list {
+            took = now.saturating_duration_since(since);
+            stop.list_pause = QUIET.max(took * PAUSE_FACTOR);
+        }
+        // Who is being born needs the processor more than we do.
+        let birth = BIRTH.max(took * 2);
+        stop.child_list =
+            if is_birth_near { ChildList::Stale { list_at: Some(now + birth) } } else { ChildList::Fresh };
+        let (found, elapsed) = (self.stop_set.len() - before, now.saturating_duration_since(stop.began));
+        if found > 0 {
+            self.say(
+                LogLevel::Info,
+                format!("stopping {} after {}", counted(found, "service"), seconds(elapsed)),
+            );
+        }
+        for warning in warnings {
+            self.say(LogLevel::Warning, warning);
+        }
+    }
+
+    /// What supervisors say of their services.
+    pub(super) fn statuses_read(&mut self, statuses: Vec<(Pid, ReportedState)>, now: Instant) {
+        if let Some(stop) = &mut self.stop
+            && let Some(asked) = stop.read_asked.take()
+        {
+            let pause = if stop.is_watching { LOOK_ANYWAY } else { LOOK_AGAIN };
+            stop.look_due = Some(now + pause.max(now.saturating_duration_since(asked) * PAUSE_FACTOR));
+        }
+        for (supervisor, seen) in statuses {
+            if self.stop_set.note_status(supervisor, seen, now) {
+                // Somebody has told it otherwise in the meantime; the stop prevails.
+                self.request(LifecycleAction::Signal(supervisor, Signal::TERM));
+            }
+        }
+    }
+
+    pub(super) fn own_processes(&self) -> Vec<Pid> {
+        let command = match self.command {
+            MainCommand::Up { pid, .. } => Some(pid),
+            _ => None,
+        };
+        self.runsvdir.pid().into_iter().chain(command).collect()
+    }
+}
