@@ -1,4 +1,4 @@
-//! InitEffects: everything that can happen to init, as events.
+//! The event source: signals, deaths of children, watches and deadlines.
 
 use std::time::{Duration, Instant};
 
@@ -10,48 +10,48 @@ use sys::{Error, Logger, Poller, Signal, has_children, reap_next};
 use crate::effects::InitEffects;
 use crate::state::LifecycleEvent;
 
-/// The token of the effects' service_watch.
+/// The token of the watches.
 const WATCH: usize = 0;
-/// The token of what init says, while it cannot say it.
+/// The token of standard error, while lines wait for room there.
 const OUTPUT: usize = 1;
-/// Deaths that come closer together than this are a storm.
+/// If children exit less than this apart, SIGCHLD is blocked and they are reaped in batches.
 const BATCH_GAP: Duration = Duration::from_millis(2);
-/// How long init does not look while there is one.
+/// How long SIGCHLD is blocked then.
 const BATCH_DELAY: Duration = Duration::from_millis(5);
 
-/// Every signal that init wants to hear of.
+/// The signals that init catches.
 pub fn caught_signals() -> Vec<Signal> {
     let passed_on =
         [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALRM, Signal::WINCH, Signal::CONT];
     [Signal::CHLD].into_iter().chain(stop_requests()).chain(passed_on).collect()
 }
 
-/// Where init sleeps.
+/// What init waits on.
 pub struct InitEventSource {
     poller: Poller,
     last_death: Option<Instant>,
-    /// While it is set, SIGCHLD is blocked, and the dead wait.
+    /// While set, SIGCHLD is blocked and zombies wait.
     batch_until: Option<Instant>,
-    /// Whether it is told when what init says has room.
+    /// Whether room on standard error is watched.
     is_room_watched: bool,
 }
 
 impl InitEventSource {
-    /// Hears `signals` from now on.
+    /// Catches `signals`.
     pub fn new(signals: &[Signal]) -> Result<Self, Error> {
         let poller = Poller::new(signals).map_err(Error::of_io("unable to wait for signals"))?;
         Ok(Self { poller, last_death: None, batch_until: None, is_room_watched: false })
     }
 
-    /// Hears of what the effects watch.
+    /// Adds the watches of the effects.
     pub fn watch(&self, effects: &InitEffects) {
         if let Some(service_watch) = effects.watch_descriptor() {
-            // Without it, deadlines still come.
+            // Without it there are still the deadlines.
             let _ = self.poller.watch(service_watch, WATCH);
         }
     }
 
-    /// Sleeps until something happens. `is_idle`: nobody waits for a death in particular.
+    /// Waits for events. With `is_idle` a death can wait for the next batch.
     pub fn wait(
         &mut self,
         deadline: Option<Instant>,
@@ -59,7 +59,7 @@ impl InitEventSource {
         effects: &mut InitEffects,
     ) -> Vec<LifecycleEvent> {
         if !is_idle {
-            // A death in the shelter is told now, and wakes.
+            // A death that waits for its batch wakes the poller now.
             self.end_batch();
         }
         self.watch_room(effects.logger());
@@ -67,7 +67,7 @@ impl InitEventSource {
         let mut events: Vec<LifecycleEvent> = Vec::new();
         let now = Instant::now();
         if self.batch_until.is_some_and(|until| until <= now) {
-            // What it would tell is looked at right away.
+            // The children are reaped right here.
             children_signals().take_pending();
             self.end_batch();
         }
@@ -95,7 +95,7 @@ impl InitEventSource {
         events
     }
 
-    /// Hears of room for what could not be said yet, and only while there is something.
+    /// Watches standard error only while lines wait for room.
     fn watch_room(&mut self, logger: &Logger) {
         match (logger.unsaid(), self.is_room_watched) {
             // Without it, the next line tries again.
@@ -121,7 +121,7 @@ fn children_signals() -> SignalSet {
     SignalSet::of(&[Signal::CHLD])
 }
 
-/// Collects all who have died.
+/// Reaps all zombies.
 fn reap() -> Vec<LifecycleEvent> {
     let (mut deaths, mut failures) = (Vec::new(), Vec::new());
     while let Some((pid, ending)) = reap_next() {

@@ -1,4 +1,4 @@
-//! The program `init`: process 1 of a lifecycle, or a subreaper anywhere else.
+//! The program `init`: process 1 of a container, or a subreaper elsewhere.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
@@ -24,10 +24,10 @@ use state::exit_code::{CANNOT_RUN, USAGE};
 pub use state::exit_code::SYSTEM;
 use state::{HookStage, Lifecycle, LifecycleEvent, LifecycleSetup};
 
-/// How long a reader of the standard error that is only slow is waited for at the very end.
+/// How long init waits at its exit for a slow reader of standard error.
 const FINAL_FLUSH: Duration = Duration::from_millis(100);
 
-/// Runs `init` with these arguments, the program's name first; returns its exit code.
+/// Runs `init` with these arguments, the program's name first; returns the exit code.
 pub fn run(arguments: Vec<OsString>) -> u8 {
     pid_1::hold_stop_requests_back();
     let caught = event_source::caught_signals();
@@ -41,8 +41,8 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
         Ok(Preparation::PreparedRun(task)) => {
             let PreparedRun { options, setup, event_source } = *task;
             let final_flush = FINAL_FLUSH.min(setup.grace / 20);
-            // Neither is put away at the end: to close what tells of changes takes the kernel seconds on
-            // a busy machine, and until that is done a KILL would find init there. The exit closes it, too.
+            // Neither is dropped: to close an inotify descriptor takes the kernel seconds on a busy machine,
+            // and a KILL at the end of the grace would still find init. The exit closes it as well.
             let mut effects = ManuallyDrop::new(InitEffects::new(options, caught, logger));
             let mut event_source = ManuallyDrop::new(event_source);
             let code = keep(&mut Lifecycle::new(setup), &mut effects, &mut event_source);
@@ -56,20 +56,20 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
     }
 }
 
-/// What is to be done, and can be.
+/// What the command line comes to.
 enum Preparation {
     Print(String),
     PreparedRun(Box<PreparedRun>),
 }
 
-/// A lifecycle to be kept, and what is needed for it.
+/// A container to run, and what that needs.
 struct PreparedRun {
     options: InitOptions,
     setup: LifecycleSetup,
     event_source: InitEventSource,
 }
 
-/// Reads the command line and makes sure of everything that can be wrong before anything is started.
+/// Reads the command line, and checks everything that can be wrong before anything is started.
 fn prepare(
     arguments: impl IntoIterator<Item = OsString>,
     event_source: Result<InitEventSource, Error>,
@@ -85,7 +85,7 @@ fn prepare(
     Ok(Preparation::PreparedRun(Box::new(PreparedRun { options, setup, event_source })))
 }
 
-/// The loop: whatever happens goes into the machine, whatever that asks for is done.
+/// The event loop: events go into the state, and its actions are performed.
 fn keep(lifecycle: &mut Lifecycle, effects: &mut InitEffects, event_source: &mut InitEventSource) -> u8 {
     event_source.watch(effects);
     lifecycle.handle(LifecycleEvent::Tick, Instant::now());
@@ -106,10 +106,10 @@ fn keep(lifecycle: &mut Lifecycle, effects: &mut InitEffects, event_source: &mut
     }
 }
 
-/// What is wrong with what init was told, before anything is started.
+/// Checks the options against the system.
 fn check(options: &InitOptions, logger: &mut Logger) -> Result<LifecycleSetup, (Error, u8)> {
     let is_there = fs_err::read_dir(&options.directory);
-    // A COMMAND needs no services; but a directory that was named is to be there.
+    // COMMAND needs no services, but a directory that was given has to exist.
     let has_services = match is_there {
         Ok(_) => true,
         Err(_) if !options.command.is_empty() && !options.is_directory_given => false,

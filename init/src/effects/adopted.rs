@@ -1,4 +1,4 @@
-//! InitEffects: whom init has adopted, and what each of them is.
+//! Effects: the children of init and of runsvdir, and what each of them is.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -12,12 +12,12 @@ use sys::{Pid, has_children, procfs};
 
 use crate::state::{AdoptedChild, ChildKind};
 
-/// How long strangers are looked at closely: there may be thousands.
+/// The limit for inspecting processes that are no runsv: there may be thousands.
 const PATIENCE: Duration = Duration::from_millis(20);
 
-/// Init's children and the runsvdir's, or `None` where nobody can tell. The dead are left out.
+/// Lists the children of init and of runsvdir, or `None` where /proc does not tell. Zombies are left out.
 pub fn take(directory: &Path, runsvdir: Option<Pid>) -> Option<Vec<AdoptedChild>> {
-    // The runsvdir's first: what it loses while we look, because it dies, is ours a moment later.
+    // The children of runsvdir first: if it dies meanwhile they become children of init a moment later.
     let mut children: BTreeSet<Pid> = runsvdir.into_iter().flat_map(procfs::children).collect();
     children.extend(own_children()?);
     let mut known: Vec<AdoptedChild> = Vec::with_capacity(children.len());
@@ -47,7 +47,7 @@ pub fn take(directory: &Path, runsvdir: Option<Pid>) -> Option<Vec<AdoptedChild>
     Some(known)
 }
 
-/// The children, from the kernel's list of them or by a look at all.
+/// The children of init, from the kernel's list or, where there is none, from all of /proc.
 fn own_children() -> Option<Vec<Pid>> {
     let listed = procfs::own_children();
     if !listed.is_empty() || !has_children() {
@@ -67,8 +67,8 @@ pub fn supervised(arguments: &[Vec<u8>]) -> Option<String> {
     (base_name(program) == b"runsv").then(|| String::from_utf8_lossy(name).into_owned())
 }
 
-/// Whether these are the arguments runsvdir was started with: a child of it that has them still
-/// is one that has not become a runsv yet.
+/// Whether these are the arguments of runsvdir: a child of it that still has them has not executed runsv
+/// yet.
 fn is_runsvdir(arguments: &[Vec<u8>], directory: &Path) -> bool {
     matches!(arguments, [program, option, argument]
         if program == b"runsvdir" && option == b"-P" && argument == directory.as_os_str().as_bytes())
@@ -80,7 +80,7 @@ fn base_name(path: &[u8]) -> &[u8] {
 
 /// The names in `dependencies.d`.
 fn needs_of(directory: &Path, name: &str) -> Vec<String> {
-    // Nearly no service has any: no more than one look for these.
+    // Almost no service has any: one system call has to be enough for these.
     let Ok(entries) = fs_err::read_dir(directory.join(name).join("dependencies.d")) else {
         return Vec::new();
     };
@@ -93,11 +93,11 @@ fn needs_of(directory: &Path, name: &str) -> Vec<String> {
     needs
 }
 
-/// What an adopted process is that is no runsv: a service that has lost its own, or just something
-/// that one has left behind.
+/// What an adopted process is that is no runsv: a service without its supervisor, or a process that a
+/// service has left behind.
 fn stranger(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> ChildKind {
-    // Each runsv leads a session, and its service is in it, but for one that has been given a
-    // session of its own: that one stands in the record.
+    // Each runsv leads a session that its service is in. A service with a session of its own is found by the
+    // status file.
     let is_lost =
         procfs::stat(pid).is_some_and(|stat| stat.session != pid && !supervisors.contains(&stat.session));
     if is_lost
@@ -119,7 +119,7 @@ fn name_of(directory: &Path) -> String {
     directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// The service whose record says that this is its process.
+/// The service whose status file names this process.
 fn recorded(pid: Pid, directory: &Path) -> Option<String> {
     let pid = u32::try_from(pid.as_raw()).ok()?;
     fs_err::read_dir(directory)
@@ -129,7 +129,7 @@ fn recorded(pid: Pid, directory: &Path) -> Option<String> {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
 }
 
-/// A service's record, whether or not its runsv lives.
+/// The last status of a service, whether or not its runsv lives.
 pub fn status(service: &ServiceDir) -> Option<Status> {
     Client::of(service.clone()).last_status().ok()
 }

@@ -1,4 +1,4 @@
-//! InitEffects: the services that must not end: which they are, and what their history tells of their ends.
+//! Effects: finds the services with a file `critical`, and reads from their histories how they end.
 
 use std::ffi::OsString;
 use std::io;
@@ -17,30 +17,30 @@ use crate::state::{UnrequestedEnd, unrequested_end};
 pub struct CriticalService {
     service: ServiceDir,
     place: FileId,
-    /// What ended before is no news.
+    /// Earlier entries of the history do not count.
     since: Tai64n,
-    /// The last line of its history that was looked at.
+    /// The last entry that was checked.
     judged: Option<HistoryEntry>,
-    /// The record that was there at first.
+    /// The status when this began.
     first: Option<Status>,
-    /// Whether its runsv has started it since then.
+    /// Whether the service was started since then.
     was_started: bool,
     has_history: bool,
     is_reported: bool,
 }
 
-/// What is known of a critical service.
+/// What a check finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CriticalFinding {
-    /// Nothing that matters.
+    /// No unrequested end.
     Nothing,
-    /// It has ended, and no client had asked for that.
+    /// The service has ended, and no client had requested that.
     Ended(UnrequestedEnd),
-    /// Its runsv keeps no history: its end will not be known.
+    /// The runsv keeps no history: it is not known how the service ends.
     NoHistory,
 }
 
-/// A service that was found.
+/// A service directory.
 pub struct FoundService {
     /// Its name.
     pub name: OsString,
@@ -52,7 +52,7 @@ pub struct FoundService {
     pub is_critical: bool,
 }
 
-/// The services of a directory.
+/// The services of a directory, without hidden names.
 pub fn find(directory: &Path) -> io::Result<Vec<FoundService>> {
     let services = fs_err::read_dir(directory)?
         .filter_map(Result::ok)
@@ -60,7 +60,7 @@ pub fn find(directory: &Path) -> io::Result<Vec<FoundService>> {
         .filter(|(name, _)| !name.as_bytes().starts_with(b"."))
         .filter_map(|(name, service)| {
             let about = fs_err::metadata(service.path()).ok()?;
-            // Whatever it is, only its name counts.
+            // Only the name counts, whatever kind of file it is.
             let is_critical = fs_err::symlink_metadata(service.file("critical")).is_ok();
             Some(FoundService { name, service, place: FileId::of(&about), is_critical })
         });
@@ -68,8 +68,8 @@ pub fn find(directory: &Path) -> io::Result<Vec<FoundService>> {
 }
 
 impl CriticalService {
-    /// The service at this place, as it is now. What its history tells of a time before it was critical, or
-    /// before this boot, may be over, whatever the clock says that has written it.
+    /// The service in this directory. If `is_history_over`, the entries that its history has now do not
+    /// count, whatever their times are: the clock may have been wrong when they were written.
     pub fn new(service: ServiceDir, place: FileId, since: Tai64n, is_history_over: bool) -> Self {
         let judged = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
         let first = status(&service);
@@ -85,26 +85,26 @@ impl CriticalService {
         }
     }
 
-    /// Whether it is this one.
+    /// Whether it is in this directory.
     pub fn is_at(&self, place: FileId) -> bool {
         self.place == place
     }
 
-    /// Where it is.
+    /// Its directory.
     pub fn service(&self) -> &ServiceDir {
         &self.service
     }
 
-    /// Reads its record, which may show a short life for a moment only.
+    /// Reads the status. A service that crashes at once is in the state `run` only for a moment.
     pub fn note(&mut self) {
         let life = |status: Status| (status.pid, status.since);
         self.was_started |= status(&self.service)
             .is_some_and(|now| now.state == Some(State::Run) && Some(life(now)) != self.first.map(life));
     }
 
-    /// What its history tells that was not known the last time.
+    /// Reads what is new in the history.
     pub fn check(&mut self) -> CriticalFinding {
-        // In this stop_order: our runsv writes the history before it writes that it has started the service.
+        // In this order: our runsv writes the first line of the history before the status `run`.
         self.note();
         let entries = history::read(&self.service).unwrap_or_default();
         let known = self.judged.as_ref().and_then(|judged| entries.iter().rposition(|entry| entry == judged));

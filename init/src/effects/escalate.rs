@@ -1,4 +1,4 @@
-//! InitEffects: making processes end, from asking a single one to killing whatever there is.
+//! Effects: continues, signals and kills the processes of services that are late.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,13 +12,13 @@ use super::adopted::status;
 use super::process_tree::ProcessTree;
 use crate::state::{AdoptedChild, ChildKind, Escalation, LateService};
 
-/// Nobody is excluded.
+/// No process is excluded.
 const NONE: BTreeSet<Pid> = BTreeSet::new();
 
-/// A late service with more processes than this is a fork bomb.
+/// A late service with more processes than this is treated as a fork bomb.
 const FORK_BOMB: usize = 256;
 
-/// Tells an orphaned service to end, as its runsv would have done.
+/// Stops an orphaned service as its runsv would have done.
 pub fn stop_orphan(pid: Pid) {
     let place = procfs::current_dir(pid).unwrap_or_default();
     let signal = servicedir::word::read(&place.join("down-signal"))
@@ -27,45 +27,45 @@ pub fn stop_orphan(pid: Pid) {
         .and_then(|word| Signal::parse(&word))
         .unwrap_or(Signal::TERM);
     let is_group = place.join("process-group").exists();
-    // Who is told twice may take it for impatience.
+    // Send a signal once per process: many programs treat a second one as "quit now".
     let is_signalled = status(&ServiceDir::at(&place)).is_some_and(|status| {
         status.got_term && status.want != Want::Up && i32::try_from(status.pid) == Ok(pid.as_raw())
     });
     let signals = if is_signalled { &[Signal::CONT][..] } else { &[signal, Signal::CONT] };
     for signal in signals {
-        // Whoever is gone has nothing to be told any more; a group is only one if it leads it.
+        // A process that is gone needs no signal. Only a group leader has a group of its number.
         if !is_group || signal.send_to_group(pid).is_err() {
             let _ = signal.send(pid);
         }
     }
 }
 
-/// Writes `x` to every control FIFO that a runsv reads and that is not among the `told`.
+/// Writes `x` to every control FIFO that a runsv reads and that is not among `written`.
 pub fn exit_all_by_fifo(directory: &Path, told: &mut BTreeSet<FileId>) {
     let Ok(entries) = fs_err::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {
         let fifo = open_fifo(&ServiceDir::at(entry.path()).control(), OFlag::O_WRONLY);
         let Ok(fifo) = fifo else { continue };
         if fifo.metadata().is_ok_and(|about| told.insert(FileId::of(&about))) {
-            // A FIFO that is full has been told often enough.
+            // A FIFO that is full has enough commands.
             let _ = without_sigpipe(|| nix::unistd::write(&fifo, &[Command::Exit.byte()]));
         }
     }
 }
 
-/// CONT to whatever somebody has stopped of these and of their families.
+/// Sends SIGCONT to every stopped process of these and their descendants.
 pub fn continue_stopped(roots: &[Pid]) {
     let tree = ProcessTree::read();
     let families = roots.iter().flat_map(|root| tree.subtree(*root, &NONE));
     let stopped: BTreeSet<Pid> = families.filter(|pid| tree.is_stopped(*pid)).collect();
-    // Who was not seen may be stopped as well.
+    // A process that was not seen may be stopped as well.
     let unseen = roots.iter().copied().filter(|_| !tree.is_complete());
     for pid in stopped.into_iter().chain(unseen) {
         let _ = Signal::CONT.send(pid);
     }
 }
 
-/// Is hard on late services; says whom it hit.
+/// Takes the next step against late services; returns which processes were signalled.
 pub fn escalate(late: Vec<LateService>) -> Vec<(LateService, Vec<String>)> {
     let tree = ProcessTree::read();
     late.into_iter().map(|late| (late, escalate_one(&tree, late))).collect()
@@ -77,9 +77,9 @@ fn escalate_one(tree: &ProcessTree, late: LateService) -> Vec<String> {
         return signal_subtrees(tree, &[service], &NONE, Signal::KILL);
     }
     let logger: BTreeSet<Pid> = logger_of(service).into_iter().collect();
-    // Whatever it is told, a runsv that is stopped does not hear it.
+    // A stopped runsv takes no signal but this one.
     let _ = Signal::CONT.send(service);
-    // So many are not waited for one by one, nor is there time for what would come after them.
+    // So many processes are killed with their runsv at once: there is no time for single steps.
     let is_fork_bomb = tree.subtree(service, &logger).len() > FORK_BOMB;
     match late.escalation {
         Escalation::Run if !is_fork_bomb => {
@@ -100,30 +100,31 @@ fn escalate_one(tree: &ProcessTree, late: LateService) -> Vec<String> {
     }
 }
 
-/// Tells leftovers to end, each of them once: who is told twice may take it for impatience. Who was just
-/// born then, and is another program now, had its parent's ears, and is told again.
+/// Ends leftover processes. Sends SIGTERM once per process: many programs treat a second one as "quit now".
+/// A process that was young then, and executes another program now, had the signal handlers of its parent,
+/// and is sent another one.
 #[derive(Debug, Default)]
 pub struct LeftoverSweep {
-    /// Under which names those that were just born.
+    /// The processes that were sent SIGTERM; for young ones, the name of their program then.
     told: BTreeMap<Pid, Option<String>>,
     signalled_groups: BTreeSet<Pid>,
     named: BTreeSet<Pid>,
 }
 
 impl LeftoverSweep {
-    /// This group is told to end by somebody else.
+    /// The group of this leader is sent SIGTERM elsewhere.
     pub fn group_is_signalled(&mut self, leader: Pid) {
         self.signalled_groups.insert(leader);
     }
 
-    /// Whoever stands for a service is named as such.
+    /// Processes that stand for services are named elsewhere.
     pub fn leave_out<'a>(&mut self, children: impl Iterator<Item = &'a AdoptedChild>) {
         let is_service = |kind: &ChildKind| !matches!(kind, ChildKind::Starting | ChildKind::Leftover);
         self.named.extend(children.filter(|child| is_service(&child.kind)).map(|child| child.pid));
     }
 
-    /// TERM to what supervisors have for children that is neither a logger nor a control script:
-    /// their services are down.
+    /// Sends SIGTERM to the children of supervisors whose services are down, but for loggers and control
+    /// scripts.
     pub fn end_leftovers(&mut self, supervisors: &[Pid]) {
         let tree = ProcessTree::read();
         for supervisor in supervisors {
@@ -134,7 +135,7 @@ impl LeftoverSweep {
         }
     }
 
-    /// TERM to the children of init but these, and to theirs.
+    /// Sends SIGTERM to the children of init and their descendants, except for `spare` and theirs.
     pub fn end_adopted(&mut self, spare: &[Pid]) {
         let tree = ProcessTree::read();
         let spare: BTreeSet<Pid> = spare.iter().copied().collect();
@@ -142,9 +143,10 @@ impl LeftoverSweep {
         self.end(&tree, children.iter().flat_map(|child| tree.subtree(*child, &spare)));
     }
 
-    /// A signal to whatever is left; says, of a KILL, whom it hit that was not named before.
+    /// Sends a signal to every process that is left; returns, for SIGKILL, names that were not returned
+    /// before.
     pub fn sweep(&mut self, signal: Signal) -> Vec<String> {
-        // Names first, and few of them: afterwards they are gone, and nothing is to wait for them.
+        // Names first, and few of them: after the signal the processes are gone, and nothing waits for them.
         let names = if signal == Signal::KILL { name_some(&mut self.named) } else { Vec::new() };
         let own = nix::unistd::getpid();
         let is_first = own == Pid::from_raw(1);
@@ -157,12 +159,12 @@ impl LeftoverSweep {
             Some(tree) if signal == Signal::KILL => {
                 kill_all_below(&tree, own);
             }
-            // Of a whole namespace, also those that were put into it from outside.
+            // In the whole pid namespace, also the processes that entered it from outside.
             Some(tree) if is_first => self.end(&tree, tree.all().filter(|pid| *pid != own)),
             Some(tree) => self.end(&tree, tree.subtree(own, &NONE).into_iter().filter(|pid| *pid != own)),
             None => {
                 let all = Pid::from_raw(-1);
-                // Whoever cannot be signalled is not there.
+                // A process that cannot be signalled is gone.
                 let _ = signal.send(all);
                 let _ = Signal::CONT.send(all);
             }
@@ -201,12 +203,12 @@ fn name_some(seen: &mut BTreeSet<Pid>) -> Vec<String> {
     names
 }
 
-/// Kills every descendant. Whoever shares a group with one is one, or was when the tree was read:
-/// only our own group holds others.
+/// Kills every descendant. A process in the group of a descendant is one too, or was when the tree was read:
+/// only init's own group has other members.
 fn kill_all_below(tree: &ProcessTree, own: Pid) {
     let subtree = tree.subtree(own, &NONE);
-    // Who forks and dies, again and again, may be gone each time when the tree has been read. Its next
-    // one is left to init, and found there at once.
+    // A process that forks and exits again and again may be gone whenever the tree has been read. Its next
+    // child is adopted by init, and found here.
     let adopted = procfs::own_children();
     let adopted_groups = adopted.iter().filter_map(|pid| Some(procfs::stat(*pid)?.group));
     let mut groups: BTreeSet<Pid> =
@@ -220,7 +222,7 @@ fn kill_all_below(tree: &ProcessTree, own: Pid) {
     }
 }
 
-/// Sends a signal to these processes and their families; names those of them that were alive.
+/// Sends a signal to these processes and their descendants; returns the names of the roots that were alive.
 fn signal_subtrees(
     tree: &ProcessTree,
     roots: &[Pid],
@@ -229,8 +231,8 @@ fn signal_subtrees(
 ) -> Vec<String> {
     let subtree: Vec<Pid> = roots.iter().flat_map(|root| tree.subtree(*root, excluded)).collect();
     if signal == Signal::KILL {
-        // A group ends as one: no member can be born in between. But it may reach further than
-        // the subtree, if somebody in it is excluded.
+        // A signal to a group reaches every member at once, also one that is forked meanwhile. A group with
+        // members outside the subtree is left out.
         let excluded_groups: BTreeSet<Pid> =
             tree.groups_outside(&subtree).chain([nix::unistd::getpgrp()]).collect();
         let groups: BTreeSet<Pid> = subtree.iter().filter_map(|pid| tree.group(*pid)).collect();
@@ -255,8 +257,7 @@ fn is_supervisor(pid: Pid) -> bool {
     super::adopted::supervised(&procfs::arguments(pid)).is_some()
 }
 
-/// The children of a runsv that are a `./run`, and not `./finish` or a control script: these have more
-/// time.
+/// The children of a runsv that are `./run`, not `./finish` or a control script: those have more time.
 fn runs(tree: &ProcessTree, supervisor: Pid) -> Vec<Pid> {
     let children = tree.children(supervisor);
     let place = ServiceDir::at(procfs::path(supervisor, "cwd"));
@@ -265,8 +266,8 @@ fn runs(tree: &ProcessTree, supervisor: Pid) -> Vec<Pid> {
     match recorded {
         Some((State::Run, run)) if children.contains(&run) => vec![run],
         Some((State::Finish, finish)) if children.contains(&finish) => Vec::new(),
-        // The rest of a group whose leader is dead belongs to it. A record that could not be written tells
-        // nothing, and where nothing runs nobody is called so.
+        // The rest of a group whose leader is dead belongs to `./run`. A status that could not be written
+        // names no process, and without a running `./run` no child has its arguments.
         other => {
             let group = other.filter(|(state, _)| *state == State::Run).map(|(_, run)| run);
             let is_run =
@@ -276,7 +277,7 @@ fn runs(tree: &ProcessTree, supervisor: Pid) -> Vec<Pid> {
     }
 }
 
-/// Whether a process was started as this script, by itself or by its interpreter.
+/// Whether a process was started as this script, directly or through an interpreter.
 fn is_script(pid: Pid, script: &[u8]) -> bool {
     procfs::arguments(pid).iter().take(INTERPRETED).any(|argument| argument == script)
 }
@@ -284,13 +285,13 @@ fn is_script(pid: Pid, script: &[u8]) -> bool {
 /// An interpreter, its one argument, and the script.
 const INTERPRETED: usize = 3;
 
-/// Whether a process was started as `control/BYTE`, by itself or by its interpreter.
+/// Whether a process was started as `control/BYTE`, directly or through an interpreter.
 fn is_control_script(pid: Pid) -> bool {
     procfs::arguments(pid).iter().any(|argument| argument.starts_with(b"control/"))
 }
 
-/// The log service's process of a runsv, one of its children. The record may be in the effects of a user
-/// who controls the service: it only tells which of them.
+/// The process of the log service, a child of the runsv. The user that controls the service may have written
+/// the status: it only selects one of the children.
 fn logger_of(supervisor: Pid) -> Option<Pid> {
     let log = ServiceDir::at(procfs::path(supervisor, "cwd")).log();
     let status = status(&log).filter(|status| status.state != Some(State::Down))?;

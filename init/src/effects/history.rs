@@ -1,11 +1,11 @@
-//! InitEffects: what the history of a service tells, in the machines' words.
+//! Effects: reads the history of a service.
 
 use servicedir::history::{self, HistoryEntry};
 use servicedir::{Command, HistoryEvent, ServiceDir, Tai64n, Want};
 
 use crate::state::{CommandEffect, PastEvent, ServiceEnd};
 
-/// How a service has ended since then, as far as its runsv has written that down.
+/// How a service has ended since then, as far as its runsv has written it.
 pub fn service_end(service: &ServiceDir, since: Tai64n) -> ServiceEnd {
     let mut service_end = ServiceEnd::default();
     let entries = history::read(service).unwrap_or_default();
@@ -23,7 +23,7 @@ pub fn service_end(service: &ServiceDir, since: Tai64n) -> ServiceEnd {
     service_end
 }
 
-/// What these lines tell, each with its time in nanoseconds.
+/// What these entries mean, each with its time in nanoseconds.
 pub fn past_events(entries: &[HistoryEntry]) -> Vec<(u128, PastEvent)> {
     let time = |when: Tai64n| u128::from(when.seconds) * 1_000_000_000 + u128::from(when.nanoseconds);
     entries.iter().map(|entry| (time(entry.when), past_event(&entry.what))).collect()
@@ -54,7 +54,7 @@ fn told(command: Command) -> Option<CommandEffect> {
     match command {
         Command::Up => Some(CommandEffect::Up),
         Command::Down | Command::Exit | Command::Once => Some(CommandEffect::NotUp),
-        // Nobody ends of these.
+        // These end no service.
         Command::Pause | Command::Cont => None,
         other => other.signal().map(CommandEffect::Signal),
     }

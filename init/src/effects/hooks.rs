@@ -1,4 +1,4 @@
-//! InitEffects: which hooks there are.
+//! Effects: finds hooks.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -11,9 +11,9 @@ use sys::{Errno, Error};
 use super::spawn::executable;
 use crate::state::HookStage;
 
-/// The hooks of a stage in name stop_order, and what is wrong with the others.
+/// The hooks of a stage in the order of their names, and an error for each that cannot be run.
 ///
-/// Directories, hidden files and editors' backups are no hooks; no directory is no hooks.
+/// Directories, hidden files and editors' backups are no hooks. Without a directory there are none.
 pub fn find(hooks: &Path, stage: HookStage) -> (Vec<PathBuf>, Vec<Error>) {
     let directory = hooks.join(stage.directory());
     let entries = match fs_err::read_dir(&directory) {

@@ -1,4 +1,4 @@
-//! The effects: they do what the machine asks for, and decide nothing.
+//! Effects: perform what the state asks for, and decide nothing.
 
 mod adopted;
 mod critical;
@@ -27,7 +27,7 @@ use crate::state::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProg
 use escalate::LeftoverSweep;
 use service_watch::ServiceWatch;
 
-/// What the effects need to know, and what they hold.
+/// The settings and resources that effects need.
 pub struct InitEffects {
     directory: PathBuf,
     hooks: PathBuf,
@@ -37,17 +37,17 @@ pub struct InitEffects {
     logger: Logger,
     service_watch: ServiceWatch,
     leftovers: LeftoverSweep,
-    /// What is left of COMMAND's, while that is waited for.
+    /// The rest of COMMAND's process group, while init waits for it.
     group: Option<ProcessGroup>,
     written_fifos: BTreeSet<FileId>,
-    /// When the stop began, by the clock of those who write histories.
+    /// When the stop began, by the wall clock, as in histories.
     stopping_since: Tai64n,
-    /// The priority that children are to have, while init has a higher one.
+    /// The priority for children, while init has a higher one.
     nice: Option<i32>,
 }
 
 impl InitEffects {
-    /// InitEffects for what init was told; children get `caught` back as they were.
+    /// Effects for these options; children get the default actions of the `caught` signals.
     pub fn new(options: InitOptions, caught: Vec<Signal>, logger: Logger) -> Self {
         let InitOptions { directory, hooks, command, verbosity, .. } = options;
         Self {
@@ -66,7 +66,7 @@ impl InitEffects {
         }
     }
 
-    /// Does one thing; what came of it is an event.
+    /// Performs an action; its outcome is an event.
     pub fn perform(&mut self, action: LifecycleAction) -> Option<LifecycleEvent> {
         match action {
             LifecycleAction::Say(level, line) => self.say(level, &line),
@@ -91,7 +91,7 @@ impl InitEffects {
                 return Some(LifecycleEvent::ServiceEndRead(supervisor, service_end));
             }
             LifecycleAction::TakeTerminal => spawn::take_terminal(),
-            // Whoever is gone has nothing to be told any more.
+            // A process that is gone needs no signal.
             LifecycleAction::Signal(to, signal) => drop(signal.send(to)),
             LifecycleAction::SignalGroup(leader, signal) => {
                 if is_request(signal) {
@@ -111,7 +111,7 @@ impl InitEffects {
             }
             LifecycleAction::StopOrphan(pid) => escalate::stop_orphan(pid),
             LifecycleAction::ExitAllByFifo => {
-                escalate::exit_all_by_fifo(&self.directory, &mut self.written_fifos)
+                escalate::exit_all_by_fifo(&self.directory, &mut self.written_fifos);
             }
             LifecycleAction::WatchStatus(supervisors) => return Some(self.service_watch.watch(&supervisors)),
             LifecycleAction::ReadStatus(supervisors) => return Some(service_watch::look(&supervisors)),
@@ -133,17 +133,17 @@ impl InitEffects {
         None
     }
 
-    /// The descriptor that is ready when [`InitEffects::read_watch`] has something to say.
+    /// The descriptor that is ready when [`InitEffects::read_watch`] has events.
     pub fn watch_descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.service_watch.descriptor()
     }
 
-    /// What the watched services did.
+    /// What has changed in the watched directories.
     pub fn read_watch(&mut self) -> Vec<LifecycleEvent> {
         self.service_watch.read()
     }
 
-    /// What is said, and what could not be said yet.
+    /// The logger, with the lines that could not be written yet.
     pub fn logger(&mut self) -> &mut Logger {
         &mut self.logger
     }

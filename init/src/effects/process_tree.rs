@@ -1,19 +1,19 @@
-//! InitEffects: who descends from whom, at one moment, as far as /proc tells.
+//! Effects: the tree of processes at one moment, from /proc.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use sys::{Pid, clock, procfs};
 
-/// A look is not to take longer than this: where thousands of processes fight for the processor,
-/// an answer that is not complete now is better than one that comes when the grace is over. The
-/// oldest processes, the runsv among them, are looked at first.
+/// The limit for reading /proc: where thousands of processes compete for the processor, an incomplete answer
+/// in time is better than a complete one when the grace is over. The oldest processes, with each runsv, come
+/// first.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Who is younger, in hundredths of a second, may not have come to its program yet.
+/// A younger process, in hundredths of a second, may not have executed its program yet.
 const YOUNG: u64 = 100;
 
-/// Every process that could be seen.
+/// The processes that were seen.
 pub struct ProcessTree {
     processes: BTreeMap<Pid, procfs::Stat>,
     children: BTreeMap<Pid, Vec<Pid>>,
@@ -21,7 +21,7 @@ pub struct ProcessTree {
 }
 
 impl ProcessTree {
-    /// Looks at all of them.
+    /// Reads /proc.
     pub fn read() -> Self {
         let end = Instant::now() + PATIENCE;
         let all = procfs::all();
@@ -41,12 +41,12 @@ impl ProcessTree {
         Self { processes, children, is_complete }
     }
 
-    /// Whether all was seen.
+    /// Whether all processes were seen.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }
 
-    /// Everybody who was seen.
+    /// All processes that were seen.
     pub fn all(&self) -> impl Iterator<Item = Pid> {
         self.processes.keys().copied()
     }
@@ -56,7 +56,7 @@ impl ProcessTree {
         self.children.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// A process and all that descend from it, but for `excluded` ones and theirs.
+    /// A process and its descendants, without the `excluded` ones and theirs.
     pub fn subtree(&self, pid: Pid, excluded: &BTreeSet<Pid>) -> Vec<Pid> {
         let mut subtree = Vec::new();
         let mut open = vec![pid];
@@ -74,13 +74,13 @@ impl ProcessTree {
         self.processes.get(&pid).map(|stat| stat.name.as_str())
     }
 
-    /// Whether it was started a moment ago, and may still be on its way to its program.
+    /// Whether it was started a moment ago, and may not have executed its program yet.
     pub fn is_young(&self, pid: Pid) -> bool {
         let age = |stat: &procfs::Stat| clock::ticks().saturating_sub(stat.started);
         self.processes.get(&pid).is_some_and(|stat| age(stat) < YOUNG)
     }
 
-    /// The group of a process.
+    /// The process group.
     pub fn group(&self, pid: Pid) -> Option<Pid> {
         self.processes.get(&pid).map(|stat| stat.group)
     }
@@ -91,12 +91,12 @@ impl ProcessTree {
         self.processes.iter().filter(move |(pid, _)| !subtree.contains(pid)).map(|(_, stat)| stat.group)
     }
 
-    /// Whether it has not died yet.
+    /// Whether it is no zombie.
     pub fn is_alive(&self, pid: Pid) -> bool {
         self.processes.get(&pid).is_some_and(procfs::Stat::is_alive)
     }
 
-    /// Whether a signal has stopped it; a debugger's hold is none.
+    /// Whether it is stopped by a signal. A tracing stop does not count.
     pub fn is_stopped(&self, pid: Pid) -> bool {
         self.processes.get(&pid).is_some_and(|stat| stat.state == 'T')
     }

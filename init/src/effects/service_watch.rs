@@ -1,4 +1,4 @@
-//! InitEffects: what services do, told by the kernel as soon as their runsv writes it.
+//! Effects: watches the status files of services, and the services directory.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,42 +16,42 @@ use super::critical::{self, CriticalFinding, CriticalService, FoundService};
 use super::history::service_end;
 use crate::state::{AdoptedChild, ChildKind, LifecycleEvent, ReportedState, ServiceEnd, UnrequestedEnd};
 
-/// Watches the services directory, and `supervise/` directories in it.
+/// Watches on the services directory and on `supervise/` directories.
 pub struct ServiceWatch {
-    /// Nothing can be watched without it, only looked at.
+    /// Where this is not available, status files are only read.
     inotify: FileWatches,
     watched: Vec<(WatchDescriptor, WatchPurpose)>,
-    /// Where supervisors were at work when they were met.
+    /// The working directories of the supervisors.
     places: BTreeMap<Pid, PathBuf>,
-    /// What was told last of those that are watched.
+    /// The last state that was reported of each watched supervisor.
     supervisors: BTreeMap<Pid, ReportedState>,
     criticals: BTreeMap<OsString, WatchedCritical>,
-    /// The services that were there, critical or not, when critical ones were looked for last.
+    /// All services at the last scan for critical ones.
     known: Option<BTreeSet<FileId>>,
-    /// What ended before is no news.
+    /// Earlier ends do not count.
     since: Tai64n,
 }
 
-/// A critical service, and how changes of it are told.
+/// A critical service and its watch.
 struct WatchedCritical {
     critical: CriticalService,
-    /// `None` while nothing tells.
+    /// `None` while there is no watch.
     watch: Option<WatchDescriptor>,
 }
 
 /// What a watch is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum WatchPurpose {
-    /// Something was put into the services directory.
+    /// A name was added to the services directory.
     Directory,
-    /// A supervisor's service may be down.
+    /// The service of a supervisor may be down.
     Supervisor(Pid, ServiceDir),
     /// A critical service may have ended.
     Critical(OsString),
 }
 
 impl ServiceWatch {
-    /// Watches nothing yet.
+    /// Without any watch.
     pub fn new() -> Self {
         Self {
             inotify: FileWatches::new(),
@@ -64,12 +64,12 @@ impl ServiceWatch {
         }
     }
 
-    /// The descriptor that is ready when [`ServiceWatch::read`] has something to say.
+    /// The descriptor that is ready when [`ServiceWatch::read`] has events.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         self.inotify.descriptor()
     }
 
-    /// Watches these supervisors, too; says of all of them what is so now.
+    /// Adds watches for these supervisors; returns the current state of all.
     pub fn watch(&mut self, supervisors: &[Pid]) -> LifecycleEvent {
         for supervisor in supervisors {
             if self.supervisors.contains_key(supervisor) {
@@ -77,13 +77,13 @@ impl ServiceWatch {
             }
             let place = place(*supervisor);
             self.supervisors.insert(*supervisor, seen(&place));
-            // A directory that cannot be watched has only been read.
+            // Without a watch it has been read at least.
             self.add(&place.supervise(), WatchPurpose::Supervisor(*supervisor, place));
         }
         LifecycleEvent::Statuses(self.supervisors.iter().map(|(pid, seen)| (*pid, *seen)).collect())
     }
 
-    /// Watches nothing any more. What the kernel has to do for that it does later.
+    /// Removes all watches. The kernel frees them later.
     pub fn unwatch(&mut self) {
         for (watch, _) in self.watched.drain(..) {
             self.inotify.remove(watch);
@@ -92,7 +92,7 @@ impl ServiceWatch {
         self.criticals.clear();
     }
 
-    /// Takes note of where these are at work, for the time when they are gone.
+    /// Remembers the working directories of supervisors: they are needed when the processes are gone.
     pub fn remember_directories<'a>(&mut self, children: impl Iterator<Item = &'a AdoptedChild>) {
         for child in children.filter(|child| matches!(child.kind, ChildKind::Supervisor { .. })) {
             if let Entry::Vacant(vacant) = self.places.entry(child.pid)
@@ -103,16 +103,15 @@ impl ServiceWatch {
         }
     }
 
-    /// How the service of a supervisor that has ended did, which was called like the directory `named`.
+    /// How the service of a supervisor has ended. Its directory was `named`, if it was never seen at work.
     pub fn service_end(&mut self, supervisor: Pid, named: &Path, since: Tai64n) -> ServiceEnd {
         let met = self.places.remove(&supervisor).map(ServiceDir::at);
-        // One that was just starting had not gone there yet.
+        // A runsv that was just starting had not changed its directory yet.
         let is_there = |place: &ServiceDir| place.supervise().exists();
         service_end(&met.filter(is_there).unwrap_or_else(|| ServiceDir::at(named)), since)
     }
 
-    /// Watches every service that is marked critical, and no other any more; says whether that was
-    /// possible for all.
+    /// Watches the services with a file `critical`, and no others; the event says whether each has a watch.
     pub fn watch_critical(&mut self, directory: &Path) -> LifecycleEvent {
         let mut is_complete = self.add(directory, WatchPurpose::Directory).is_some();
         let (mut new, mut blind) = (Vec::new(), Vec::new());
@@ -122,10 +121,11 @@ impl ServiceWatch {
         let mut before = std::mem::take(&mut self.criticals);
         let known_places = self.known.replace(found.iter().map(|found| found.place).collect());
         for FoundService { name, service, place, .. } in found.into_iter().filter(|found| found.is_critical) {
-            // Another directory under the same name is another service.
+            // Another directory with the same name is another service.
             let known =
                 before.remove(&name).filter(|watched_critical| watched_critical.critical.is_at(place));
-            // At the first look, and of one that was not critical at the last, only what is to come counts.
+            // At the first scan, and for a service that was not critical at the last one, only later entries
+            // count.
             let is_history_over = known_places.as_ref().is_none_or(|places| places.contains(&place));
             let mut watched_critical = known.unwrap_or_else(|| WatchedCritical {
                 critical: CriticalService::new(service, place, self.since, is_history_over),
@@ -138,7 +138,7 @@ impl ServiceWatch {
                     new.push(name.clone());
                 } else {
                     blind.push(name.clone());
-                    // Its runsv has not made it yet, or not again.
+                    // runsv has not made the directory yet, or not again.
                     is_complete &= supervise.exists();
                 }
             }
@@ -150,7 +150,7 @@ impl ServiceWatch {
         LifecycleEvent::CriticalWatched { new, blind, is_complete }
     }
 
-    /// What is new of a critical service.
+    /// Reads what is new in the history of a critical service.
     pub fn check_critical(&mut self, name: &OsStr) -> Option<LifecycleEvent> {
         let service_end = self.criticals.get_mut(name)?.critical.check();
         let name = name.to_string_lossy().into_owned();
@@ -163,13 +163,13 @@ impl ServiceWatch {
         }
     }
 
-    /// What has changed.
+    /// Reads the events of the watches.
     pub fn read(&mut self) -> Vec<LifecycleEvent> {
         let mut changes = Vec::new();
         while let Some(events) = self.inotify.read() {
             for event in events {
                 if event.mask.contains(AddWatchFlags::IN_IGNORED) {
-                    // What was watched is gone; something else may stand in its place.
+                    // The watched directory is gone; there may be another one in its place.
                     changes.extend(self.forget(event.wd).then_some(LifecycleEvent::DirectoryChanged));
                     continue;
                 }
@@ -191,7 +191,7 @@ impl ServiceWatch {
         let flags = AddWatchFlags::IN_MOVED_TO
             | match &purpose {
                 WatchPurpose::Directory => AddWatchFlags::IN_CREATE,
-                // A record that was overwritten, for want of room, has new times.
+                // Without room for a new file runsv overwrites the old one, which changes its times.
                 WatchPurpose::Critical(_) | WatchPurpose::Supervisor(..) => AddWatchFlags::IN_ATTRIB,
             };
         let watch = self.inotify.add(path, flags).ok()?;
@@ -206,7 +206,7 @@ impl ServiceWatch {
         self.inotify.remove(watch);
     }
 
-    /// A watch tells nothing any more; whether it was to tell something.
+    /// Forgets a watch; returns whether it was in use.
     fn forget(&mut self, watch: WatchDescriptor) -> bool {
         let count = self.watched.len();
         self.watched.retain(|(known, _)| *known != watch);
@@ -217,7 +217,7 @@ impl ServiceWatch {
     }
 }
 
-/// Something has changed where it was watched for this purpose; says what that is, if it is news.
+/// Handles a change in a watched directory; returns an event if something is new.
 fn take_in(
     purpose: &WatchPurpose,
     criticals: &mut BTreeMap<OsString, WatchedCritical>,
@@ -239,14 +239,14 @@ fn take_in(
     }
 }
 
-/// Says of these supervisors what is so now.
+/// The current state of the services of these supervisors.
 pub fn look(supervisors: &[Pid]) -> LifecycleEvent {
     LifecycleEvent::Statuses(
         supervisors.iter().map(|supervisor| (*supervisor, seen(&place(*supervisor)))).collect(),
     )
 }
 
-/// Where a supervisor works, whatever that is called by now.
+/// The working directory of a supervisor, whatever its name is now.
 fn place(supervisor: Pid) -> ServiceDir {
     ServiceDir::at(procfs::path(supervisor, "cwd"))
 }

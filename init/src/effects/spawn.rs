@@ -1,4 +1,4 @@
-//! InitEffects: starting runsvdir, COMMAND and hooks.
+//! Effects: spawns runsvdir, COMMAND and hooks.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,10 +16,10 @@ use sys::{Errno, Error, Pid, Program, Signal, process::priority};
 
 use super::InitEffects;
 
-/// The program that looks after the services directory.
+/// The program that scans the services directory.
 const RUNSVDIR: &str = "runsvdir";
 
-/// What must be so before anything is started: orphans come to init, and runsvdir is there.
+/// Prepares for the first start: orphans are reparented to init, and runsvdir can be executed.
 pub fn prepare(has_services: bool) -> Result<(), Error> {
     if nix::unistd::getpid() != Pid::from_raw(1) {
         nix::sys::prctl::set_child_subreaper(true).map_err(Error::of("unable to become a subreaper"))?;
@@ -37,7 +37,7 @@ pub fn executable(path: &Path) -> Result<(), Errno> {
     if about.is_dir() { Err(Errno::EACCES) } else { Ok(()) }
 }
 
-/// Why none of these can be executed, in GEN-9's sense, if so.
+/// Why none of these can be executed, if so (GEN-9).
 fn first_executable(candidates: &[std::ffi::CString]) -> Result<(), Errno> {
     let mut denied = None;
     for candidate in candidates {
@@ -50,26 +50,26 @@ fn first_executable(candidates: &[std::ffi::CString]) -> Result<(), Errno> {
     Err(denied.unwrap_or(Errno::ENOENT))
 }
 
-/// The terminal that init's process group has for itself, if there is one.
+/// The terminal on standard input, if init's process group is in its foreground.
 fn terminal() -> Option<std::io::Stdin> {
     let input = std::io::stdin();
     let is_ours = isatty(&input).unwrap_or(false) && tcgetpgrp(&input) == Ok(getpgrp());
     is_ours.then_some(input)
 }
 
-/// Makes init's process group the terminal's foreground again: Ctrl-C is for init now.
+/// Puts init's process group into the terminal's foreground: Ctrl-C is for init now.
 pub fn take_terminal() {
     let input = std::io::stdin();
     if isatty(&input).unwrap_or(false) {
-        // Whoever asks from the background is stopped with TTOU, unless it is blocked.
+        // A background process is stopped by SIGTTOU here unless that is blocked.
         let before = SignalSet::of(&[Signal::TTOU]).block();
-        // A terminal that is not ours stays with whom it belongs to.
+        // A terminal of another session stays as it is.
         let _ = tcsetpgrp(&input, getpgrp());
         before.set_as_mask();
     }
 }
 
-/// Raises init's priority as far as it may; returns the one it had, if that has changed.
+/// Raises init's priority as far as possible; returns the previous one if that has changed.
 pub fn raise_priority() -> Option<i32> {
     const FIRST: i32 = -20;
     let before = priority::own();
@@ -77,8 +77,8 @@ pub fn raise_priority() -> Option<i32> {
 }
 
 impl InitEffects {
-    /// runsvdir, in a session of its own and with one for each runsv: neither Ctrl-C nor what a
-    /// service does to its process group reaches another.
+    /// runsvdir, in a session of its own, and with one for each runsv: neither Ctrl-C nor a signal to the
+    /// process group of a service reaches another one.
     pub(super) fn spawn_runsvdir(&self) -> Result<Pid, Errno> {
         let nothing = if self.command.is_empty() { None } else { open_null() };
         let mut program = Program::first_of(beside_or_along_path(RUNSVDIR), c_string(RUNSVDIR))
@@ -86,7 +86,7 @@ impl InitEffects {
             .arg(&self.directory)
             .own_session();
         if let Some(nothing) = &nothing {
-            // What is typed is for COMMAND.
+            // The terminal's input is for COMMAND.
             program = program.stdin(nothing.as_fd());
         }
         self.spawn(program)
@@ -126,7 +126,7 @@ impl InitEffects {
     fn spawn(&self, program: Program<'_>) -> Result<Pid, Errno> {
         let program = program.default_signals(&self.caught);
         let Some(nice) = self.nice else { return program.spawn() };
-        // A child has the priority that init was started with.
+        // Children get the priority that init was started with.
         let _ = priority::set_own(nice);
         let started = program.spawn();
         raise_priority();

@@ -1,25 +1,26 @@
-//! Machine: when to look at critical services.
+//! State: when to scan for critical services, and when to check them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-/// How long after its status a service's history is complete.
+/// How long after the status the history is complete.
 const WRITTEN: Duration = Duration::from_millis(20);
-/// The first wait for a `supervise/` that is not there yet; each further one is twice as long.
+/// The first delay before another scan for a `supervise/` that is missing; each further one is twice as
+/// long.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
-/// How often those are looked at whose changes nobody tells.
+/// How often services without a watch are checked.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// The longest.
+/// The longest delay.
 const LAST_WAIT: Duration = Duration::from_secs(60);
 
-/// Looks after critical services.
+/// The schedule for critical services.
 #[derive(Debug)]
 pub struct CriticalSchedule {
     look: Option<Instant>,
     wait: Duration,
     changed: BTreeMap<OsString, Instant>,
-    /// Those whose changes nobody tells.
+    /// Services without a watch.
     blind: BTreeSet<OsString>,
 }
 
@@ -30,17 +31,17 @@ impl Default for CriticalSchedule {
 }
 
 impl CriticalSchedule {
-    /// The services directory is to be looked at, soon.
+    /// Scan the services directory now.
     pub fn scan_soon(&mut self, now: Instant) {
         self.wait = FIRST_WAIT;
         self.look = Some(self.look.map_or(now, |look| look.min(now)));
     }
 
-    /// The `new` ones are watched from now on, and the `blind` ones cannot be; others, if not all were there,
-    /// not yet.
+    /// The `new` services have watches now, and `blind` ones cannot; if not `is_complete`, some do not exist
+    /// yet.
     pub fn watched(&mut self, new: Vec<OsString>, blind: Vec<OsString>, is_complete: bool, now: Instant) {
         self.blind = blind.into_iter().collect();
-        // They may have ended before they were watched.
+        // They may have ended before there was a watch.
         for name in new.into_iter().chain(self.blind.clone()) {
             self.changed(name, now);
         }
@@ -50,17 +51,17 @@ impl CriticalSchedule {
         }
     }
 
-    /// A service has done something.
+    /// The status of a service has changed.
     pub fn changed(&mut self, name: OsString, now: Instant) {
         self.changed.entry(name).or_insert(now + WRITTEN);
     }
 
-    /// Whether to look at the services directory now.
+    /// Whether a scan is due.
     pub fn is_scan_due(&mut self, now: Instant) -> bool {
         self.look.take_if(|look| *look <= now).is_some()
     }
 
-    /// The services to be judged now.
+    /// The services to check now.
     pub fn due(&mut self, now: Instant) -> Vec<OsString> {
         let due: Vec<OsString> =
             self.changed.iter().filter(|(_, due)| **due <= now).map(|(name, _)| name.clone()).collect();
@@ -73,7 +74,7 @@ impl CriticalSchedule {
         due
     }
 
-    /// When something will be due.
+    /// When the next scan or check is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.changed.values().copied().chain(self.look).min()
     }

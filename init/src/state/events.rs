@@ -1,4 +1,4 @@
-//! Machine: what crosses its border. Events come in, actions go out; neither does anything.
+//! State: the events that come in and the actions that go out.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -8,12 +8,12 @@ use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::service_end::ServiceEnd;
 
-/// The three times at which hooks run.
+/// When hooks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HookStage {
     /// Before the first service.
     Start,
-    /// When a stop was asked for, while every service still runs.
+    /// After the stop request, while every service still runs.
     Drain,
     /// After the last service.
     Finish,
@@ -30,7 +30,7 @@ impl HookStage {
     }
 }
 
-/// What init starts itself.
+/// The programs that init starts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnProgram {
     /// runsvdir.
@@ -41,79 +41,79 @@ pub enum OwnProgram {
     Hook,
 }
 
-/// What a service's record says, as far as a stop is concerned.
+/// What the status of a service says about its stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportedState {
     /// The service is down.
     pub is_down: bool,
-    /// It is to be started again.
+    /// It is wanted up.
     pub is_wanted_up: bool,
 }
 
-/// What happened.
+/// What has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LifecycleEvent {
-    /// A signal has arrived.
+    /// A signal was caught.
     Signal(Signal),
-    /// Children have died.
+    /// Children were reaped.
     Reaped {
-        /// Who, and how.
+        /// The processes and their exit statuses.
         deaths: Vec<(Pid, ExitStatus)>,
-        /// Whether none is left, known or not.
+        /// Whether init has no child left at all.
         is_childless: bool,
     },
-    /// A critical service has ended, and nobody had asked it to.
+    /// A critical service has ended, and no client had requested that.
     CriticalEnded {
         /// Its name.
         name: String,
-        /// How, if its runsv tells.
+        /// Its exit status, if the history tells.
         ending: Option<ExitStatus>,
     },
-    /// The runsv of a critical service keeps no history: its end will not be known.
+    /// The runsv of a critical service keeps no history: its end cannot be known.
     CriticalUnknown(String),
-    /// A critical service has done something.
+    /// The status of a critical service has changed.
     CriticalChanged(OsString),
-    /// Something was put into the services directory.
+    /// A name was added to the services directory.
     DirectoryChanged,
     /// Outcome: critical services are watched.
     CriticalWatched {
-        /// Those that were not watched before.
+        /// Those that had no watch before.
         new: Vec<OsString>,
-        /// Those whose changes nobody will tell.
+        /// Those that cannot be watched.
         blind: Vec<OsString>,
-        /// Whether some cannot be watched yet.
+        /// Whether all are there.
         is_complete: bool,
     },
-    /// What the status of supervisors says: whether their services are down.
+    /// What the status files of supervisors say.
     Statuses(Vec<(Pid, ReportedState)>),
     /// Outcome: the hooks of a stage.
     HooksFound(HookStage, Vec<PathBuf>),
-    /// Outcome: whether anybody is left of a process group.
+    /// Outcome: whether a process group has members.
     GroupProbed {
-        /// The process that led it.
+        /// Its leader.
         leader: Pid,
-        /// Whether there is.
+        /// Whether it has.
         is_there: bool,
     },
-    /// Outcome: what the history of a supervisor that has ended tells of its service's end.
+    /// Outcome: how the service of a supervisor that has exited has ended.
     ServiceEndRead(Pid, ServiceEnd),
-    /// Outcome: it is started.
+    /// Outcome: the process was spawned.
     Started(OwnProgram, Pid),
-    /// Outcome: there was no process to be had for it.
+    /// Outcome: no process could be spawned.
     NotStarted(OwnProgram, Errno),
-    /// A child has ended that could not become the program it was started for.
+    /// A child could not execute its program, and has exited.
     NotExecuted(Pid, Errno),
-    /// Outcome: whom init has for children, or that nobody can tell.
+    /// Outcome: the children of init, or `None` where /proc does not tell.
     ChildrenListed(Option<Vec<AdoptedChild>>),
-    /// Outcome: whom the escalation on late services hit, service by service.
+    /// Outcome: which processes the escalation has signalled, by service.
     Escalated(Vec<(LateService, Vec<String>)>),
-    /// Outcome: what was left in the lifecycle when everything was to have ended.
+    /// Outcome: names of processes that were left and have been killed.
     Swept(Vec<String>),
     /// Time has passed.
     Tick,
 }
 
-/// A child of init that it did not start itself.
+/// A child of init that another process started.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AdoptedChild {
     /// The process.
@@ -122,56 +122,56 @@ pub struct AdoptedChild {
     pub kind: ChildKind,
 }
 
-/// What a child of init can be.
+/// What such a child is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChildKind {
-    /// A runsv, its service's name and what that says it needs.
+    /// A runsv.
     Supervisor {
-        /// The name.
+        /// The service's name.
         name: String,
-        /// From `dependencies.d`.
+        /// The names in `dependencies.d`.
         needs: Vec<String>,
     },
-    /// A service, or its `finish`, that has lost its runsv.
+    /// A service, or its `finish`, whose runsv is gone.
     Orphan {
         /// The service's name.
         name: String,
     },
-    /// A logger that has lost its runsv.
+    /// A logger whose runsv is gone.
     OrphanedLogger {
         /// The service's name.
         name: String,
     },
-    /// A runsvdir's child on its way to become a runsv.
+    /// A child of runsvdir that has not executed runsv yet.
     Starting,
-    /// Anything else: what a service has left behind.
+    /// Any other process: a service has left it behind.
     Leftover,
 }
 
-/// A service that is late, by its runsv or, if that is lost, its own process.
+/// A late service, by its runsv or, if that is gone, by its own process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LateService {
     /// The process.
     pub pid: Pid,
-    /// How late it is.
+    /// The step that is due.
     pub escalation: Escalation,
 }
 
-/// How hard a late service is escalated.
+/// The steps against a late service, each harder than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Escalation {
-    /// KILL to all that its runsv runs, but for the logger; `./finish` may run.
+    /// KILL to the children of its runsv, but not to the logger; `./finish` may run.
     Run,
-    /// The same once more: now it hits `./finish` and what else the runsv waits for.
+    /// The same again, now also to `./finish` and control scripts.
     Finish,
-    /// TERM to a logger that does not leave at the end of its input.
+    /// TERM to a logger that does not exit at the end of its input.
     Logger,
     /// KILL to logger and runsv.
     Supervisor,
 }
 
 impl Escalation {
-    /// What follows.
+    /// The next step.
     pub fn next(self) -> Option<Self> {
         match self {
             Self::Run => Some(Self::Finish),
@@ -182,77 +182,76 @@ impl Escalation {
     }
 }
 
-/// How much a line matters.
+/// How important a line is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
-    /// Said even with `--quiet`.
+    /// Logged even with `--quiet`.
     Problem,
-    /// The same, but not again and again.
+    /// The same, but not repeated.
     Warning,
-    /// Said normally.
+    /// Logged normally.
     Info,
-    /// Said with `--verbose`.
+    /// Logged with `--verbose`.
     Detail,
 }
 
-/// What is to be done.
+/// What the effects are to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LifecycleAction {
-    /// Say a line.
+    /// Log a line.
     Say(LogLevel, String),
-    /// Look up the hooks of a stage: [`LifecycleEvent::HooksFound`].
+    /// Find the hooks of a stage: [`LifecycleEvent::HooksFound`].
     FindHooks(HookStage),
     /// Start a hook: [`LifecycleEvent::Started`] or [`LifecycleEvent::NotStarted`].
     StartHook {
-        /// Which.
+        /// The program.
         path: PathBuf,
-        /// Why everything stops, for `$INIT_REASON`.
+        /// The reason of the stop, for `$INIT_REASON`.
         reason: Option<String>,
-        /// How long it may take, for `$INIT_REMAINING_MS`.
+        /// Its time, for `$INIT_REMAINING_MS`.
         remaining: Option<Duration>,
     },
     /// Start COMMAND, in the terminal's foreground if there is one.
     StartCommand,
     /// Start runsvdir.
     StartRunsvdir,
-    /// Watch the services that are marked critical: [`LifecycleEvent::CriticalWatched`].
+    /// Watch the services with a file `critical`: [`LifecycleEvent::CriticalWatched`].
     WatchCritical,
-    /// See whether a critical service has ended by itself: [`LifecycleEvent::CriticalEnded`].
+    /// Check whether a critical service has ended: [`LifecycleEvent::CriticalEnded`].
     CheckCritical(OsString),
-    /// Read how the service of a supervisor, which has ended, did: [`LifecycleEvent::ServiceEndRead`].
+    /// Read how the service of a supervisor that has exited has ended: [`LifecycleEvent::ServiceEndRead`].
     ReadServiceEnd(Pid, String),
-    /// The terminal's foreground is init's again.
+    /// Take the terminal's foreground back.
     TakeTerminal,
     /// Send a signal to a process.
     Signal(Pid, Signal),
     /// Send a signal to a process group.
     SignalGroup(Pid, Signal),
-    /// See whether anybody is left of a process group: [`LifecycleEvent::GroupProbed`].
+    /// Check whether a process group has members: [`LifecycleEvent::GroupProbed`].
     ProbeGroup(Pid),
-    /// See whom init has adopted, and whom a runsvdir still has that does not die:
-    /// [`LifecycleEvent::ChildList`].
+    /// List the children of init, and of a runsvdir that lives: [`LifecycleEvent::ChildrenListed`].
     ListChildren(Option<Pid>),
-    /// Ask an orphaned service to end, as its directory says.
+    /// Stop an orphaned service as its directory says.
     StopOrphan(Pid),
-    /// Tell every runsv through its FIFO to end, for want of a child_list.
+    /// Write `x` to the control FIFO of every runsv: the children of init are not known.
     ExitAllByFifo,
-    /// From now on, say when these supervisors' services are down: [`LifecycleEvent::Statuses`].
+    /// Watch the status of these supervisors: [`LifecycleEvent::Statuses`].
     WatchStatus(Vec<Pid>),
-    /// Say whether these supervisors' services are down now: [`LifecycleEvent::Statuses`].
+    /// Read the status of these supervisors: [`LifecycleEvent::Statuses`].
     ReadStatus(Vec<Pid>),
-    /// No change of anything is to be told any more.
+    /// Remove all watches.
     Unwatch,
-    /// CONT to whatever somebody has stopped of these and of their families.
+    /// Send CONT to every stopped process of these and their descendants.
     ContinueStopped(Vec<Pid>),
-    /// Be hard on late services: [`LifecycleEvent::Escalated`].
+    /// Take the next step against late services: [`LifecycleEvent::Escalated`].
     Escalate(Vec<LateService>),
-    /// Go before all others where that is allowed: there is a grace to keep.
+    /// Raise the priority as far as possible: there is a grace to keep.
     RaisePriority,
-    /// TERM to what these supervisors, whose services are down, still have for children, but for
-    /// loggers and control scripts.
+    /// Send TERM to the children of these supervisors, whose services are down, but for loggers and control
+    /// scripts.
     EndLeftovers(Vec<Pid>),
-    /// TERM to what services have left to init, sparing these.
+    /// Send TERM to the children of init, except for these.
     EndAdopted(Vec<Pid>),
-    /// A signal to whatever is left: [`LifecycleEvent::Swept`].
+    /// Send a signal to every process that is left: [`LifecycleEvent::Swept`].
     Sweep(Signal),
 }

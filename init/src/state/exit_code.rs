@@ -1,4 +1,4 @@
-//! Machine: why everything stops, and the exit code that follows from it.
+//! State: the reason of the stop, and the exit code that follows from it.
 
 use std::fmt;
 
@@ -15,27 +15,27 @@ pub const CANNOT_RUN: u8 = 126;
 /// COMMAND or a start hook is not there.
 pub const NOT_FOUND: u8 = 127;
 
-/// Why everything stops.
+/// The reason of the stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StopReason {
-    /// Somebody asked.
+    /// A signal requested it.
     Signal(Signal),
     /// COMMAND has ended.
     Command(ExitStatus),
     /// COMMAND could not be run.
     NoCommand(u8),
-    /// A critical service has ended by itself.
+    /// A critical service has ended, and no client had requested that.
     Critical {
-        /// Which.
+        /// Its name.
         name: String,
-        /// How, if its runsv tells.
+        /// Its exit status, if the history tells.
         ending: Option<ExitStatus>,
     },
     /// A start hook has failed.
     StartHook {
-        /// Which.
+        /// Its name.
         name: String,
-        /// With what.
+        /// The exit code.
         code: u8,
     },
 }
@@ -50,7 +50,7 @@ impl fmt::Display for StopReason {
     }
 }
 
-/// What init exits with.
+/// The exit code of init.
 ///
 /// `command` is how COMMAND ended, if there is one; `stop_signal` the signal it was sent at the stop.
 pub fn exit_code(
@@ -66,7 +66,7 @@ pub fn exit_code(
             ending.shell_code()
         }
         (StopReason::Critical { ending: None, .. }, _) => 1,
-        // What was asked to end, and ends of that, has done as it was told.
+        // A process that ends of the signal it was sent to stop has stopped in order.
         (StopReason::Signal(_), Some(ExitStatus::Killed { signal, .. })) if signal == stop_signal => {
             by_itself
         }

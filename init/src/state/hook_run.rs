@@ -1,4 +1,4 @@
-//! Machine: the hooks of one stage, one after another.
+//! State: the hooks of one stage, one after another.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,11 @@ use sys::Pid;
 
 use super::events::HookStage;
 
-/// A stage's hooks on their way.
+/// The run of a stage's hooks.
 #[derive(Debug)]
 pub struct HookRun {
     stage: HookStage,
-    /// `None` until they were looked up.
+    /// `None` until they were found.
     waiting: Option<VecDeque<PathBuf>>,
     running: Option<Running>,
 }
@@ -20,11 +20,11 @@ pub struct HookRun {
 /// A hook that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Running {
-    /// Which.
+    /// The program.
     pub path: PathBuf,
-    /// Since when.
+    /// When it was started.
     pub since: Instant,
-    /// Its process, once that exists.
+    /// Its process, once it is spawned.
     pub pid: Option<Pid>,
 }
 
@@ -42,27 +42,27 @@ fn name(stage: HookStage, path: &Path) -> String {
 }
 
 impl HookRun {
-    /// For hooks that are still to be looked up.
+    /// For hooks that are not found yet.
     pub fn unknown(stage: HookStage) -> Self {
         Self { stage, waiting: None, running: None }
     }
 
-    /// For these hooks, in this stop_order.
+    /// For these hooks, in this order.
     pub fn of(stage: HookStage, hooks: Vec<PathBuf>) -> Self {
         Self { stage, waiting: Some(hooks.into()), running: None }
     }
 
-    /// Which stage's.
+    /// The stage.
     pub fn stage(&self) -> HookStage {
         self.stage
     }
 
-    /// These are the hooks.
+    /// The hooks were found.
     pub fn found(&mut self, hooks: Vec<PathBuf>) {
         self.waiting = Some(hooks.into());
     }
 
-    /// Whether it is known which hooks there are.
+    /// Whether the hooks were found.
     pub fn is_known(&self) -> bool {
         self.waiting.is_some()
     }
@@ -77,7 +77,7 @@ impl HookRun {
         Some(path)
     }
 
-    /// The hook runs.
+    /// The hook was spawned.
     pub fn started(&mut self, pid: Pid) {
         if let Some(running) = &mut self.running {
             running.pid = Some(pid);
@@ -94,7 +94,7 @@ impl HookRun {
         self.running.take()
     }
 
-    /// No more hooks; the one that runs is handed over.
+    /// Drops the hooks that wait; returns the one that runs.
     pub fn cut(&mut self) -> Option<Running> {
         self.waiting = Some(VecDeque::new());
         self.running.take()

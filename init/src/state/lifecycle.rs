@@ -1,4 +1,4 @@
-//! Machine: the life of a lifecycle, from its first hook to its exit code.
+//! State: the phases of a container, from its first hook to its exit code.
 
 mod hooks;
 mod messages;
@@ -22,25 +22,25 @@ use super::runsvdir::RunsvdirProcess;
 use super::stop_budget::StopBudget;
 use super::stop_set::{ExitReport, StopSet};
 
-/// How long no service has ended before it is worth reading what each of them does.
+/// Read the status files only when no service has ended for this long.
 const QUIET: Duration = Duration::from_millis(50);
-/// How often what is left is killed again, while something is.
+/// How often leftover processes are killed again.
 const KILL_AGAIN: Duration = Duration::from_millis(20);
-/// How often the names of the late are said.
+/// How often the names of services that are still up are logged.
 const REPORT: Duration = Duration::from_secs(1);
 
-/// What init was told to do.
+/// The settings of a container.
 #[derive(Debug, Clone)]
 pub struct LifecycleSetup {
-    /// The time from the request to stop to init's own end.
+    /// The time from the stop request to the exit of init.
     pub grace: Duration,
     /// The services directory, if there is one.
     pub directory: Option<PathBuf>,
-    /// What COMMAND is called, if there is one.
+    /// The name of COMMAND, if there is one.
     pub command: Option<String>,
-    /// Whether COMMAND's signals go to its whole group.
+    /// Whether signals for COMMAND go to its whole process group.
     pub is_group: bool,
-    /// The hooks of each stage, as they are at the start.
+    /// The start hooks.
     pub start_hooks: Vec<PathBuf>,
     /// Whether there are drain hooks.
     pub has_drain: bool,
@@ -48,7 +48,7 @@ pub struct LifecycleSetup {
     pub has_finish: bool,
 }
 
-/// The lifecycle's life.
+/// The life of a container.
 #[derive(Debug)]
 pub struct Lifecycle {
     setup: LifecycleSetup,
@@ -56,19 +56,19 @@ pub struct Lifecycle {
     runsvdir: RunsvdirProcess,
     critical_schedule: CriticalSchedule,
     command: MainCommand,
-    /// What COMMAND has left of its group, if that counts.
+    /// The rest of COMMAND's process group, if init waits for it.
     group: Option<CommandGroup>,
     stop_set: StopSet,
     stop: Option<StopInProgress>,
-    /// How often somebody has asked for the stop.
+    /// How many stop requests have come.
     requests: u32,
-    /// Whether anything had to be killed that is no service.
+    /// Whether a process had to be killed that is no service.
     has_killed: bool,
     is_childless: bool,
     actions: VecDeque<LifecycleAction>,
 }
 
-/// The stations of the life.
+/// The phases.
 #[derive(Debug)]
 enum LifecyclePhase {
     /// Start hooks run.
@@ -79,22 +79,22 @@ enum LifecyclePhase {
     Drain(HookRun),
     /// Services go down.
     Stop(StopStep),
-    /// Loggers read to the end.
+    /// Loggers read to the end of their input.
     Flush,
-    /// Whatever is left goes.
+    /// Leftover processes are ended.
     Sweep(SweepState),
     /// Finish hooks run.
     Finish(HookRun),
-    /// Nothing is left to do.
+    /// Init exits.
     Over(u8),
 }
 
-/// What is known of [`LifecyclePhase::Sweep`].
+/// The data of [`LifecyclePhase::Sweep`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct SweepState {
-    /// Whether the finish hooks are over, too.
+    /// Whether the finish hooks are over as well.
     is_last: bool,
-    /// When what is left is killed, the first time or again; `None` while the budget says when.
+    /// When leftover processes are killed, first or again; `None` while the budget says when.
     kill_at: Option<Instant>,
 }
 
@@ -107,12 +107,12 @@ enum StopStep {
     Services,
 }
 
-/// COMMAND, as init sees it.
+/// The state of COMMAND.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MainCommand {
     None,
     Due,
-    /// It was asked for.
+    /// Its start was requested.
     Starting,
     Up {
         pid: Pid,
@@ -126,30 +126,30 @@ enum MainCommand {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct CommandGroup {
     leader: Pid,
-    /// When to see whether anybody is left of it.
+    /// When to check whether it has members.
     probe_due: Instant,
 }
 
-/// The stop, once it has begun.
+/// A stop that has begun.
 #[derive(Debug)]
 struct StopInProgress {
     began: Instant,
     reason: StopReason,
     budget: StopBudget,
-    /// `None` until they were looked up.
+    /// `None` until they were found.
     finish_hooks: Option<Vec<PathBuf>>,
     next_report: Instant,
     child_list: ChildList,
-    /// How long a child_list may become old before the next.
+    /// How long to wait before the next list of children.
     list_pause: Duration,
-    /// When to read what each service does, or to begin to watch it.
+    /// When to read the status of the services, or to watch it.
     look_due: Option<Instant>,
-    /// Since when that is being read.
+    /// When the read in progress was requested.
     read_asked: Option<Instant>,
-    /// Whether that was read before.
+    /// Whether it was read before.
     has_read: bool,
-    /// Whether changes are told. Only while somebody waits for them: to end a watch takes the kernel
-    /// up to 15 ms, which the end of init would have to wait for.
+    /// Whether status files are watched. Only while a service waits for others: to remove watches takes the
+    /// kernel up to 15 ms, which would delay the exit of init.
     is_watching: bool,
 }
 
@@ -158,13 +158,13 @@ struct StopInProgress {
 enum ChildList {
     /// Nothing yet.
     Unknown,
-    /// It is being looked at, since then.
+    /// The list was requested then.
     Asked(Instant),
-    /// All.
+    /// All children.
     Fresh,
-    /// What was; there may be more, and then it is worth another look.
+    /// There may be others; if a time is set, list them again then.
     Stale { list_at: Option<Instant> },
-    /// Nobody can tell: there is no /proc.
+    /// There is no usable /proc.
     Impossible,
 }
 
@@ -173,25 +173,25 @@ impl StopInProgress {
         self.began + offset
     }
 
-    /// When init leaves, whoever lives: the other half of the reserve is for its own end.
+    /// When init exits even if processes live: the other half of the reserve is for its own exit.
     fn give_up(&self) -> Instant {
         self.at(self.budget.end + self.budget.reserve / 2)
     }
 
-    /// When whatever is left is killed.
+    /// When leftover processes are killed.
     fn kill_at(&self, sweep: SweepState) -> Instant {
         let planned = if sweep.is_last { self.budget.end } else { self.budget.sweep };
         sweep.kill_at.unwrap_or(self.at(planned))
     }
 
-    /// When those are killed again who were killed now.
+    /// When they are killed the next time.
     fn next_kill(&self, now: Instant) -> Instant {
         (now + KILL_AGAIN).min(self.give_up().max(now))
     }
 }
 
 impl Lifecycle {
-    /// A lifecycle that is about to begin.
+    /// A container before its first phase.
     pub fn new(setup: LifecycleSetup) -> Self {
         let mut lifecycle = Self {
             phase: LifecyclePhase::Boot(HookRun::of(HookStage::Start, setup.start_hooks.clone())),
@@ -211,7 +211,7 @@ impl Lifecycle {
         lifecycle
     }
 
-    /// Takes in what happened.
+    /// Handles an event.
     pub fn handle(&mut self, event: LifecycleEvent, now: Instant) {
         match event {
             LifecycleEvent::Signal(signal) if is_request(signal) => self.stop_requested(signal, now),
@@ -266,12 +266,12 @@ impl Lifecycle {
         self.settle(now);
     }
 
-    /// What is to be done next.
+    /// The next action for the effects.
     pub fn next_action(&mut self) -> Option<LifecycleAction> {
         self.actions.pop_front()
     }
 
-    /// Init's exit code, once everything is over.
+    /// The exit code, once all is over.
     pub fn exit_code(&self) -> Option<u8> {
         match self.phase {
             LifecyclePhase::Over(code) => Some(code),
@@ -279,12 +279,12 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the death of an unknown process may wait a moment to be looked at.
+    /// Whether a death may be reaped a moment later.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, LifecyclePhase::Serve)
     }
 
-    /// When time passing is an event.
+    /// When the next tick is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let runsvdir =
             [self.runsvdir.restart_due(), self.critical_schedule.next_deadline()].into_iter().flatten().min();
@@ -323,7 +323,7 @@ impl Lifecycle {
 
     // The transitions.
 
-    /// Goes on as far as it is possible now.
+    /// Advances as far as possible now.
     fn settle(&mut self, now: Instant) {
         while let Some(next) = self.advance(now) {
             self.phase = next;
@@ -331,10 +331,10 @@ impl Lifecycle {
         self.report(now);
     }
 
-    /// Does what is due in this phase; returns the next one when this one is over.
+    /// Does what is due in this phase; returns the next phase when this one is over.
     fn advance(&mut self, now: Instant) -> Option<LifecyclePhase> {
         if self.stop_set.is_reading_ends() {
-            // There is something to be said yet, and to be counted.
+            // The end of a service is still to be logged and counted.
             return None;
         }
         match &self.phase {
@@ -423,7 +423,7 @@ impl Lifecycle {
         self.request(LifecycleAction::FindHooks(HookStage::Finish));
         let has_command_begun = matches!(self.command, MainCommand::Up { .. } | MainCommand::Ended(_));
         if !self.runsvdir.was_started() && !has_command_begun {
-            // Nothing was started: there is nothing to drain, and to end at most a hook that runs.
+            // Nothing was started: no drain is needed, and at most a hook has to be ended.
             self.phase = self.begin_sweep().unwrap_or(LifecyclePhase::Over(0));
         } else {
             self.request(LifecycleAction::FindHooks(HookStage::Drain));
@@ -462,7 +462,7 @@ impl Lifecycle {
         }
     }
 
-    /// What init started this process for.
+    /// Which program of init this process is.
     fn job_of(&mut self, pid: Pid) -> Option<OwnProgram> {
         if self.own_processes().contains(&pid) {
             return Some(if self.runsvdir.pid() == Some(pid) {
@@ -483,11 +483,11 @@ impl Lifecycle {
         } else if self.runsvdir.pid() == Some(pid) {
             self.runsvdir.ended();
             if self.stop.as_ref().is_some_and(|stop| stop.child_list == ChildList::Impossible) {
-                // Whoever was just being born has a FIFO by now, or soon.
+                // A runsv that was just starting has a FIFO by now, or soon.
                 self.request(LifecycleAction::ExitAllByFifo);
             } else if let Some(stop) = self.stop.as_mut().filter(|stop| stop.child_list != ChildList::Unknown)
             {
-                // Only now its children are init's, most of which are known.
+                // Its children are children of init only now; most are known.
                 let is_any_known = !self.stop_set.is_empty();
                 stop.child_list = ChildList::Stale { list_at: is_any_known.then(|| now + stop.list_pause) };
             }
@@ -515,7 +515,7 @@ impl Lifecycle {
     }
 }
 
-/// Whether a signal asks init to stop.
+/// Whether a signal is a stop request.
 pub fn is_request(signal: Signal) -> bool {
     stop_requests().contains(&signal)
 }

@@ -1,4 +1,4 @@
-//! The machines: they decide, and touch nothing. Time is an argument.
+//! State: decides what happens next, without a system call and without a clock. Time is an argument.
 
 pub mod critical_schedule;
 pub mod events;

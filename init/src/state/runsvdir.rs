@@ -1,13 +1,13 @@
-//! Machine: runsvdir is kept running, but not restarted more than once a second.
+//! State: runsvdir is restarted when it ends, at most once a second.
 
 use std::time::{Duration, Instant};
 
 use sys::Pid;
 
-/// The least between two starts.
+/// The least time between two starts.
 const THROTTLE: Duration = Duration::from_secs(1);
 
-/// runsvdir, as init sees it.
+/// The state of runsvdir.
 #[derive(Debug, Default)]
 pub struct RunsvdirProcess {
     state: RunsvdirState,
@@ -33,7 +33,7 @@ impl RunsvdirProcess {
         is_due
     }
 
-    /// It runs.
+    /// It was spawned.
     pub fn started(&mut self, pid: Pid) {
         self.state = RunsvdirState::Up(pid);
     }
@@ -51,7 +51,7 @@ impl RunsvdirProcess {
         }
     }
 
-    /// Whether it ever was.
+    /// Whether it was ever started.
     pub fn was_started(&self) -> bool {
         self.last_start.is_some()
     }

@@ -1,58 +1,57 @@
-//! Machine: what is to be thought of an end: whether it was asked for, and whether it was in stop_order.
+//! State: whether the end of a service was requested, and whether it was in order.
 
 use std::fmt::Write;
 use std::time::Duration;
 
 use sys::{ExitStatus, Signal};
 
-/// How long after a signal that somebody has sent through sv a service ends because of it, whatever it
-/// does on its way: sv itself waits for so long.
+/// How long after a signal through sv an end counts as its effect: sv itself waits for so long.
 const ENDS_WITHIN: Duration = Duration::from_secs(7);
 
-/// What happened to a service.
+/// An event in the history of a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PastEvent {
-    /// A runsv began, and wants it up or not: whatever an earlier one was told is over.
+    /// A runsv has started, and wants the service up or not. Earlier commands do not count any more.
     SupervisorStarted {
         /// Whether it does.
         is_wanted_up: bool,
     },
-    /// Somebody told its runsv something.
+    /// runsv got a command.
     Commanded(CommandEffect),
     /// `./run` was started.
     Started,
-    /// `./run` has ended, like this if that can be read.
+    /// `./run` has ended, with this status if it can be read.
     Ended(Option<ExitStatus>),
     /// `./finish` has ended.
     Finished(Option<ExitStatus>),
-    /// Its runsv has sent it a signal.
+    /// runsv has sent the service a signal.
     Sent(Signal),
-    /// Nothing of interest.
+    /// Any other event.
     Other,
 }
 
-/// What runsv can be told.
+/// The effect of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandEffect {
-    /// To keep it up.
+    /// The service is wanted up.
     Up,
-    /// To have it down, to run it only once, or to leave.
+    /// The service is wanted down, or once, or runsv is to exit.
     NotUp,
-    /// To send it a signal.
+    /// The service is sent a signal.
     Signal(Signal),
 }
 
-/// An end of `./run` that nobody has asked for.
+/// An end of `./run` that no client has requested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnrequestedEnd {
-    /// How that was, if it is known.
+    /// Its exit status, if it is known.
     pub ending: Option<ExitStatus>,
 }
 
-/// The first end of `./run` that nobody has asked for, from `first_new` on.
+/// The first unrequested end of `./run` from `first_new` on.
 ///
-/// What was told before counts, too: who is not wanted up may end, and who was sent a signal may end of
-/// it, or a little later. A signal that it has survived for long is no request.
+/// Earlier events count as well: a service that is not wanted up may end, and one that was sent a signal may
+/// end of it or soon after it. A signal that the service has survived for long is no request.
 pub fn unrequested_end(past_events: &[(u128, PastEvent)], first_new: usize) -> Option<UnrequestedEnd> {
     let (mut is_wanted_up, mut signals) = (true, Vec::new());
     for (number, (when, past_event)) in past_events.iter().enumerate() {
@@ -64,7 +63,7 @@ pub fn unrequested_end(past_events: &[(u128, PastEvent)], first_new: usize) -> O
             PastEvent::Commanded(CommandEffect::Up) => is_wanted_up = true,
             PastEvent::Commanded(CommandEffect::NotUp) => {
                 is_wanted_up = false;
-                // Who is told to be up again before it has ended ends nevertheless.
+                // A service that is wanted up again before it has ended ends nevertheless.
                 signals.push((*when, Signal::TERM));
             }
             PastEvent::Commanded(CommandEffect::Signal(signal)) => signals.push((*when, *signal)),
@@ -85,36 +84,36 @@ pub fn unrequested_end(past_events: &[(u128, PastEvent)], first_new: usize) -> O
     None
 }
 
-/// How a service has ended that was told to.
+/// How a service that was stopped has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServiceEnd {
-    /// How `./run` did, if that is known.
+    /// The exit status of `./run`, if it is known.
     pub run: Option<ExitStatus>,
-    /// How `./finish` did.
+    /// The exit status of `./finish`.
     pub finish: Option<ExitStatus>,
-    /// The signals that its runsv has sent it.
+    /// The signals that runsv has sent it.
     pub sent: Vec<Signal>,
 }
 
 impl ServiceEnd {
-    /// Whether its runsv has killed it: there is a limit to its patience, or somebody has asked for it.
+    /// Whether runsv has killed it, because of `timeout-kill` or a command.
     pub fn was_killed(&self) -> bool {
         self.sent.contains(&Signal::KILL)
     }
 
-    /// What was not in stop_order: `, ./run ended with exit 3`.
+    /// What was not in order: `, ./run ended with exit 3`.
     pub fn remarks(&self) -> String {
         let mut text = String::new();
         for (script, ending) in [("./run", self.run), ("./finish", self.finish)] {
             if let Some(ending) = ending.filter(|ending| !self.is_in_order(*ending)) {
-                // A string takes whatever is written to it.
+                // A write to a string cannot fail.
                 let _ = write!(text, ", {script} ended with {ending}");
             }
         }
         text
     }
 
-    /// Who does as it was told, and ends of the signal that it was sent, is in stop_order.
+    /// An exit with 0, and a death by a signal that the service was sent, are in order.
     fn is_in_order(&self, ending: ExitStatus) -> bool {
         match ending {
             ExitStatus::Exited(code) => code == 0,

@@ -1,33 +1,32 @@
-//! Machine: how the grace is divided. Planned backwards, from the moment init must have left.
+//! State: how the grace is divided, planned backwards from the exit of init.
 
 use std::time::Duration;
 
-/// How the time of a stop is divided; every figure but the last is counted from its beginning.
+/// How the time of a stop is divided; every figure but the last counts from its beginning.
 ///
-/// These are latest moments. A phase that ends early gives its time to the next, and nothing
-/// waits for a moment of this table but for what has not happened yet.
+/// These are the latest moments. A phase that ends early gives its time to the next one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StopBudget {
-    /// The drain is over, whatever its hooks do. Zero without drain hooks.
+    /// The drain is over. Zero without drain hooks.
     pub drain: Duration,
     /// `./run` is killed where it still lives.
     pub run: Duration,
-    /// `./finish`, control scripts and all else that keeps a runsv busy are killed.
+    /// `./finish` and control scripts are killed.
     pub finish: Duration,
-    /// Loggers that have not left at the end of their input are sent TERM.
+    /// Loggers that have not exited at the end of their input are sent TERM.
     pub loggers: Duration,
     /// Loggers and runsv are killed.
     pub supervisors: Duration,
     /// Everything is killed.
     pub sweep: Duration,
-    /// Finish hooks are killed; init leaves.
+    /// Finish hooks are killed; init exits.
     pub end: Duration,
-    /// What lies between that and the grace: for the machine's own slowness.
+    /// The time between that and the grace, for a slow machine.
     pub reserve: Duration,
 }
 
-/// The least and the most that is kept in reserve, of which a busy machine needs a good part to take
-/// the lifecycle apart; a small grace keeps a quarter.
+/// The least and the most reserve; a busy machine needs much of it to take down the processes. A small grace
+/// keeps a quarter.
 const RESERVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(1500));
 
 impl StopBudget {

@@ -1,8 +1,8 @@
-//! Machine: who goes down before whom. A service goes before what it needs.
+//! State: the order of a stop. A service goes down before the services it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The services that are named as needed, and by whom; a service without relations is not in it.
+/// What each service needs; services without dependencies are not in it.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct StopOrder {
     needs: BTreeMap<String, BTreeSet<String>>,
@@ -10,8 +10,8 @@ pub struct StopOrder {
 }
 
 impl StopOrder {
-    /// Makes the stop_order of services and what each says it needs. What cannot be honoured is left
-    /// out, and said: names that are unknown, and the one entry that closes a cycle.
+    /// The order of services and what each of them needs. Names that are not running, and the one entry that
+    /// closes a cycle, are left out with a warning.
     pub fn of<'a>(services: impl IntoIterator<Item = (&'a str, &'a [String])>) -> (Self, Vec<String>) {
         let services: BTreeMap<&str, &[String]> = services.into_iter().collect();
         let mut stop_order = Self::default();
@@ -33,18 +33,18 @@ impl StopOrder {
         (stop_order, warnings)
     }
 
-    /// Who needs `name`, and so goes down before it.
+    /// The services that need `name`, and go down before it.
     pub fn dependents<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.needs.iter().filter(move |(_, needs)| needs.contains(name)).map(|(who, _)| who.as_str())
     }
 
-    /// How many services, one after another, still have to go down when `name` is down: the
-    /// longest chain of what it needs.
+    /// How many services still have to go down, one after another, when `name` is down: the longest chain of
+    /// what it needs.
     pub fn depth(&self, name: &str) -> u32 {
         self.depths.get(name).copied().unwrap_or(0)
     }
 
-    /// Notes the depth of `name` and of all below it; there is no cycle, so this ends.
+    /// Computes the depth of `name` and of all below it. There is no cycle, so this ends.
     fn compute_depth(&mut self, name: &str) -> u32 {
         if let Some(depth) = self.depths.get(name) {
             return *depth;

@@ -1,4 +1,4 @@
-//! Machine: the services that are being stopped, each at its own point of the way.
+//! State: the services that are being stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -13,44 +13,44 @@ use super::stop_budget::StopBudget;
 use super::stop_order::StopOrder;
 use super::text::seconds;
 
-/// Every service that is not down yet, by the process whose end says that it is.
+/// Each service that is not down yet, by the process whose exit shows that it is.
 #[derive(Debug, Default)]
 pub struct StopSet {
     members: BTreeMap<Pid, StopMember>,
     stop_order: StopOrder,
-    /// What was said to be wrong with it.
+    /// The warnings about the order that were given.
     warnings: BTreeSet<String>,
     summary: Summary,
-    /// Those whose runsv has seen them to the end, and may have something to tell of it.
+    /// The services whose runsv has exited, and whose history is being read.
     service_end_read: BTreeMap<Pid, EndedMember>,
-    /// Those who have lost their runsv: one service each, whatever is left of it.
+    /// The services that have lost their runsv: each counts once, however many processes are left of it.
     orphaned: BTreeSet<String>,
-    /// Whose runsv has seen them to the end: what is left of these is no service any more.
+    /// The services whose runsv has exited in order: a process that is left is no service any more.
     settled: BTreeSet<String>,
 }
 
-/// What became of the services.
+/// The summary of a stop.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// How many have gone.
+    /// How many services are down.
     pub gone: usize,
     /// The names of those that had to be killed.
     pub killed: Vec<String>,
 }
 
-/// A service that is down, and whose runsv is gone.
+/// A service that is down, and whose runsv has exited.
 #[derive(Debug)]
 struct EndedMember {
     name: String,
     took: String,
 }
 
-/// What follows from the end of a process that stood for a service.
+/// What to report about the exit of a process that stood for a service.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ExitReport {
-    /// It is known how that was.
+    /// This line.
     Line(LogLevel, String),
-    /// That is to be read: [`LifecycleAction::ReadServiceEnd`].
+    /// What its history tells: [`LifecycleAction::ReadServiceEnd`].
     ReadEnd(String),
 }
 
@@ -60,22 +60,23 @@ struct StopMember {
     role: MemberRole,
     way: MemberState,
     is_down: bool,
-    /// When whatever it has left behind is told to end, once it is down.
+    /// When its leftover processes are sent SIGTERM, once it is down.
     clear_at: Option<Instant>,
     was_killed: bool,
-    /// Whether its record has said that it is not wanted up, since it was asked.
+    /// Whether its status has shown since the signal that it is not wanted up.
     has_obeyed: bool,
-    /// When it must have obeyed, although its record says that it has not.
+    /// By when its status has to show that.
     confirmed_by: Option<Instant>,
-    /// Whether it was asked again for that: who cannot write its record is not asked for ever.
+    /// Whether it was signalled again because it did not: a service whose status cannot be written is not
+    /// signalled for ever.
     was_unconfirmed: bool,
 }
 
-/// How long a service is down before what it has left behind is told to end: it may hold the pipe
-/// that the logger reads.
+/// How long a service is down before its leftover processes are sent SIGTERM: they may hold the pipe that
+/// the logger reads.
 const CLEAR_AFTER: Duration = Duration::from_millis(50);
 
-/// How long after it was asked a supervisor's record still may say that its service is wanted up.
+/// How long after the signal the status of a supervisor still may say that its service is wanted up.
 const OBEYS_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,13 +88,13 @@ enum MemberRole {
 
 #[derive(Debug, Clone, Copy)]
 enum MemberState {
-    /// Somebody who needs it is still up.
+    /// A service that needs it is still up.
     Waiting,
-    /// CommandEffect to end; when it is late, it is escalated, and then harder.
+    /// Sent SIGTERM; if it is late, the steps of the escalation follow.
     Signalled { at: Instant, next: Option<(Escalation, Instant)>, pace: EscalationPace },
 }
 
-/// What lies between one degree of escalation and the next.
+/// The times between the steps of the escalation.
 #[derive(Debug, Clone, Copy)]
 struct EscalationPace {
     finish: Duration,
@@ -123,8 +124,7 @@ impl EscalationPace {
 }
 
 impl StopSet {
-    /// Takes in whom it does not know yet; returns what is wrong with the stop_order they ask for, and was
-    /// not said before.
+    /// Adds the children that are not known yet; returns new warnings about their order.
     pub fn add_children(&mut self, children: Vec<AdoptedChild>) -> Vec<String> {
         let mut all_needs: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for child in children {
@@ -150,8 +150,8 @@ impl StopSet {
                 was_unconfirmed: false,
             });
         }
-        // Who is met later, because its runsv was only just born or was somebody else's child,
-        // relates to nobody any more.
+        // The order is made once: a service that is found later, because its runsv was just starting or was
+        // the child of another process, has no dependencies.
         if self.stop_order == StopOrder::default() && all_needs.values().any(|needs| !needs.is_empty()) {
             let (stop_order, mut warnings) =
                 StopOrder::of(all_needs.iter().map(|(name, needs)| (name.as_str(), needs.as_slice())));
@@ -162,7 +162,7 @@ impl StopSet {
         Vec::new()
     }
 
-    /// Tells all to end for whom nobody has to wait any more.
+    /// Signals all services that no other one needs any more.
     pub fn signal_free(&mut self, began: Instant, budget: &StopBudget, now: Instant) -> Vec<LifecycleAction> {
         let up: BTreeSet<&str> = self
             .members
@@ -180,7 +180,7 @@ impl StopSet {
         let mut actions = Vec::new();
         for pid in free {
             let Some(member) = self.members.get_mut(&pid) else { continue };
-            // Whoever has others waiting behind it gets its share of what is left, not all of it.
+            // A service with others behind it gets its share of the time that is left.
             let line = self.stop_order.depth(&member.name).saturating_add(1);
             let patience = (began + budget.run).saturating_duration_since(now) / line;
             let next = if member.role == MemberRole::OrphanedLogger {
@@ -191,7 +191,7 @@ impl StopSet {
             member.way =
                 MemberState::Signalled { at: now, next: Some(next), pace: EscalationPace::of(budget, line) };
             match member.role {
-                // The CONT is for a runsv that somebody has stopped.
+                // SIGCONT is for a runsv that was stopped.
                 MemberRole::Supervisor => {
                     actions.extend([
                         LifecycleAction::Signal(pid, Signal::TERM),
@@ -205,7 +205,7 @@ impl StopSet {
         actions
     }
 
-    /// Whoever is late, and how late.
+    /// The services that are late, with the step that is due.
     pub fn late(&mut self, now: Instant) -> Vec<LateService> {
         let mut late = Vec::new();
         for (pid, member) in &mut self.members {
@@ -220,7 +220,7 @@ impl StopSet {
         late
     }
 
-    /// What the escalation on a service hit.
+    /// The processes that a step of the escalation has signalled; returns the line to log.
     pub fn escalated(&mut self, late: LateService, victims: &[String]) -> Option<String> {
         let member = self.members.get_mut(&late.pid)?;
         if victims.is_empty() {
@@ -235,18 +235,18 @@ impl StopSet {
         })
     }
 
-    /// Everything is killed now.
+    /// All that is left is killed now.
     pub fn mark_killed(&mut self) {
         for member in self.members.values_mut() {
             member.was_killed = true;
         }
     }
 
-    /// A supervisor's status was read; whether it has to be asked again, because somebody has told
-    /// it to go on after it had obeyed.
+    /// Takes a supervisor's status; returns whether to signal it again, because a client has commanded it up
+    /// since.
     pub fn note_status(&mut self, supervisor: Pid, seen: ReportedState, now: Instant) -> bool {
         let Some(member) = self.members.get_mut(&supervisor) else { return false };
-        // Who is wanted up may have been started since that was written.
+        // A service that is wanted up may have been started since that was written.
         let is_down = seen.is_down && !seen.is_wanted_up;
         if is_down != member.is_down {
             member.clear_at = is_down.then(|| now + CLEAR_AFTER);
@@ -255,7 +255,7 @@ impl StopSet {
         let is_contradicted = member.has_obeyed && seen.is_wanted_up;
         let is_asked = matches!(member.way, MemberState::Signalled { .. });
         member.has_obeyed = !seen.is_wanted_up && is_asked;
-        // It may not have come to it yet; or it has, and was told otherwise before we looked.
+        // The supervisor may not have read the signal yet, or was commanded up between two reads.
         let is_doubtful = seen.is_wanted_up && is_asked && !is_contradicted && !member.was_unconfirmed;
         member.confirmed_by = is_doubtful.then(|| member.confirmed_by.unwrap_or(now + OBEYS_WITHIN));
         if is_contradicted || member.has_obeyed {
@@ -264,7 +264,7 @@ impl StopSet {
         is_contradicted
     }
 
-    /// The supervisors that should have obeyed for long, and are to be asked again.
+    /// The supervisors to signal again, because their status does not show the signal.
     pub fn take_unconfirmed(&mut self, now: Instant) -> Vec<Pid> {
         self.members
             .iter_mut()
@@ -276,7 +276,7 @@ impl StopSet {
             .collect()
     }
 
-    /// The supervisors whose services are down for a while, and who are still there themselves.
+    /// The supervisors whose services have been down for a while.
     pub fn take_clearable(&mut self, now: Instant) -> Vec<Pid> {
         self.members
             .iter_mut()
@@ -285,7 +285,7 @@ impl StopSet {
             .collect()
     }
 
-    /// A process has died; if it stood for a service, what follows from that.
+    /// A process has exited; if it stood for a service, what to report.
     pub fn ended(&mut self, pid: Pid, ending: ExitStatus, now: Instant) -> Option<ExitReport> {
         let member = self.members.remove(&pid)?;
         let name = member.name;
@@ -296,7 +296,7 @@ impl StopSet {
         if member.was_killed || ending == ExitStatus::Exited(0) {
             self.settled.insert(name.clone());
         }
-        // Who has lost its runsv is one service, whatever of it is still seen to end.
+        // A service that has lost its runsv counts once, however many processes are left of it.
         let is_lost = matches!(ending, ExitStatus::Killed { signal, .. } if signal != Signal::TERM);
         if member.role == MemberRole::Supervisor && !is_lost {
             self.summary.gone += 1;
@@ -313,7 +313,7 @@ impl StopSet {
                 ExitReport::ReadEnd(name)
             }
             (MemberRole::Supervisor, ExitStatus::Killed { signal, .. }) if is_lost => {
-                // What it ran may live on, and is looked for.
+                // Its processes may live on; they are found among the children.
                 ExitReport::Line(
                     LogLevel::Problem,
                     format!("{name}: has lost its runsv by {signal} after {took}"),
@@ -322,7 +322,7 @@ impl StopSet {
             (MemberRole::Supervisor, ExitStatus::Exited(_)) => {
                 ExitReport::Line(LogLevel::Problem, format!("{name}: runsv ended with {ending} after {took}"))
             }
-            // TERM kills a runsv only before it has started anything.
+            // SIGTERM kills a runsv only before it has started anything.
             (MemberRole::Supervisor, ExitStatus::Killed { .. }) | (MemberRole::Orphan, _) => {
                 ExitReport::Line(LogLevel::Info, format!("{name}: stopped after {took}"))
             }
@@ -332,7 +332,7 @@ impl StopSet {
         })
     }
 
-    /// The history of a service that is down: the line that says how it went.
+    /// The history of a service that is down was read; returns the line to log.
     pub fn service_end_read(
         &mut self,
         supervisor: Pid,
@@ -349,12 +349,12 @@ impl StopSet {
         })
     }
 
-    /// Whether the history of somebody is being read.
+    /// Whether a history is being read.
     pub fn is_reading_ends(&self) -> bool {
         !self.service_end_read.is_empty()
     }
 
-    /// Whether nobody is left.
+    /// Whether no service is left.
     pub fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
@@ -369,7 +369,7 @@ impl StopSet {
         self.members.values().any(|member| !member.is_down)
     }
 
-    /// Whether somebody waits for others to go down first.
+    /// Whether a service waits for others to go down first.
     pub fn is_any_waiting(&self) -> bool {
         self.members.values().any(|member| matches!(member.way, MemberState::Waiting))
     }
@@ -383,18 +383,18 @@ impl StopSet {
             .collect()
     }
 
-    /// Those that were asked to end.
+    /// The processes that were signalled.
     pub fn asked(&self) -> impl Iterator<Item = Pid> {
         let is_asked = |member: &StopMember| matches!(member.way, MemberState::Signalled { .. });
         self.members.iter().filter(move |(_, member)| is_asked(member)).map(|(pid, _)| *pid)
     }
 
-    /// All that are left.
+    /// All processes that are left.
     pub fn processes(&self) -> Vec<Pid> {
         self.members.keys().copied().collect()
     }
 
-    /// The names of those that are left, and what they are waited for.
+    /// The names of the services that are left, and what they wait for.
     pub fn names(&self) -> Vec<String> {
         self.members
             .values()
@@ -406,7 +406,7 @@ impl StopSet {
             .collect()
     }
 
-    /// When somebody will be late.
+    /// When the next step is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.members
             .values()
@@ -420,7 +420,7 @@ impl StopSet {
             .min()
     }
 
-    /// What became of those that have gone, or were killed without being seen to go.
+    /// The summary, with the services that were killed but have not exited.
     pub fn summary(&self) -> Summary {
         let Summary { gone, mut killed } = self.summary.clone();
         let dying = self.members.values().filter(|member| member.was_killed);

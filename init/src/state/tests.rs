@@ -18,7 +18,7 @@ const COMMAND: Pid = Pid::from_raw(3);
 struct Simulation {
     lifecycle: Lifecycle,
     begin: Instant,
-    /// What a child_list finds.
+    /// The children of init.
     children: Vec<AdoptedChild>,
     hooks: Vec<(HookStage, Vec<&'static str>)>,
     /// Whether anybody is left of COMMAND's group.

@@ -1,4 +1,4 @@
-//! Machine: how moments and lists are put into words.
+//! State: times and lists in messages.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub fn counted(number: usize, what: &str) -> String {
     if number == 1 { format!("{number} {what}") } else { format!("{number} {what}s") }
 }
 
-/// `a, b, c and 4 more`: no line is longer than anybody reads.
+/// `a, b, c and 4 more`: no line is too long to read.
 pub fn listed(names: &[String]) -> String {
     const ENOUGH: usize = 12;
     let text = names.iter().take(ENOUGH).map(String::as_str).collect::<Vec<_>>().join(", ");

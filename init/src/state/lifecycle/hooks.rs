@@ -1,4 +1,4 @@
-//! Machine: the hooks of a stage in the lifecycle's life, each with its share of the time.
+//! State: hooks in the life of a container, each with its share of the time.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::state::stop_budget::StopBudget;
 use crate::state::text::seconds;
 
 impl Lifecycle {
-    /// Starts the next hook of this phase if it is time; says whether all have run.
+    /// Starts the next hook of this phase if it is due; returns whether all have run.
     pub(super) fn run_hooks(&mut self, now: Instant) -> bool {
         let limit = match (&self.phase, &self.stop) {
             (LifecyclePhase::Drain(_), Some(stop)) => Some(stop.at(stop.budget.drain)),
@@ -31,7 +31,7 @@ impl Lifecycle {
         run.is_over()
     }
 
-    /// When this moment of the budget has come, ends the hook that runs, and skips the others.
+    /// At this moment of the budget, ends the hook that runs and skips the others.
     pub(super) fn cut_hooks_at(&mut self, moment: impl Fn(&StopBudget) -> Duration, now: Instant) -> bool {
         let is_early = self.stop.as_ref().is_none_or(|stop| stop.at(moment(&stop.budget)) > now);
         if is_early || self.hooks().is_none_or(|run| !run.is_known() || run.is_over()) {

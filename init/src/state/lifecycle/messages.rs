@@ -1,4 +1,4 @@
-//! Machine: what is said of the lifecycle's life.
+//! State: the messages about the life of a container.
 
 use std::time::Instant;
 
@@ -45,7 +45,7 @@ impl Lifecycle {
         }
     }
 
-    /// Each second, who is still up; a good time to continue_stopped them, too.
+    /// Each second, logs what is still up, and sends SIGCONT again to what was signalled.
     pub(super) fn report(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
         if stop.next_report > now || matches!(self.phase, LifecyclePhase::Over(_)) {
@@ -61,7 +61,7 @@ impl Lifecycle {
         }
         let began = stop.began;
         if let LifecyclePhase::Sweep(SweepState { kill_at: None, .. }) = self.phase {
-            // Who had just been born may not have heard.
+            // A process that was young may have missed the signal.
             self.request(LifecycleAction::Sweep(Signal::TERM));
         }
         self.continue_signalled();

@@ -1,4 +1,4 @@
-//! Machine: the services and COMMAND while they are to run, and how COMMAND is told to end.
+//! State: services and COMMAND while they run, and how COMMAND is stopped.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use super::{CommandGroup, Lifecycle, LifecyclePhase, MainCommand, StopInProgress
 use crate::state::events::{LifecycleAction, LogLevel};
 use crate::state::exit_code::StopReason;
 
-/// How often the rest of COMMAND's group is looked at.
+/// How often the rest of COMMAND's process group is checked.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Lifecycle {
-    /// Whether runsvdir is kept running.
+    /// Whether runsvdir is restarted.
     pub(super) fn is_serving(&self) -> bool {
         matches!(
             self.phase,
@@ -21,7 +21,7 @@ impl Lifecycle {
         )
     }
 
-    /// Not before it is known whether there is a COMMAND, and not for the first time in a stop.
+    /// Not before it is known whether COMMAND can be run, and not for the first time in a stop.
     pub(super) fn may_start_runsvdir(&self) -> bool {
         self.setup.directory.is_some()
             && self.command != MainCommand::Starting
@@ -30,12 +30,12 @@ impl Lifecycle {
 
     pub(super) fn serve(&mut self, now: Instant) {
         if self.command == MainCommand::Due {
-            // Before the services: a COMMAND that cannot be run is better noticed first.
+            // Before the services: it is better to know first that COMMAND cannot be run.
             self.command = MainCommand::Starting;
             self.request(LifecycleAction::StartCommand);
         } else if self.may_start_runsvdir() {
             if !self.runsvdir.was_started() {
-                // What critical services have done in an earlier boot is known before they do anything.
+                // The histories of an earlier boot are read before any service runs.
                 self.request(LifecycleAction::WatchCritical);
             }
             if self.runsvdir.start(now) {
@@ -63,7 +63,7 @@ impl Lifecycle {
         }
     }
 
-    /// The end of a process that is nobody's child here is not told: it is looked for.
+    /// The exit of a process that is no child of init is no event: the group is checked at intervals.
     pub(super) fn probe_group(&mut self, now: Instant) {
         if let Some(group) = &mut self.group
             && group.probe_due <= now
@@ -79,7 +79,8 @@ impl Lifecycle {
         let is_asked = matches!(self.command, MainCommand::Up { is_asked: true, .. });
         self.command = MainCommand::Ended(ending);
         if self.setup.is_group {
-            // The rest of its group is COMMAND, too: it is asked to end, and the services wait for it.
+            // The rest of its group belongs to COMMAND: it is sent the stop signal, and the services wait
+            // for it.
             self.group = Some(CommandGroup { leader: pid, probe_due: now });
             if !is_asked {
                 self.request(LifecycleAction::SignalGroup(pid, self.stop_signal()));
@@ -94,7 +95,7 @@ impl Lifecycle {
     }
 
     pub(super) fn no_command(&mut self, why: Errno, now: Instant) {
-        // The child may have taken it.
+        // The child may have taken the terminal.
         self.request(LifecycleAction::TakeTerminal);
         self.command = MainCommand::None;
         let name = self.setup.command.clone().unwrap_or_default();
@@ -108,9 +109,9 @@ impl Lifecycle {
         }
         match (self.command, self.runsvdir.pid()) {
             (MainCommand::Up { pid, .. }, _) => self.signal_command(pid, signal),
-            // Without a COMMAND, a HUP means: look at the services directory now.
+            // Without COMMAND, SIGHUP means: scan the services directory now.
             (_, Some(pid)) if signal == Signal::HUP => {
-                self.request(LifecycleAction::Signal(pid, Signal::ALRM))
+                self.request(LifecycleAction::Signal(pid, Signal::ALRM));
             }
             _ => {}
         }
@@ -128,7 +129,7 @@ impl Lifecycle {
         matches!(self.command, MainCommand::Up { .. })
     }
 
-    /// What COMMAND is sent at the stop: what init was sent, if that is usual.
+    /// The signal that stops COMMAND: the one that init got, if that is SIGINT or SIGTERM.
     pub(super) fn stop_signal(&self) -> Signal {
         match &self.stop {
             Some(StopInProgress { reason: StopReason::Signal(Signal::INT), .. }) => Signal::INT,
@@ -136,7 +137,7 @@ impl Lifecycle {
         }
     }
 
-    /// How long the services wait for COMMAND; with none to wait, it has all the time.
+    /// How long the services wait for COMMAND; without services it has all the time.
     pub(super) fn command_share(&self, stop: &StopInProgress) -> Duration {
         let budget = &stop.budget;
         if self.setup.directory.is_some() { (budget.drain + budget.run) / 2 } else { budget.run }

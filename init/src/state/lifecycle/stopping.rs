@@ -1,4 +1,4 @@
-//! Machine: the services go down, and their loggers read to the end.
+//! State: services go down, and loggers read to the end of their input.
 
 use std::time::{Duration, Instant};
 
@@ -8,22 +8,22 @@ use super::{ChildList, Lifecycle, LifecyclePhase, MainCommand, QUIET, StopStep};
 use crate::state::events::{AdoptedChild, ChildKind, LifecycleAction, LogLevel, ReportedState};
 use crate::state::text::{counted, seconds};
 
-/// How long until what each service does is read again.
+/// How often the status of the services is read.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// The same for who is watched.
+/// The same for services that are watched.
 const LOOK_ANYWAY: Duration = Duration::from_millis(100);
-/// How much more time than a look takes lies between it and the next: where there are thousands to
-/// look at, most of the time is left for them.
+/// The pause after a list or a read, as a multiple of the time it took: with thousands of processes most of
+/// the processor time is left to them.
 const PAUSE_FACTOR: u32 = 10;
-/// When to look again for a runsv that is just being born.
+/// How soon to look again for a child that has not executed runsv yet.
 const BIRTH: Duration = Duration::from_millis(2);
 
 impl Lifecycle {
-    /// So that nothing new is started. Whatever it was about to start is its child already: the
-    /// kernel makes no child for a process with a KILL pending.
+    /// Kills runsvdir, so that no new service is started. A process that it has forked is a child already:
+    /// the kernel forks none for a process with a pending SIGKILL.
     pub(super) fn kill_runsvdir(&mut self) -> LifecyclePhase {
-        // It has nothing to save, and may be stopped or deaf: KILL is as good as TERM, and sure. The
-        // kernel may take a while to close what it had open; nothing has to wait for that.
+        // runsvdir has nothing to save, and may be stopped: KILL is as good as TERM, and certain. Closing
+        // its files may take the kernel a while; nothing waits for that.
         if let Some(pid) = self.runsvdir.pid() {
             self.request(LifecycleAction::Signal(pid, Signal::KILL));
         }
@@ -54,7 +54,7 @@ impl Lifecycle {
         let Some(stop) = &mut self.stop else { return };
         let signals = self.stop_set.signal_free(stop.began, &stop.budget, now);
         if !signals.is_empty() {
-            // Somebody waits for others to be down: that is to be noticed at once.
+            // A service waits for others to be down: notice that at once.
             stop.look_due = Some(if self.stop_set.is_any_waiting() { now } else { now + QUIET });
         }
         self.actions.extend(signals);
@@ -71,7 +71,7 @@ impl Lifecycle {
         }
     }
 
-    /// What services do is told while somebody waits for others, and read now and then otherwise.
+    /// Watches the status of services while one waits for others; otherwise reads it at intervals.
     fn read_status_if_due(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
         let is_watch_needed = self.stop_set.is_any_waiting();
@@ -88,7 +88,7 @@ impl Lifecycle {
         let supervisors = self.stop_set.supervisors();
         if is_watch_needed && !stop.is_watching {
             stop.is_watching = true;
-            // Not every directory can be watched always.
+            // Not every directory can be watched.
             stop.look_due = Some(now + LOOK_ANYWAY);
             self.actions.push_back(LifecycleAction::WatchStatus(supervisors));
         } else {
@@ -112,8 +112,8 @@ impl Lifecycle {
         }
     }
 
-    /// Whoever somebody has stopped does not hear what it was told, nor does the worker that its
-    /// service waits for.
+    /// Sends SIGCONT to stopped processes that were signalled, and to their descendants: a stopped process
+    /// does not act on a signal, and its service may wait for it.
     pub(super) fn continue_signalled(&mut self) {
         let mut told: Vec<Pid> = self.stop_set.asked().collect();
         if let MainCommand::Up { pid, .. } = self.command
@@ -126,14 +126,14 @@ impl Lifecycle {
         }
     }
 
-    /// Whether the time of the services is over, whatever they still do.
+    /// Whether the time of the services is over.
     pub(super) fn is_grace_spent(&self, now: Instant) -> bool {
         self.stop.as_ref().is_some_and(|stop| stop.at(stop.budget.sweep) <= now)
     }
 
     pub(super) fn begin_flush(&mut self) -> LifecyclePhase {
         if !self.is_childless && !self.stop_set.is_empty() {
-            // What services have left to init may hold the pipes the loggers read, too.
+            // Processes that services have left behind may hold the pipes that the loggers read.
             let spare = self.stop_set.processes();
             self.request(LifecycleAction::EndAdopted(spare));
         }
@@ -151,7 +151,7 @@ impl Lifecycle {
             ChildList::Fresh => true,
             ChildList::Asked(_) | ChildList::Stale { list_at: Some(_) } => false,
             ChildList::Unknown | ChildList::Stale { list_at: None } => {
-                // The last one that is known has gone; are there others?
+                // The last child that is known has gone; list the children again.
                 stop.child_list = ChildList::Asked(now);
                 self.actions.push_back(LifecycleAction::ListChildren(self.runsvdir.pid()));
                 false
@@ -159,12 +159,12 @@ impl Lifecycle {
         }
     }
 
-    /// A service has gone; those that it may have left to init are looked for soon.
+    /// A service has gone: list soon the processes that it may have left to init.
     pub(super) fn list_again_soon(&mut self, now: Instant) {
         let Some(stop) = &mut self.stop else { return };
         let soon = now + stop.list_pause;
         stop.child_list = match stop.child_list {
-            // At once, when it is time to go on.
+            // At once, when the next phase depends on it.
             ChildList::Fresh | ChildList::Stale { .. } if self.stop_set.is_empty() => {
                 ChildList::Stale { list_at: None }
             }
@@ -204,7 +204,7 @@ impl Lifecycle {
             took = now.saturating_duration_since(since);
             stop.list_pause = QUIET.max(took * PAUSE_FACTOR);
         }
-        // Who is being born needs the processor more than we do.
+        // Back off: services that are still starting need the processor more than another scan does.
         let birth = BIRTH.max(took * 2);
         stop.child_list =
             if is_birth_near { ChildList::Stale { list_at: Some(now + birth) } } else { ChildList::Fresh };
@@ -220,7 +220,7 @@ impl Lifecycle {
         }
     }
 
-    /// What supervisors say of their services.
+    /// The status files of supervisors were read.
     pub(super) fn statuses_read(&mut self, statuses: Vec<(Pid, ReportedState)>, now: Instant) {
         if let Some(stop) = &mut self.stop
             && let Some(asked) = stop.read_asked.take()
@@ -230,7 +230,7 @@ impl Lifecycle {
         }
         for (supervisor, seen) in statuses {
             if self.stop_set.note_status(supervisor, seen, now) {
-                // Somebody has told it otherwise in the meantime; the stop prevails.
+                // A client has commanded it otherwise since; the stop prevails.
                 self.request(LifecycleAction::Signal(supervisor, Signal::TERM));
             }
         }

@@ -1,4 +1,4 @@
-//! Machine: whatever is left goes, and init leaves with its exit code.
+//! State: leftover processes are ended, and init exits.
 
 use std::time::Instant;
 
@@ -44,9 +44,9 @@ impl Lifecycle {
         }
     }
 
-    /// When the last hook is over. What the hooks have left is asked to end like all else, if there is
-    /// time for that; a hook that was killed is seen to die: then the kernel has nothing more to take
-    /// apart than init.
+    /// After the last hook. What the hooks have left behind is sent SIGTERM as well, if there is time. Init
+    /// waits for the death of a hook that was killed: the kernel then has nothing more to take down than
+    /// init.
     pub(super) fn sweep_again_or_exit(&mut self, now: Instant) -> LifecyclePhase {
         let Some(stop) = self.stop.as_mut().filter(|_| !self.is_childless) else { return self.exit(now) };
         stop.finish_hooks = Some(Vec::new());
