@@ -47,7 +47,7 @@ signals:
 
 examples:
   init                              the services of /etc/service
-  init --grace 30 /srv/services     under Kubernetes, whose patience is 30 s
+  init --grace 30 /srv/services     under Kubernetes, whose allowance is 30 s
   init -- nginx -g 'daemon off;'    one program, and the services it needs
   docker run -it IMAGE init -- sh   a shell, with its services around it
 

@@ -45,7 +45,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             // and a KILL at the end of the grace would still find init. The exit closes it as well.
             let mut effects = ManuallyDrop::new(InitEffects::new(options, caught, logger));
             let mut event_source = ManuallyDrop::new(event_source);
-            let code = keep(&mut Lifecycle::new(setup), &mut effects, &mut event_source);
+            let code = run_lifecycle(&mut Lifecycle::new(setup), &mut effects, &mut event_source);
             effects.logger().conclude(final_flush);
             code
         }
@@ -86,7 +86,11 @@ fn prepare(
 }
 
 /// The event loop: events go into the state, and its actions are performed.
-fn keep(lifecycle: &mut Lifecycle, effects: &mut InitEffects, event_source: &mut InitEventSource) -> u8 {
+fn run_lifecycle(
+    lifecycle: &mut Lifecycle,
+    effects: &mut InitEffects,
+    event_source: &mut InitEventSource,
+) -> u8 {
     event_source.watch(effects);
     lifecycle.handle(LifecycleEvent::Tick, Instant::now());
     loop {

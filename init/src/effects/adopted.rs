@@ -13,10 +13,10 @@ use sys::{Pid, has_children, procfs};
 use crate::state::{AdoptedChild, ChildKind};
 
 /// The limit for inspecting processes that are no runsv: there may be thousands.
-const PATIENCE: Duration = Duration::from_millis(20);
+const TIME_LIMIT: Duration = Duration::from_millis(20);
 
 /// Lists the children of init and of runsvdir, or `None` where /proc does not tell. Zombies are left out.
-pub fn take(directory: &Path, runsvdir: Option<Pid>) -> Option<Vec<AdoptedChild>> {
+pub fn children(directory: &Path, runsvdir: Option<Pid>) -> Option<Vec<AdoptedChild>> {
     // The children of runsvdir first: if it dies meanwhile they become children of init a moment later.
     let mut children: BTreeSet<Pid> = runsvdir.into_iter().flat_map(procfs::children).collect();
     children.extend(own_children()?);
@@ -35,12 +35,16 @@ pub fn take(directory: &Path, runsvdir: Option<Pid>) -> Option<Vec<AdoptedChild>
     }
     if !others.is_empty() {
         let supervisors: BTreeSet<Pid> = known.iter().map(|child| child.pid).collect();
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIME_LIMIT;
         known.extend(others.into_iter().map(|pid| {
             let is_time_left = Instant::now() < end;
             AdoptedChild {
                 pid,
-                kind: if is_time_left { stranger(pid, &supervisors, directory) } else { ChildKind::Leftover },
+                kind: if is_time_left {
+                    adopted_kind(pid, &supervisors, directory)
+                } else {
+                    ChildKind::Leftover
+                },
             }
         }));
     }
@@ -95,7 +99,7 @@ fn needs_of(directory: &Path, name: &str) -> Vec<String> {
 
 /// What an adopted process is that is no runsv: a service without its supervisor, or a process that a
 /// service has left behind.
-fn stranger(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> ChildKind {
+fn adopted_kind(pid: Pid, supervisors: &BTreeSet<Pid>, directory: &Path) -> ChildKind {
     // Each runsv leads a session that its service is in. A service with a session of its own is found by the
     // status file.
     let is_lost =
@@ -119,7 +123,7 @@ fn name_of(directory: &Path) -> String {
     directory.file_name().unwrap_or(directory.as_os_str()).to_string_lossy().into_owned()
 }
 
-/// The service whose status file names this process.
+/// The service with this process in its status file.
 fn recorded(pid: Pid, directory: &Path) -> Option<String> {
     let pid = u32::try_from(pid.as_raw()).ok()?;
     fs_err::read_dir(directory)

@@ -32,7 +32,9 @@ pub fn past_events(entries: &[HistoryEntry]) -> Vec<(u128, PastEvent)> {
 fn past_event(what: &str) -> PastEvent {
     match HistoryEvent::parse(what) {
         Some(HistoryEvent::Began(want)) => PastEvent::SupervisorStarted { is_wanted_up: want == Want::Up },
-        Some(HistoryEvent::Told(command)) => told(command).map_or(PastEvent::Other, PastEvent::Commanded),
+        Some(HistoryEvent::Told(command)) => {
+            effect_of(command).map_or(PastEvent::Other, PastEvent::Commanded)
+        }
         Some(HistoryEvent::ToldToLeave) => PastEvent::Commanded(CommandEffect::NotUp),
         Some(HistoryEvent::Started(_)) => PastEvent::Started,
         Some(HistoryEvent::Ended(ending, _)) => PastEvent::Ended(Some(ending)),
@@ -50,7 +52,7 @@ fn past_event(what: &str) -> PastEvent {
     }
 }
 
-fn told(command: Command) -> Option<CommandEffect> {
+fn effect_of(command: Command) -> Option<CommandEffect> {
     match command {
         Command::Up => Some(CommandEffect::Up),
         Command::Down | Command::Exit | Command::Once => Some(CommandEffect::NotUp),

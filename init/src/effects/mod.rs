@@ -5,6 +5,7 @@ mod critical;
 mod escalate;
 mod history;
 mod hooks;
+mod leftovers;
 mod process_tree;
 mod service_watch;
 mod spawn;
@@ -24,7 +25,7 @@ use sys::{Errno, Error, FileId, Logger, Pid, ProcessGroup, Signal};
 use crate::cli::InitOptions;
 use crate::state::lifecycle::is_request;
 use crate::state::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram};
-use escalate::LeftoverSweep;
+use leftovers::LeftoverSweep;
 use service_watch::ServiceWatch;
 
 /// The settings and resources that effects need.
@@ -69,7 +70,7 @@ impl InitEffects {
     /// Performs an action; its outcome is an event.
     pub fn perform(&mut self, action: LifecycleAction) -> Option<LifecycleEvent> {
         match action {
-            LifecycleAction::Say(level, line) => self.say(level, &line),
+            LifecycleAction::Log(level, line) => self.log(level, &line),
             LifecycleAction::FindHooks(stage) => return Some(self.find_hooks(stage)),
             LifecycleAction::StartHook { path, reason, remaining } => {
                 return Some(outcome(OwnProgram::Hook, self.spawn_hook(&path, reason, remaining)));
@@ -104,7 +105,7 @@ impl InitEffects {
                 return Some(LifecycleEvent::GroupProbed { leader, is_there: group.is_alive() });
             }
             LifecycleAction::ListChildren(runsvdir) => {
-                let children = adopted::take(&self.directory, runsvdir);
+                let children = adopted::children(&self.directory, runsvdir);
                 self.service_watch.remember_directories(children.iter().flatten());
                 self.leftovers.leave_out(children.iter().flatten());
                 return Some(LifecycleEvent::ChildrenListed(children));
@@ -116,7 +117,7 @@ impl InitEffects {
             LifecycleAction::WatchStatus(supervisors) => return Some(self.service_watch.watch(&supervisors)),
             LifecycleAction::ReadStatus(supervisors) => return Some(service_watch::look(&supervisors)),
             LifecycleAction::Unwatch => self.service_watch.unwatch(),
-            LifecycleAction::ContinueStopped(told) => escalate::continue_stopped(&told),
+            LifecycleAction::ContinueStopped(roots) => escalate::continue_stopped(&roots),
             LifecycleAction::Escalate(late) => {
                 return Some(LifecycleEvent::Escalated(escalate::escalate(late)));
             }
@@ -148,7 +149,7 @@ impl InitEffects {
         &mut self.logger
     }
 
-    fn say(&mut self, level: LogLevel, line: &str) {
+    fn log(&mut self, level: LogLevel, line: &str) {
         if level > self.verbosity {
             return;
         }
@@ -168,9 +169,9 @@ impl InitEffects {
     }
 }
 
-fn outcome(job: OwnProgram, started: Result<Pid, Errno>) -> LifecycleEvent {
+fn outcome(program: OwnProgram, started: Result<Pid, Errno>) -> LifecycleEvent {
     match started {
-        Ok(pid) => LifecycleEvent::Started(job, pid),
-        Err(why) => LifecycleEvent::NotStarted(job, why),
+        Ok(pid) => LifecycleEvent::Started(program, pid),
+        Err(why) => LifecycleEvent::NotStarted(program, why),
     }
 }

@@ -8,7 +8,7 @@ use sys::{Pid, clock, procfs};
 /// The limit for reading /proc: where thousands of processes compete for the processor, an incomplete answer
 /// in time is better than a complete one when the grace is over. The oldest processes, with each runsv, come
 /// first.
-const PATIENCE: Duration = Duration::from_millis(100);
+const TIME_LIMIT: Duration = Duration::from_millis(100);
 
 /// A younger process, in hundredths of a second, may not have executed its program yet.
 const YOUNG: u64 = 100;
@@ -23,7 +23,7 @@ pub struct ProcessTree {
 impl ProcessTree {
     /// Reads /proc.
     pub fn read() -> Self {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + TIME_LIMIT;
         let all = procfs::all();
         let mut is_complete = !all.is_empty();
         let processes: BTreeMap<Pid, procfs::Stat> = all

@@ -76,11 +76,11 @@ impl ServiceWatch {
                 continue;
             }
             let place = place(*supervisor);
-            self.supervisors.insert(*supervisor, seen(&place));
+            self.supervisors.insert(*supervisor, reported(&place));
             // Without a watch it has been read at least.
             self.add(&place.supervise(), WatchPurpose::Supervisor(*supervisor, place));
         }
-        LifecycleEvent::Statuses(self.supervisors.iter().map(|(pid, seen)| (*pid, *seen)).collect())
+        LifecycleEvent::Statuses(self.supervisors.iter().map(|(pid, reported)| (*pid, *reported)).collect())
     }
 
     /// Removes all watches. The kernel frees them later.
@@ -232,9 +232,9 @@ fn take_in(
             Some(LifecycleEvent::CriticalChanged(name.clone()))
         }
         WatchPurpose::Supervisor(pid, place) => {
-            let seen = seen(place);
-            let is_new = supervisors.insert(*pid, seen) != Some(seen);
-            is_new.then(|| LifecycleEvent::Statuses(vec![(*pid, seen)]))
+            let reported = reported(place);
+            let is_new = supervisors.insert(*pid, reported) != Some(reported);
+            is_new.then(|| LifecycleEvent::Statuses(vec![(*pid, reported)]))
         }
     }
 }
@@ -242,7 +242,7 @@ fn take_in(
 /// The current state of the services of these supervisors.
 pub fn look(supervisors: &[Pid]) -> LifecycleEvent {
     LifecycleEvent::Statuses(
-        supervisors.iter().map(|supervisor| (*supervisor, seen(&place(*supervisor)))).collect(),
+        supervisors.iter().map(|supervisor| (*supervisor, reported(&place(*supervisor)))).collect(),
     )
 }
 
@@ -251,7 +251,7 @@ fn place(supervisor: Pid) -> ServiceDir {
     ServiceDir::at(procfs::path(supervisor, "cwd"))
 }
 
-fn seen(service: &ServiceDir) -> ReportedState {
+fn reported(service: &ServiceDir) -> ReportedState {
     let status = status(service);
     ReportedState {
         is_down: status.is_some_and(|status| status.state == Some(State::Down)),

@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 /// How long after the status the history is complete.
-const WRITTEN: Duration = Duration::from_millis(20);
+const HISTORY_DELAY: Duration = Duration::from_millis(20);
 /// The first delay before another scan for a `supervise/` that is missing; each further one is twice as
 /// long.
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// How often services without a watch are checked.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest delay.
 const LAST_WAIT: Duration = Duration::from_secs(60);
 
@@ -53,7 +53,7 @@ impl CriticalSchedule {
 
     /// The status of a service has changed.
     pub fn changed(&mut self, name: OsString, now: Instant) {
-        self.changed.entry(name).or_insert(now + WRITTEN);
+        self.changed.entry(name).or_insert(now + HISTORY_DELAY);
     }
 
     /// Whether a scan is due.
@@ -68,7 +68,7 @@ impl CriticalSchedule {
         for name in &due {
             self.changed.remove(name);
             if self.blind.contains(name) {
-                self.changed.insert(name.clone(), now + LOOK_AGAIN);
+                self.changed.insert(name.clone(), now + CHECK_INTERVAL);
             }
         }
         due
@@ -89,10 +89,10 @@ mod tests {
         let now = Instant::now();
         let mut critical_schedule = CriticalSchedule::default();
         critical_schedule.changed("web".into(), now);
-        critical_schedule.changed("web".into(), now + WRITTEN / 2);
-        assert_eq!(critical_schedule.next_deadline(), Some(now + WRITTEN));
+        critical_schedule.changed("web".into(), now + HISTORY_DELAY / 2);
+        assert_eq!(critical_schedule.next_deadline(), Some(now + HISTORY_DELAY));
         assert!(critical_schedule.due(now).is_empty());
-        assert_eq!(critical_schedule.due(now + WRITTEN), ["web"]);
+        assert_eq!(critical_schedule.due(now + HISTORY_DELAY), ["web"]);
         assert_eq!(critical_schedule.next_deadline(), None);
     }
 
@@ -107,7 +107,7 @@ mod tests {
             assert_eq!(critical_schedule.next_deadline(), Some(now + FIRST_WAIT * wait));
         }
         critical_schedule.watched(vec!["web".into()], Vec::new(), true, now + LAST_WAIT);
-        assert_eq!(critical_schedule.due(now + LAST_WAIT + WRITTEN), ["web"]);
+        assert_eq!(critical_schedule.due(now + LAST_WAIT + HISTORY_DELAY), ["web"]);
     }
 
     #[test]
@@ -116,10 +116,10 @@ mod tests {
         let mut critical_schedule = CriticalSchedule::default();
         critical_schedule.watched(Vec::new(), vec!["web".into()], true, now);
         for second in 0..3 {
-            assert_eq!(critical_schedule.due(now + WRITTEN + LOOK_AGAIN * second), ["web"]);
+            assert_eq!(critical_schedule.due(now + HISTORY_DELAY + CHECK_INTERVAL * second), ["web"]);
         }
-        critical_schedule.watched(Vec::new(), Vec::new(), true, now + LOOK_AGAIN * 3);
-        critical_schedule.due(now + LOOK_AGAIN * 4);
+        critical_schedule.watched(Vec::new(), Vec::new(), true, now + CHECK_INTERVAL * 3);
+        critical_schedule.due(now + CHECK_INTERVAL * 4);
         assert_eq!(critical_schedule.next_deadline(), None, "it is critical no more");
     }
 }

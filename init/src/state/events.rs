@@ -132,12 +132,12 @@ pub enum ChildKind {
         /// The names in `dependencies.d`.
         needs: Vec<String>,
     },
-    /// A service, or its `finish`, whose runsv is gone.
+    /// A service, or its `finish`, that has lost its runsv.
     Orphan {
         /// The service's name.
         name: String,
     },
-    /// A logger whose runsv is gone.
+    /// A logger that has lost its runsv.
     OrphanedLogger {
         /// The service's name.
         name: String,
@@ -199,7 +199,7 @@ pub enum LogLevel {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LifecycleAction {
     /// Log a line.
-    Say(LogLevel, String),
+    Log(LogLevel, String),
     /// Find the hooks of a stage: [`LifecycleEvent::HooksFound`].
     FindHooks(HookStage),
     /// Start a hook: [`LifecycleEvent::Started`] or [`LifecycleEvent::NotStarted`].
@@ -247,7 +247,7 @@ pub enum LifecycleAction {
     Escalate(Vec<LateService>),
     /// Raise the priority as far as possible: there is a grace to keep.
     RaisePriority,
-    /// Send TERM to the children of these supervisors, whose services are down, but for loggers and control
+    /// Send TERM to the children of these supervisors of services that are down, but for loggers and control
     /// scripts.
     EndLeftovers(Vec<Pid>),
     /// Send TERM to the children of init, except for these.

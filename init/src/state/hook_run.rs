@@ -14,12 +14,12 @@ pub struct HookRun {
     stage: HookStage,
     /// `None` until they were found.
     waiting: Option<VecDeque<PathBuf>>,
-    running: Option<Running>,
+    running: Option<RunningHook>,
 }
 
 /// A hook that runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Running {
+pub struct RunningHook {
     /// The program.
     pub path: PathBuf,
     /// When it was started.
@@ -28,7 +28,7 @@ pub struct Running {
     pub pid: Option<Pid>,
 }
 
-impl Running {
+impl RunningHook {
     /// `drain.d/10-leave-the-pool`.
     pub fn name(&self, stage: HookStage) -> String {
         name(stage, &self.path)
@@ -73,7 +73,7 @@ impl HookRun {
             return None;
         }
         let path = self.waiting.as_mut()?.pop_front()?;
-        self.running = Some(Running { path: path.clone(), since: now, pid: None });
+        self.running = Some(RunningHook { path: path.clone(), since: now, pid: None });
         Some(path)
     }
 
@@ -85,23 +85,23 @@ impl HookRun {
     }
 
     /// The hook that has ended, if it was this process.
-    pub fn ended(&mut self, pid: Pid) -> Option<Running> {
+    pub fn ended(&mut self, pid: Pid) -> Option<RunningHook> {
         self.running.take_if(|running| running.pid == Some(pid))
     }
 
     /// The hook that could not be started.
-    pub fn failed(&mut self) -> Option<Running> {
+    pub fn failed(&mut self) -> Option<RunningHook> {
         self.running.take()
     }
 
     /// Drops the hooks that wait; returns the one that runs.
-    pub fn cut(&mut self) -> Option<Running> {
+    pub fn cut(&mut self) -> Option<RunningHook> {
         self.waiting = Some(VecDeque::new());
         self.running.take()
     }
 
     /// The hook that runs.
-    pub fn running(&self) -> Option<&Running> {
+    pub fn running(&self) -> Option<&RunningHook> {
         self.running.as_ref()
     }
 

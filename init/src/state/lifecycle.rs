@@ -2,6 +2,7 @@
 
 mod hooks;
 mod messages;
+mod processes;
 mod serve;
 mod stopping;
 mod sweep;
@@ -10,20 +11,19 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sys::errno_text::phrase;
 use sys::process::pid_1::stop_requests;
 use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::critical_schedule::CriticalSchedule;
-use super::events::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram};
+use super::events::{HookStage, LifecycleAction, LifecycleEvent, LogLevel};
 use super::exit_code::{CANNOT_RUN, NOT_FOUND, StopReason};
 use super::hook_run::HookRun;
 use super::runsvdir::RunsvdirProcess;
 use super::stop_budget::StopBudget;
-use super::stop_set::{ExitReport, StopSet};
+use super::stop_set::StopSet;
 
 /// Read the status files only when no service has ended for this long.
-const QUIET: Duration = Duration::from_millis(50);
+const STATUS_DELAY: Duration = Duration::from_millis(50);
 /// How often leftover processes are killed again.
 const KILL_AGAIN: Duration = Duration::from_millis(20);
 /// How often the names of services that are still up are logged.
@@ -116,13 +116,13 @@ enum MainCommand {
     Starting,
     Up {
         pid: Pid,
-        is_asked: bool,
+        is_signalled: bool,
         is_killed: bool,
     },
     Ended(ExitStatus),
 }
 
-/// A process group whose leader has ended.
+/// A process group that has lost its leader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct CommandGroup {
     leader: Pid,
@@ -143,7 +143,7 @@ struct StopInProgress {
     /// How long to wait before the next list of children.
     list_pause: Duration,
     /// When to read the status of the services, or to watch it.
-    look_due: Option<Instant>,
+    read_due: Option<Instant>,
     /// When the read in progress was requested.
     read_asked: Option<Instant>,
     /// Whether it was read before.
@@ -207,7 +207,7 @@ impl Lifecycle {
             actions: VecDeque::new(),
             setup,
         };
-        lifecycle.say(LogLevel::Info, lifecycle.announcement());
+        lifecycle.log(LogLevel::Info, lifecycle.announcement());
         lifecycle
     }
 
@@ -226,7 +226,7 @@ impl Lifecycle {
                 }
             }
             LifecycleEvent::CriticalEnded { name, ending } => self.begin_stop(StopReason::Critical { name, ending }, now),
-            LifecycleEvent::CriticalUnknown(name) => self.say(
+            LifecycleEvent::CriticalUnknown(name) => self.log(
                 LogLevel::Warning,
                 format!("{name}: critical has no effect: its runsv keeps no history, as the one that comes with init does"),
             ),
@@ -237,7 +237,7 @@ impl Lifecycle {
             }
             LifecycleEvent::ServiceEndRead(supervisor, service_end) => {
                 if let Some((level, line)) = self.stop_set.service_end_read(supervisor, &service_end) {
-                    self.say(level, line);
+                    self.log(level, line);
                 }
             }
             LifecycleEvent::Statuses(statuses) => self.statuses_read(statuses, now),
@@ -245,18 +245,18 @@ impl Lifecycle {
                 self.group = self.group.filter(|group| is_there || group.leader != leader);
             }
             LifecycleEvent::HooksFound(stage, hooks) => self.hooks_found(stage, hooks),
-            LifecycleEvent::Started(job, pid) => self.started(job, pid),
-            LifecycleEvent::NotStarted(job, why) => self.not_started(job, why, now),
+            LifecycleEvent::Started(program, pid) => self.started(program, pid),
+            LifecycleEvent::NotStarted(program, why) => self.not_started(program, why, now),
             LifecycleEvent::NotExecuted(pid, why) => {
-                if let Some(job) = self.job_of(pid) {
-                    self.not_started(job, why, now);
+                if let Some(program) = self.own_program(pid) {
+                    self.not_started(program, why, now);
                 }
             }
             LifecycleEvent::ChildrenListed(children) => self.children_listed(children, now),
             LifecycleEvent::Escalated(hits) => {
                 for (late, victims) in hits {
                     if let Some(line) = self.stop_set.escalated(late, &victims) {
-                        self.say(LogLevel::Problem, line);
+                        self.log(LogLevel::Problem, line);
                     }
                 }
             }
@@ -310,7 +310,7 @@ impl Lifecycle {
                 let command = matches!(self.command, MainCommand::Up { is_killed: false, .. })
                     .then(|| stop.at(budget.run));
                 let spent = Some(stop.at(budget.sweep));
-                [self.stop_set.next_deadline(), look, stop.look_due, command, spent]
+                [self.stop_set.next_deadline(), look, stop.read_due, command, spent]
                     .into_iter()
                     .flatten()
                     .min()
@@ -320,8 +320,6 @@ impl Lifecycle {
         };
         [runsvdir, in_phase, Some(stop.next_report)].into_iter().flatten().min()
     }
-
-    // The transitions.
 
     /// Advances as far as possible now.
     fn settle(&mut self, now: Instant) {
@@ -389,13 +387,13 @@ impl Lifecycle {
             self.begin_stop(StopReason::Signal(signal), now);
         } else if self.requests >= 3 && !matches!(self.phase, LifecyclePhase::Over(_)) {
             if !matches!(self.phase, LifecyclePhase::Sweep(SweepState { kill_at: Some(_), .. })) {
-                self.say(LogLevel::Problem, "asked three times to stop: everything is killed".to_owned());
+                self.log(LogLevel::Problem, "asked three times to stop: everything is killed".to_owned());
             }
             self.phase = LifecyclePhase::Sweep(SweepState { is_last: false, kill_at: Some(now) });
         } else if self.requests == 2 && matches!(self.phase, LifecyclePhase::Drain(_)) {
-            self.say(LogLevel::Info, "asked again to stop: the rest of the drain is skipped".to_owned());
+            self.log(LogLevel::Info, "asked again to stop: the rest of the drain is skipped".to_owned());
             if let Some((hook, stage)) = self.cut_hooks() {
-                self.say(LogLevel::Info, format!("{}: ended", hook.name(stage)));
+                self.log(LogLevel::Info, format!("{}: ended", hook.name(stage)));
             }
         }
     }
@@ -405,7 +403,7 @@ impl Lifecycle {
             return;
         }
         self.request(LifecycleAction::RaisePriority);
-        self.say(LogLevel::Info, self.stop_message(&reason));
+        self.log(LogLevel::Info, self.stop_message(&reason));
         self.stop = Some(StopInProgress {
             began: now,
             reason,
@@ -413,8 +411,8 @@ impl Lifecycle {
             finish_hooks: None,
             next_report: now + REPORT,
             child_list: ChildList::Unknown,
-            list_pause: QUIET,
-            look_due: None,
+            list_pause: STATUS_DELAY,
+            read_due: None,
             read_asked: None,
             has_read: false,
             is_watching: false,
@@ -431,87 +429,12 @@ impl Lifecycle {
         }
     }
 
-    // Processes.
-
-    fn started(&mut self, job: OwnProgram, pid: Pid) {
-        self.is_childless = false;
-        match job {
-            OwnProgram::Runsvdir => self.runsvdir.started(pid),
-            OwnProgram::Command => self.command = MainCommand::Up { pid, is_asked: false, is_killed: false },
-            OwnProgram::Hook => {
-                if let Some(run) = self.hooks() {
-                    run.started(pid);
-                }
-            }
-        }
-    }
-
-    fn not_started(&mut self, job: OwnProgram, why: Errno, now: Instant) {
-        match job {
-            OwnProgram::Runsvdir => {
-                self.runsvdir.ended();
-                self.say(LogLevel::Warning, format!("unable to start runsvdir: {}", phrase(why)));
-            }
-            OwnProgram::Command => self.no_command(why, now),
-            OwnProgram::Hook => {
-                let stage = self.hooks().map(|run| run.stage());
-                if let (Some(hook), Some(stage)) = (self.hooks().and_then(HookRun::failed), stage) {
-                    self.hook_ended(&hook, stage, ExitStatus::Exited(NOT_FOUND), Some(why), now);
-                }
-            }
-        }
-    }
-
-    /// Which program of init this process is.
-    fn job_of(&mut self, pid: Pid) -> Option<OwnProgram> {
-        if self.own_processes().contains(&pid) {
-            return Some(if self.runsvdir.pid() == Some(pid) {
-                OwnProgram::Runsvdir
-            } else {
-                OwnProgram::Command
-            });
-        }
-        let hook = self.hooks()?.running()?;
-        (hook.pid == Some(pid)).then_some(OwnProgram::Hook)
-    }
-
-    fn ended(&mut self, pid: Pid, ending: ExitStatus, now: Instant) {
-        if let MainCommand::Up { pid: own, .. } = self.command
-            && own == pid
-        {
-            self.command_ended(pid, ending, now);
-        } else if self.runsvdir.pid() == Some(pid) {
-            self.runsvdir.ended();
-            if self.stop.as_ref().is_some_and(|stop| stop.child_list == ChildList::Impossible) {
-                // A runsv that was just starting has a FIFO by now, or soon.
-                self.request(LifecycleAction::ExitAllByFifo);
-            } else if let Some(stop) = self.stop.as_mut().filter(|stop| stop.child_list != ChildList::Unknown)
-            {
-                // Its children are children of init only now; most are known.
-                let is_any_known = !self.stop_set.is_empty();
-                stop.child_list = ChildList::Stale { list_at: is_any_known.then(|| now + stop.list_pause) };
-            }
-            if self.is_serving() {
-                self.say(LogLevel::Warning, format!("runsvdir has ended: {ending}; starting it again"));
-            }
-        } else if let Some((hook, stage)) = self.ended_hook(pid) {
-            self.hook_ended(&hook, stage, ending, None, now);
-        } else {
-            match self.stop_set.ended(pid, ending, now) {
-                Some(ExitReport::Line(level, line)) => self.say(level, line),
-                Some(ExitReport::ReadEnd(name)) => self.request(LifecycleAction::ReadServiceEnd(pid, name)),
-                None => {}
-            }
-            self.list_again_soon(now);
-        }
-    }
-
     fn request(&mut self, action: LifecycleAction) {
         self.actions.push_back(action);
     }
 
-    fn say(&mut self, level: LogLevel, line: String) {
-        self.request(LifecycleAction::Say(level, line));
+    fn log(&mut self, level: LogLevel, line: String) {
+        self.request(LifecycleAction::Log(level, line));
     }
 }
 

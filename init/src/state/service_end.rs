@@ -70,10 +70,10 @@ pub fn unrequested_end(past_events: &[(u128, PastEvent)], first_new: usize) -> O
             PastEvent::Started => signals.clear(),
             PastEvent::Ended(ending) => {
                 let is_of = |sent: Signal| matches!(ending, Some(ExitStatus::Killed { signal, .. }) if *signal == sent);
-                let is_asked = signals.iter().any(|(sent, signal)| {
+                let is_requested = signals.iter().any(|(sent, signal)| {
                     is_of(*signal) || when.saturating_sub(*sent) <= ENDS_WITHIN.as_nanos()
                 });
-                if number >= first_new && is_wanted_up && !is_asked {
+                if number >= first_new && is_wanted_up && !is_requested {
                     return Some(UnrequestedEnd { ending: *ending });
                 }
                 signals.clear();

@@ -58,12 +58,12 @@ impl StopOrder {
 
     /// Whether `from` needs `to`, directly or not, or is it.
     fn reaches(&self, from: &str, to: &str) -> bool {
-        let (mut seen, mut open) = (BTreeSet::new(), vec![from]);
+        let (mut reported, mut open) = (BTreeSet::new(), vec![from]);
         while let Some(name) = open.pop() {
             if name == to {
                 return true;
             }
-            if seen.insert(name) {
+            if reported.insert(name) {
                 open.extend(self.needs.get(name).into_iter().flatten().map(String::as_str));
             }
         }

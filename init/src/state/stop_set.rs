@@ -13,7 +13,7 @@ use super::stop_budget::StopBudget;
 use super::stop_order::StopOrder;
 use super::text::seconds;
 
-/// Each service that is not down yet, by the process whose exit shows that it is.
+/// Each service that is not down yet, by the process that stands for it.
 #[derive(Debug, Default)]
 pub struct StopSet {
     members: BTreeMap<Pid, StopMember>,
@@ -21,11 +21,11 @@ pub struct StopSet {
     /// The warnings about the order that were given.
     warnings: BTreeSet<String>,
     summary: Summary,
-    /// The services whose runsv has exited, and whose history is being read.
+    /// The services that are down, by their runsv, while the history is being read.
     service_end_read: BTreeMap<Pid, EndedMember>,
     /// The services that have lost their runsv: each counts once, however many processes are left of it.
     orphaned: BTreeSet<String>,
-    /// The services whose runsv has exited in order: a process that is left is no service any more.
+    /// The services with a runsv that has exited in order: a process that is left is no service any more.
     settled: BTreeSet<String>,
 }
 
@@ -38,7 +38,7 @@ pub struct Summary {
     pub killed: Vec<String>,
 }
 
-/// A service that is down, and whose runsv has exited.
+/// A service that is down, and without its runsv.
 #[derive(Debug)]
 struct EndedMember {
     name: String,
@@ -64,10 +64,10 @@ struct StopMember {
     clear_at: Option<Instant>,
     was_killed: bool,
     /// Whether its status has shown since the signal that it is not wanted up.
-    has_obeyed: bool,
+    has_confirmed: bool,
     /// By when its status has to show that.
     confirmed_by: Option<Instant>,
-    /// Whether it was signalled again because it did not: a service whose status cannot be written is not
+    /// Whether it was signalled again because it did not: a service without a writable status is not
     /// signalled for ever.
     was_unconfirmed: bool,
 }
@@ -77,7 +77,7 @@ struct StopMember {
 const CLEAR_AFTER: Duration = Duration::from_millis(50);
 
 /// How long after the signal the status of a supervisor still may say that its service is wanted up.
-const OBEYS_WITHIN: Duration = Duration::from_millis(500);
+const CONFIRMS_WITHIN: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MemberRole {
@@ -145,7 +145,7 @@ impl StopSet {
                 is_down: role == MemberRole::OrphanedLogger,
                 clear_at: None,
                 was_killed: false,
-                has_obeyed: false,
+                has_confirmed: false,
                 confirmed_by: None,
                 was_unconfirmed: false,
             });
@@ -182,11 +182,11 @@ impl StopSet {
             let Some(member) = self.members.get_mut(&pid) else { continue };
             // A service with others behind it gets its share of the time that is left.
             let line = self.stop_order.depth(&member.name).saturating_add(1);
-            let patience = (began + budget.run).saturating_duration_since(now) / line;
+            let allowance = (began + budget.run).saturating_duration_since(now) / line;
             let next = if member.role == MemberRole::OrphanedLogger {
                 (Escalation::Logger, began + budget.loggers)
             } else {
-                (Escalation::Run, now + patience)
+                (Escalation::Run, now + allowance)
             };
             member.way =
                 MemberState::Signalled { at: now, next: Some(next), pace: EscalationPace::of(budget, line) };
@@ -244,21 +244,22 @@ impl StopSet {
 
     /// Takes a supervisor's status; returns whether to signal it again, because a client has commanded it up
     /// since.
-    pub fn note_status(&mut self, supervisor: Pid, seen: ReportedState, now: Instant) -> bool {
+    pub fn note_status(&mut self, supervisor: Pid, reported: ReportedState, now: Instant) -> bool {
         let Some(member) = self.members.get_mut(&supervisor) else { return false };
         // A service that is wanted up may have been started since that was written.
-        let is_down = seen.is_down && !seen.is_wanted_up;
+        let is_down = reported.is_down && !reported.is_wanted_up;
         if is_down != member.is_down {
             member.clear_at = is_down.then(|| now + CLEAR_AFTER);
         }
         member.is_down = is_down;
-        let is_contradicted = member.has_obeyed && seen.is_wanted_up;
-        let is_asked = matches!(member.way, MemberState::Signalled { .. });
-        member.has_obeyed = !seen.is_wanted_up && is_asked;
+        let is_contradicted = member.has_confirmed && reported.is_wanted_up;
+        let is_requested = matches!(member.way, MemberState::Signalled { .. });
+        member.has_confirmed = !reported.is_wanted_up && is_requested;
         // The supervisor may not have read the signal yet, or was commanded up between two reads.
-        let is_doubtful = seen.is_wanted_up && is_asked && !is_contradicted && !member.was_unconfirmed;
-        member.confirmed_by = is_doubtful.then(|| member.confirmed_by.unwrap_or(now + OBEYS_WITHIN));
-        if is_contradicted || member.has_obeyed {
+        let is_doubtful =
+            reported.is_wanted_up && is_requested && !is_contradicted && !member.was_unconfirmed;
+        member.confirmed_by = is_doubtful.then(|| member.confirmed_by.unwrap_or(now + CONFIRMS_WITHIN));
+        if is_contradicted || member.has_confirmed {
             member.was_unconfirmed = false;
         }
         is_contradicted
@@ -276,7 +277,7 @@ impl StopSet {
             .collect()
     }
 
-    /// The supervisors whose services have been down for a while.
+    /// The supervisors of services that have been down for a while.
     pub fn take_clearable(&mut self, now: Instant) -> Vec<Pid> {
         self.members
             .iter_mut()
@@ -384,9 +385,9 @@ impl StopSet {
     }
 
     /// The processes that were signalled.
-    pub fn asked(&self) -> impl Iterator<Item = Pid> {
-        let is_asked = |member: &StopMember| matches!(member.way, MemberState::Signalled { .. });
-        self.members.iter().filter(move |(_, member)| is_asked(member)).map(|(pid, _)| *pid)
+    pub fn signalled(&self) -> impl Iterator<Item = Pid> {
+        let is_requested = |member: &StopMember| matches!(member.way, MemberState::Signalled { .. });
+        self.members.iter().filter(move |(_, member)| is_requested(member)).map(|(pid, _)| *pid)
     }
 
     /// All processes that are left.

@@ -14,9 +14,9 @@ pub fn counted(number: usize, what: &str) -> String {
 
 /// `a, b, c and 4 more`: no line is too long to read.
 pub fn listed(names: &[String]) -> String {
-    const ENOUGH: usize = 12;
-    let text = names.iter().take(ENOUGH).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(ENOUGH) {
+    const MAX_NAMES: usize = 12;
+    let text = names.iter().take(MAX_NAMES).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(MAX_NAMES) {
         0 => text,
         more => format!("{text} and {more} more"),
     }

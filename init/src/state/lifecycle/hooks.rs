@@ -9,7 +9,7 @@ use sys::{Errno, ExitStatus, Pid, Signal};
 use super::{Lifecycle, LifecyclePhase, code_of};
 use crate::state::events::{HookStage, LifecycleAction, LogLevel};
 use crate::state::exit_code::StopReason;
-use crate::state::hook_run::{HookRun, Running};
+use crate::state::hook_run::{HookRun, RunningHook};
 use crate::state::stop_budget::StopBudget;
 use crate::state::text::seconds;
 
@@ -39,7 +39,7 @@ impl Lifecycle {
         }
         if let Some((hook, stage)) = self.cut_hooks() {
             self.has_killed = true;
-            self.say(
+            self.log(
                 LogLevel::Problem,
                 format!("{}: its share of the grace is over: killed", hook.name(stage)),
             );
@@ -47,7 +47,7 @@ impl Lifecycle {
         true
     }
 
-    pub(super) fn cut_hooks(&mut self) -> Option<(Running, HookStage)> {
+    pub(super) fn cut_hooks(&mut self) -> Option<(RunningHook, HookStage)> {
         let run = self.hooks()?;
         let stage = run.stage();
         let running = run.cut()?;
@@ -82,7 +82,7 @@ impl Lifecycle {
 
     pub(super) fn hook_ended(
         &mut self,
-        hook: &Running,
+        hook: &RunningHook,
         stage: HookStage,
         ending: ExitStatus,
         why: Option<Errno>,
@@ -92,7 +92,7 @@ impl Lifecycle {
         let took = seconds(now.saturating_duration_since(hook.since));
         let code = why.map_or(ending.shell_code(), code_of);
         if code == 0 {
-            self.say(LogLevel::Detail, format!("{name}: done after {took}"));
+            self.log(LogLevel::Detail, format!("{name}: done after {took}"));
             return;
         }
         let how = match why {
@@ -100,14 +100,14 @@ impl Lifecycle {
             None => format!("failed with {ending} after {took}"),
         };
         if stage == HookStage::Start {
-            self.say(LogLevel::Problem, format!("{name}: {how}"));
+            self.log(LogLevel::Problem, format!("{name}: {how}"));
             self.begin_stop(StopReason::StartHook { name, code }, now);
         } else {
-            self.say(LogLevel::Problem, format!("{name}: {how}; going on"));
+            self.log(LogLevel::Problem, format!("{name}: {how}; going on"));
         }
     }
 
-    pub(super) fn ended_hook(&mut self, pid: Pid) -> Option<(Running, HookStage)> {
+    pub(super) fn ended_hook(&mut self, pid: Pid) -> Option<(RunningHook, HookStage)> {
         let run = self.hooks()?;
         let stage = run.stage();
         run.ended(pid).map(|hook| (hook, stage))

@@ -80,6 +80,6 @@ impl Lifecycle {
         if names.is_empty() {
             names.push("what services left behind".to_owned());
         }
-        self.say(LogLevel::Info, format!("after {elapsed} waiting for {}", listed(&names)));
+        self.log(LogLevel::Info, format!("after {elapsed} waiting for {}", listed(&names)));
     }
 }

@@ -53,10 +53,10 @@ impl Lifecycle {
 
     pub(super) fn end_command(&mut self) {
         let stop_signal = self.stop_signal();
-        if let MainCommand::Up { pid, is_asked, .. } = &mut self.command
-            && !*is_asked
+        if let MainCommand::Up { pid, is_signalled, .. } = &mut self.command
+            && !*is_signalled
         {
-            *is_asked = true;
+            *is_signalled = true;
             let pid = *pid;
             self.signal_command(pid, stop_signal);
             self.signal_command(pid, Signal::CONT);
@@ -76,13 +76,13 @@ impl Lifecycle {
 
     pub(super) fn command_ended(&mut self, pid: Pid, ending: ExitStatus, now: Instant) {
         self.request(LifecycleAction::TakeTerminal);
-        let is_asked = matches!(self.command, MainCommand::Up { is_asked: true, .. });
+        let is_signalled = matches!(self.command, MainCommand::Up { is_signalled: true, .. });
         self.command = MainCommand::Ended(ending);
         if self.setup.is_group {
             // The rest of its group belongs to COMMAND: it is sent the stop signal, and the services wait
             // for it.
             self.group = Some(CommandGroup { leader: pid, probe_due: now });
-            if !is_asked {
+            if !is_signalled {
                 self.request(LifecycleAction::SignalGroup(pid, self.stop_signal()));
                 self.request(LifecycleAction::SignalGroup(pid, Signal::CONT));
             }
@@ -90,7 +90,7 @@ impl Lifecycle {
         if self.stop.is_none() {
             self.begin_stop(StopReason::Command(ending), now);
         } else {
-            self.say(LogLevel::Info, format!("COMMAND: ended with {ending}"));
+            self.log(LogLevel::Info, format!("COMMAND: ended with {ending}"));
         }
     }
 
@@ -99,7 +99,7 @@ impl Lifecycle {
         self.request(LifecycleAction::TakeTerminal);
         self.command = MainCommand::None;
         let name = self.setup.command.clone().unwrap_or_default();
-        self.say(LogLevel::Problem, format!("fatal: unable to run {name}: {}", phrase(why)));
+        self.log(LogLevel::Problem, format!("fatal: unable to run {name}: {}", phrase(why)));
         self.begin_stop(StopReason::NoCommand(code_of(why)), now);
     }
 

@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use sys::{Pid, Signal};
 
-use super::{ChildList, Lifecycle, LifecyclePhase, MainCommand, QUIET, StopStep};
+use super::{ChildList, Lifecycle, LifecyclePhase, MainCommand, STATUS_DELAY, StopStep};
 use crate::state::events::{AdoptedChild, ChildKind, LifecycleAction, LogLevel, ReportedState};
 use crate::state::text::{counted, seconds};
 
 /// How often the status of the services is read.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
+const READ_INTERVAL: Duration = Duration::from_millis(20);
 /// The same for services that are watched.
-const LOOK_ANYWAY: Duration = Duration::from_millis(100);
+const WATCHED_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause after a list or a read, as a multiple of the time it took: with thousands of processes most of
 /// the processor time is left to them.
 const PAUSE_FACTOR: u32 = 10;
 /// How soon to look again for a child that has not executed runsv yet.
-const BIRTH: Duration = Duration::from_millis(2);
+const START_DELAY: Duration = Duration::from_millis(2);
 
 impl Lifecycle {
     /// Kills runsvdir, so that no new service is started. A process that it has forked is a child already:
@@ -55,7 +55,7 @@ impl Lifecycle {
         let signals = self.stop_set.signal_free(stop.began, &stop.budget, now);
         if !signals.is_empty() {
             // A service waits for others to be down: notice that at once.
-            stop.look_due = Some(if self.stop_set.is_any_waiting() { now } else { now + QUIET });
+            stop.read_due = Some(if self.stop_set.is_any_waiting() { now } else { now + STATUS_DELAY });
         }
         self.actions.extend(signals);
         let clearable = self.stop_set.take_clearable(now);
@@ -77,19 +77,19 @@ impl Lifecycle {
         let is_watch_needed = self.stop_set.is_any_waiting();
         if stop.is_watching && !is_watch_needed {
             stop.is_watching = false;
-            stop.look_due = Some(now + LOOK_AGAIN);
+            stop.read_due = Some(now + READ_INTERVAL);
             self.actions.push_back(LifecycleAction::Unwatch);
         }
-        if stop.look_due.is_none_or(|due| due > now) {
+        if stop.read_due.is_none_or(|due| due > now) {
             return;
         }
-        stop.look_due = None;
+        stop.read_due = None;
         stop.has_read = true;
         let supervisors = self.stop_set.supervisors();
         if is_watch_needed && !stop.is_watching {
             stop.is_watching = true;
             // Not every directory can be watched.
-            stop.look_due = Some(now + LOOK_ANYWAY);
+            stop.read_due = Some(now + WATCHED_INTERVAL);
             self.actions.push_back(LifecycleAction::WatchStatus(supervisors));
         } else {
             stop.read_asked = Some(now);
@@ -108,21 +108,21 @@ impl Lifecycle {
             let pid = *pid;
             self.actions.push_back(LifecycleAction::SignalGroup(pid, Signal::KILL));
             self.has_killed = true;
-            self.say(LogLevel::Problem, "COMMAND: does not stop: killed".to_owned());
+            self.log(LogLevel::Problem, "COMMAND: does not stop: killed".to_owned());
         }
     }
 
     /// Sends SIGCONT to stopped processes that were signalled, and to their descendants: a stopped process
     /// does not act on a signal, and its service may wait for it.
     pub(super) fn continue_signalled(&mut self) {
-        let mut told: Vec<Pid> = self.stop_set.asked().collect();
+        let mut signalled: Vec<Pid> = self.stop_set.signalled().collect();
         if let MainCommand::Up { pid, .. } = self.command
             && !matches!(self.phase, LifecyclePhase::Drain(_))
         {
-            told.push(pid);
+            signalled.push(pid);
         }
-        if !told.is_empty() {
-            self.request(LifecycleAction::ContinueStopped(told));
+        if !signalled.is_empty() {
+            self.request(LifecycleAction::ContinueStopped(signalled));
         }
     }
 
@@ -174,10 +174,10 @@ impl Lifecycle {
             }
             other => other,
         };
-        if let Some(due) = &mut stop.look_due
+        if let Some(due) = &mut stop.read_due
             && !stop.has_read
         {
-            *due = (*due).max(now + QUIET);
+            *due = (*due).max(now + STATUS_DELAY);
         }
     }
 
@@ -186,7 +186,7 @@ impl Lifecycle {
             if let Some(stop) = &mut self.stop {
                 stop.child_list = ChildList::Impossible;
             }
-            self.say(
+            self.log(
                 LogLevel::Warning,
                 "unable to see processes in /proc: services are told by their FIFOs".into(),
             );
@@ -195,28 +195,28 @@ impl Lifecycle {
         let own = self.own_processes();
         let children: Vec<AdoptedChild> =
             children.into_iter().filter(|child| !own.contains(&child.pid)).collect();
-        let is_birth_near = children.iter().any(|child| child.kind == ChildKind::Starting);
+        let is_any_starting = children.iter().any(|child| child.kind == ChildKind::Starting);
         let before = self.stop_set.len();
         let warnings = self.stop_set.add_children(children);
         let Some(stop) = &mut self.stop else { return };
         let mut took = Duration::ZERO;
         if let ChildList::Asked(since) = stop.child_list {
             took = now.saturating_duration_since(since);
-            stop.list_pause = QUIET.max(took * PAUSE_FACTOR);
+            stop.list_pause = STATUS_DELAY.max(took * PAUSE_FACTOR);
         }
         // Back off: services that are still starting need the processor more than another scan does.
-        let birth = BIRTH.max(took * 2);
+        let soon = START_DELAY.max(took * 2);
         stop.child_list =
-            if is_birth_near { ChildList::Stale { list_at: Some(now + birth) } } else { ChildList::Fresh };
+            if is_any_starting { ChildList::Stale { list_at: Some(now + soon) } } else { ChildList::Fresh };
         let (found, elapsed) = (self.stop_set.len() - before, now.saturating_duration_since(stop.began));
         if found > 0 {
-            self.say(
+            self.log(
                 LogLevel::Info,
                 format!("stopping {} after {}", counted(found, "service"), seconds(elapsed)),
             );
         }
         for warning in warnings {
-            self.say(LogLevel::Warning, warning);
+            self.log(LogLevel::Warning, warning);
         }
     }
 
@@ -225,11 +225,11 @@ impl Lifecycle {
         if let Some(stop) = &mut self.stop
             && let Some(asked) = stop.read_asked.take()
         {
-            let pause = if stop.is_watching { LOOK_ANYWAY } else { LOOK_AGAIN };
-            stop.look_due = Some(now + pause.max(now.saturating_duration_since(asked) * PAUSE_FACTOR));
+            let pause = if stop.is_watching { WATCHED_INTERVAL } else { READ_INTERVAL };
+            stop.read_due = Some(now + pause.max(now.saturating_duration_since(asked) * PAUSE_FACTOR));
         }
-        for (supervisor, seen) in statuses {
-            if self.stop_set.note_status(supervisor, seen, now) {
+        for (supervisor, reported) in statuses {
+            if self.stop_set.note_status(supervisor, reported, now) {
                 // A client has commanded it otherwise since; the stop prevails.
                 self.request(LifecycleAction::Signal(supervisor, Signal::TERM));
             }

@@ -40,7 +40,7 @@ impl Lifecycle {
 
     pub(super) fn swept(&mut self, names: &[String]) {
         if !names.is_empty() {
-            self.say(LogLevel::Problem, format!("left behind, killed: {}", listed(names)));
+            self.log(LogLevel::Problem, format!("left behind, killed: {}", listed(names)));
         }
     }
 
@@ -80,7 +80,7 @@ impl Lifecycle {
         if !self.is_childless {
             self.request(LifecycleAction::Sweep(Signal::KILL));
         }
-        self.say(level, line);
+        self.log(level, line);
         LifecyclePhase::Over(code)
     }
 }
