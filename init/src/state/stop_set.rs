@@ -315,10 +315,7 @@ impl StopSet {
             }
             (MemberRole::Supervisor, ExitStatus::Killed { signal, .. }) if is_lost => {
                 // Its processes may live on; they are found among the children.
-                ExitReport::Line(
-                    LogLevel::Problem,
-                    format!("{name}: has lost its runsv by {signal} after {took}"),
-                )
+                ExitReport::Line(LogLevel::Problem, format!("{name}: runsv killed by {signal} after {took}"))
             }
             (MemberRole::Supervisor, ExitStatus::Exited(_)) => {
                 ExitReport::Line(LogLevel::Problem, format!("{name}: runsv ended with {ending} after {took}"))

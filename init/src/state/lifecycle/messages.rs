@@ -36,7 +36,7 @@ impl Lifecycle {
         match reason {
             StopReason::Signal(_) => format!("{reason}: stopping within {}", seconds(self.setup.grace)),
             StopReason::Command(ending) => format!("COMMAND: ended with {ending}: stopping"),
-            StopReason::NoCommand(_) => "stopping, for want of COMMAND".to_owned(),
+            StopReason::NoCommand(_) => "stopping: COMMAND could not be started".to_owned(),
             StopReason::Critical { name, ending: Some(ending) } => {
                 format!("{name}: critical, ended with {ending}: stopping")
             }
