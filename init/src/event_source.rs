@@ -21,9 +21,9 @@ const BATCH_DELAY: Duration = Duration::from_millis(5);
 
 /// The signals that init catches.
 pub fn caught_signals() -> Vec<Signal> {
-    let passed_on =
+    let forwarded =
         [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALRM, Signal::WINCH, Signal::CONT];
-    [Signal::CHLD].into_iter().chain(stop_requests()).chain(passed_on).collect()
+    [Signal::CHLD].into_iter().chain(stop_requests()).chain(forwarded).collect()
 }
 
 /// What init waits on.

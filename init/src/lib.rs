@@ -38,8 +38,8 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             log::write_text(std::io::stdout(), text.as_bytes());
             0
         }
-        Ok(Preparation::PreparedRun(task)) => {
-            let PreparedRun { options, setup, event_source } = *task;
+        Ok(Preparation::Run(run)) => {
+            let PreparedRun { options, setup, event_source } = *run;
             let final_flush = FINAL_FLUSH.min(setup.grace / 20);
             // Neither is dropped: to close an inotify descriptor takes the kernel seconds on a busy machine,
             // and a KILL at the end of the grace would still find init. The exit closes it as well.
@@ -59,7 +59,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
 /// What the command line comes to.
 enum Preparation {
     Print(String),
-    PreparedRun(Box<PreparedRun>),
+    Run(Box<PreparedRun>),
 }
 
 /// A container to run, and what that needs.
@@ -82,7 +82,7 @@ fn prepare(
     };
     let setup = check(&options, logger)?;
     let event_source = event_source.map_err(|failure| (failure, SYSTEM))?;
-    Ok(Preparation::PreparedRun(Box::new(PreparedRun { options, setup, event_source })))
+    Ok(Preparation::Run(Box::new(PreparedRun { options, setup, event_source })))
 }
 
 /// The event loop: events go into the state, and its actions are performed.

@@ -16,11 +16,11 @@ use crate::state::{UnrequestedEnd, unrequested_end};
 /// A service with a file `critical`.
 pub struct CriticalService {
     service: ServiceDir,
-    place: FileId,
+    id: FileId,
     /// Earlier entries of the history do not count.
     since: Tai64n,
     /// The last entry that was checked.
-    judged: Option<HistoryEntry>,
+    checked: Option<HistoryEntry>,
     /// The status when this began.
     first: Option<Status>,
     /// Whether the service was started since then.
@@ -46,8 +46,8 @@ pub struct FoundService {
     pub name: OsString,
     /// Its directory.
     pub service: ServiceDir,
-    /// Which directory that is.
-    pub place: FileId,
+    /// The identity of the directory.
+    pub id: FileId,
     /// Whether it is marked critical.
     pub is_critical: bool,
 }
@@ -62,7 +62,7 @@ pub fn find(directory: &Path) -> io::Result<Vec<FoundService>> {
             let about = fs_err::metadata(service.path()).ok()?;
             // Only the name counts, whatever kind of file it is.
             let is_critical = fs_err::symlink_metadata(service.file("critical")).is_ok();
-            Some(FoundService { name, service, place: FileId::of(&about), is_critical })
+            Some(FoundService { name, service, id: FileId::of(&about), is_critical })
         });
     Ok(services.collect())
 }
@@ -70,14 +70,14 @@ pub fn find(directory: &Path) -> io::Result<Vec<FoundService>> {
 impl CriticalService {
     /// The service in this directory. If `is_history_over`, the entries that its history has now do not
     /// count, whatever their times are: the clock may have been wrong when they were written.
-    pub fn new(service: ServiceDir, place: FileId, since: Tai64n, is_history_over: bool) -> Self {
-        let judged = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
+    pub fn new(service: ServiceDir, id: FileId, since: Tai64n, is_history_over: bool) -> Self {
+        let checked = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
         let first = status(&service);
         Self {
             service,
-            place,
+            id,
             since,
-            judged,
+            checked,
             first,
             was_started: false,
             has_history: false,
@@ -85,9 +85,9 @@ impl CriticalService {
         }
     }
 
-    /// Whether it is in this directory.
-    pub fn is_at(&self, place: FileId) -> bool {
-        self.place == place
+    /// Whether this is the identity of its directory.
+    pub fn has_id(&self, id: FileId) -> bool {
+        self.id == id
     }
 
     /// Its directory.
@@ -96,7 +96,7 @@ impl CriticalService {
     }
 
     /// Reads the status. A service that crashes at once is in the state `run` only for a moment.
-    pub fn note(&mut self) {
+    pub fn read_status(&mut self) {
         let life = |status: Status| (status.pid, status.since);
         self.was_started |= status(&self.service)
             .is_some_and(|now| now.state == Some(State::Run) && Some(life(now)) != self.first.map(life));
@@ -105,16 +105,17 @@ impl CriticalService {
     /// Reads what is new in the history.
     pub fn check(&mut self) -> CriticalFinding {
         // In this order: our runsv writes the first line of the history before the status `run`.
-        self.note();
+        self.read_status();
         let entries = history::read(&self.service).unwrap_or_default();
-        let known = self.judged.as_ref().and_then(|judged| entries.iter().rposition(|entry| entry == judged));
+        let known =
+            self.checked.as_ref().and_then(|checked| entries.iter().rposition(|entry| entry == checked));
         let first_new = known.map_or_else(
             || entries.iter().position(|entry| entry.when >= self.since).unwrap_or(entries.len()),
             |last| last + 1,
         );
         self.has_history |= first_new < entries.len();
         let end = unrequested_end(&past_events(&entries), first_new);
-        self.judged = entries.into_iter().last().or(self.judged.take());
+        self.checked = entries.into_iter().last().or(self.checked.take());
         if let Some(end) = end {
             return CriticalFinding::Ended(end);
         }

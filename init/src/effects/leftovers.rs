@@ -57,18 +57,18 @@ impl LeftoverSweep {
         // Names first, and few of them: after the signal the processes are gone, and nothing waits for them.
         let names = if signal == Signal::KILL { name_some(&mut self.named) } else { Vec::new() };
         let own = nix::unistd::getpid();
-        let is_first = own == Pid::from_raw(1);
-        let tree = if is_first && signal == Signal::KILL {
+        let is_process_1 = own == Pid::from_raw(1);
+        let tree = if is_process_1 && signal == Signal::KILL {
             None
         } else {
-            Some(ProcessTree::read()).filter(|tree| tree.is_complete() || !is_first)
+            Some(ProcessTree::read()).filter(|tree| tree.is_complete() || !is_process_1)
         };
         match tree {
             Some(tree) if signal == Signal::KILL => {
                 kill_all_below(&tree, own);
             }
             // In the whole pid namespace, also the processes that entered it from outside.
-            Some(tree) if is_first => self.end(&tree, tree.all().filter(|pid| *pid != own)),
+            Some(tree) if is_process_1 => self.end(&tree, tree.all().filter(|pid| *pid != own)),
             Some(tree) => self.end(&tree, tree.subtree(own, &NONE).into_iter().filter(|pid| *pid != own)),
             None => {
                 let all = Pid::from_raw(-1);
@@ -96,9 +96,9 @@ impl LeftoverSweep {
 }
 
 /// Names children of init that live and were not named before.
-fn name_some(reported: &mut BTreeSet<Pid>) -> Vec<String> {
+fn name_some(before: &mut BTreeSet<Pid>) -> Vec<String> {
     const MAX_NAMES: usize = 12;
-    let new: Vec<Pid> = procfs::own_children().into_iter().filter(|pid| reported.insert(*pid)).collect();
+    let new: Vec<Pid> = procfs::own_children().into_iter().filter(|pid| before.insert(*pid)).collect();
     let mut names: Vec<String> = new
         .iter()
         .take(MAX_NAMES)

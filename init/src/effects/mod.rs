@@ -115,7 +115,9 @@ impl InitEffects {
                 escalate::exit_all_by_fifo(&self.directory, &mut self.written_fifos);
             }
             LifecycleAction::WatchStatus(supervisors) => return Some(self.service_watch.watch(&supervisors)),
-            LifecycleAction::ReadStatus(supervisors) => return Some(service_watch::look(&supervisors)),
+            LifecycleAction::ReadStatus(supervisors) => {
+                return Some(service_watch::read_status(&supervisors));
+            }
             LifecycleAction::Unwatch => self.service_watch.unwatch(),
             LifecycleAction::ContinueStopped(roots) => escalate::continue_stopped(&roots),
             LifecycleAction::Escalate(late) => {

@@ -22,7 +22,7 @@ pub struct ServiceWatch {
     inotify: FileWatches,
     watched: Vec<(WatchDescriptor, WatchPurpose)>,
     /// The working directories of the supervisors.
-    places: BTreeMap<Pid, PathBuf>,
+    directories: BTreeMap<Pid, PathBuf>,
     /// The last state that was reported of each watched supervisor.
     supervisors: BTreeMap<Pid, ReportedState>,
     criticals: BTreeMap<OsString, WatchedCritical>,
@@ -56,7 +56,7 @@ impl ServiceWatch {
         Self {
             inotify: FileWatches::new(),
             watched: Vec::new(),
-            places: BTreeMap::new(),
+            directories: BTreeMap::new(),
             supervisors: BTreeMap::new(),
             criticals: BTreeMap::new(),
             known: None,
@@ -75,10 +75,10 @@ impl ServiceWatch {
             if self.supervisors.contains_key(supervisor) {
                 continue;
             }
-            let place = place(*supervisor);
-            self.supervisors.insert(*supervisor, reported(&place));
+            let service = service_of(*supervisor);
+            self.supervisors.insert(*supervisor, reported(&service));
             // Without a watch it has been read at least.
-            self.add(&place.supervise(), WatchPurpose::Supervisor(*supervisor, place));
+            self.add(&service.supervise(), WatchPurpose::Supervisor(*supervisor, service));
         }
         LifecycleEvent::Statuses(self.supervisors.iter().map(|(pid, reported)| (*pid, *reported)).collect())
     }
@@ -95,7 +95,7 @@ impl ServiceWatch {
     /// Remembers the working directories of supervisors: they are needed when the processes are gone.
     pub fn remember_directories<'a>(&mut self, children: impl Iterator<Item = &'a AdoptedChild>) {
         for child in children.filter(|child| matches!(child.kind, ChildKind::Supervisor { .. })) {
-            if let Entry::Vacant(vacant) = self.places.entry(child.pid)
+            if let Entry::Vacant(vacant) = self.directories.entry(child.pid)
                 && let Some(path) = procfs::current_dir(child.pid)
             {
                 vacant.insert(path);
@@ -105,10 +105,10 @@ impl ServiceWatch {
 
     /// How the service of a supervisor has ended. Its directory was `named`, if it was never seen at work.
     pub fn service_end(&mut self, supervisor: Pid, named: &Path, since: Tai64n) -> ServiceEnd {
-        let met = self.places.remove(&supervisor).map(ServiceDir::at);
+        let remembered = self.directories.remove(&supervisor).map(ServiceDir::at);
         // A runsv that was just starting had not changed its directory yet.
-        let is_there = |place: &ServiceDir| place.supervise().exists();
-        service_end(&met.filter(is_there).unwrap_or_else(|| ServiceDir::at(named)), since)
+        let is_there = |service: &ServiceDir| service.supervise().exists();
+        service_end(&remembered.filter(is_there).unwrap_or_else(|| ServiceDir::at(named)), since)
     }
 
     /// Watches the services with a file `critical`, and no others; the event says whether each has a watch.
@@ -119,22 +119,21 @@ impl ServiceWatch {
             return LifecycleEvent::CriticalWatched { new, blind, is_complete: false };
         };
         let mut before = std::mem::take(&mut self.criticals);
-        let known_places = self.known.replace(found.iter().map(|found| found.place).collect());
-        for FoundService { name, service, place, .. } in found.into_iter().filter(|found| found.is_critical) {
+        let known_ids = self.known.replace(found.iter().map(|found| found.id).collect());
+        for FoundService { name, service, id, .. } in found.into_iter().filter(|found| found.is_critical) {
             // Another directory with the same name is another service.
-            let known =
-                before.remove(&name).filter(|watched_critical| watched_critical.critical.is_at(place));
+            let known = before.remove(&name).filter(|watched| watched.critical.has_id(id));
             // At the first scan, and for a service that was not critical at the last one, only later entries
             // count.
-            let is_history_over = known_places.as_ref().is_none_or(|places| places.contains(&place));
-            let mut watched_critical = known.unwrap_or_else(|| WatchedCritical {
-                critical: CriticalService::new(service, place, self.since, is_history_over),
+            let is_history_over = known_ids.as_ref().is_none_or(|ids| ids.contains(&id));
+            let mut watched = known.unwrap_or_else(|| WatchedCritical {
+                critical: CriticalService::new(service, id, self.since, is_history_over),
                 watch: None,
             });
-            if watched_critical.watch.is_none() {
-                let supervise = watched_critical.critical.service().supervise();
-                watched_critical.watch = self.add(&supervise, WatchPurpose::Critical(name.clone()));
-                if watched_critical.watch.is_some() {
+            if watched.watch.is_none() {
+                let supervise = watched.critical.service().supervise();
+                watched.watch = self.add(&supervise, WatchPurpose::Critical(name.clone()));
+                if watched.watch.is_some() {
                     new.push(name.clone());
                 } else {
                     blind.push(name.clone());
@@ -142,9 +141,9 @@ impl ServiceWatch {
                     is_complete &= supervise.exists();
                 }
             }
-            self.criticals.insert(name, watched_critical);
+            self.criticals.insert(name, watched);
         }
-        for watch in before.into_values().filter_map(|watched_critical| watched_critical.watch) {
+        for watch in before.into_values().filter_map(|watched| watched.watch) {
             self.remove(watch);
         }
         LifecycleEvent::CriticalWatched { new, blind, is_complete }
@@ -152,9 +151,9 @@ impl ServiceWatch {
 
     /// Reads what is new in the history of a critical service.
     pub fn check_critical(&mut self, name: &OsStr) -> Option<LifecycleEvent> {
-        let service_end = self.criticals.get_mut(name)?.critical.check();
+        let finding = self.criticals.get_mut(name)?.critical.check();
         let name = name.to_string_lossy().into_owned();
-        match service_end {
+        match finding {
             CriticalFinding::Nothing => None,
             CriticalFinding::Ended(UnrequestedEnd { ending }) => {
                 Some(LifecycleEvent::CriticalEnded { name, ending })
@@ -210,8 +209,8 @@ impl ServiceWatch {
     fn forget(&mut self, watch: WatchDescriptor) -> bool {
         let count = self.watched.len();
         self.watched.retain(|(known, _)| *known != watch);
-        for watched_critical in self.criticals.values_mut() {
-            watched_critical.watch.take_if(|own| *own == watch);
+        for watched in self.criticals.values_mut() {
+            watched.watch.take_if(|own| *own == watch);
         }
         self.watched.len() < count
     }
@@ -226,13 +225,13 @@ fn take_in(
     match purpose {
         WatchPurpose::Directory => Some(LifecycleEvent::DirectoryChanged),
         WatchPurpose::Critical(name) => {
-            if let Some(watched_critical) = criticals.get_mut(name) {
-                watched_critical.critical.note();
+            if let Some(watched) = criticals.get_mut(name) {
+                watched.critical.read_status();
             }
             Some(LifecycleEvent::CriticalChanged(name.clone()))
         }
-        WatchPurpose::Supervisor(pid, place) => {
-            let reported = reported(place);
+        WatchPurpose::Supervisor(pid, service) => {
+            let reported = reported(service);
             let is_new = supervisors.insert(*pid, reported) != Some(reported);
             is_new.then(|| LifecycleEvent::Statuses(vec![(*pid, reported)]))
         }
@@ -240,14 +239,14 @@ fn take_in(
 }
 
 /// The current state of the services of these supervisors.
-pub fn look(supervisors: &[Pid]) -> LifecycleEvent {
+pub fn read_status(supervisors: &[Pid]) -> LifecycleEvent {
     LifecycleEvent::Statuses(
-        supervisors.iter().map(|supervisor| (*supervisor, reported(&place(*supervisor)))).collect(),
+        supervisors.iter().map(|supervisor| (*supervisor, reported(&service_of(*supervisor)))).collect(),
     )
 }
 
 /// The working directory of a supervisor, whatever its name is now.
-fn place(supervisor: Pid) -> ServiceDir {
+fn service_of(supervisor: Pid) -> ServiceDir {
     ServiceDir::at(procfs::path(supervisor, "cwd"))
 }
 

@@ -225,10 +225,15 @@ impl Lifecycle {
                     self.ended(pid, ending, now);
                 }
             }
-            LifecycleEvent::CriticalEnded { name, ending } => self.begin_stop(StopReason::Critical { name, ending }, now),
+            LifecycleEvent::CriticalEnded { name, ending } => {
+                self.begin_stop(StopReason::Critical { name, ending }, now);
+            }
             LifecycleEvent::CriticalUnknown(name) => self.log(
                 LogLevel::Warning,
-                format!("{name}: critical has no effect: its runsv keeps no history, as the one that comes with init does"),
+                format!(
+                    "{name}: critical has no effect: its runsv keeps no history, \
+                     as the one that comes with init does"
+                ),
             ),
             LifecycleEvent::CriticalChanged(name) => self.critical_schedule.changed(name, now),
             LifecycleEvent::DirectoryChanged => self.critical_schedule.scan_soon(now),
@@ -286,10 +291,10 @@ impl Lifecycle {
 
     /// When the next tick is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let runsvdir =
+        let serving =
             [self.runsvdir.restart_due(), self.critical_schedule.next_deadline()].into_iter().flatten().min();
-        let runsvdir = runsvdir.filter(|_| self.is_serving());
-        let Some(stop) = &self.stop else { return runsvdir };
+        let serving = serving.filter(|_| self.is_serving());
+        let Some(stop) = &self.stop else { return serving };
         if matches!(self.phase, LifecyclePhase::Over(_)) {
             return None;
         }
@@ -318,7 +323,7 @@ impl Lifecycle {
             LifecyclePhase::Sweep(sweep) => Some(stop.kill_at(*sweep)),
             LifecyclePhase::Finish(_) => Some(stop.at(budget.end)),
         };
-        [runsvdir, in_phase, Some(stop.next_report)].into_iter().flatten().min()
+        [serving, in_phase, Some(stop.next_report)].into_iter().flatten().min()
     }
 
     /// Advances as far as possible now.

@@ -22,7 +22,7 @@ pub struct StopSet {
     warnings: BTreeSet<String>,
     summary: Summary,
     /// The services that are down, by their runsv, while the history is being read.
-    service_end_read: BTreeMap<Pid, EndedMember>,
+    reading_ends: BTreeMap<Pid, EndedMember>,
     /// The services that have lost their runsv: each counts once, however many processes are left of it.
     orphaned: BTreeSet<String>,
     /// The services with a runsv that has exited in order: a process that is left is no service any more.
@@ -58,7 +58,7 @@ pub enum ExitReport {
 struct StopMember {
     name: String,
     role: MemberRole,
-    way: MemberState,
+    state: MemberState,
     is_down: bool,
     /// When its leftover processes are sent SIGTERM, once it is down.
     clear_at: Option<Instant>,
@@ -141,7 +141,7 @@ impl StopSet {
             self.members.entry(child.pid).or_insert(StopMember {
                 name,
                 role,
-                way: MemberState::Waiting,
+                state: MemberState::Waiting,
                 is_down: role == MemberRole::OrphanedLogger,
                 clear_at: None,
                 was_killed: false,
@@ -173,7 +173,7 @@ impl StopSet {
         let free: Vec<Pid> = self
             .members
             .iter()
-            .filter(|(_, member)| matches!(member.way, MemberState::Waiting))
+            .filter(|(_, member)| matches!(member.state, MemberState::Waiting))
             .filter(|(_, member)| !self.stop_order.dependents(&member.name).any(|other| up.contains(other)))
             .map(|(pid, _)| *pid)
             .collect();
@@ -181,15 +181,15 @@ impl StopSet {
         for pid in free {
             let Some(member) = self.members.get_mut(&pid) else { continue };
             // A service with others behind it gets its share of the time that is left.
-            let line = self.stop_order.depth(&member.name).saturating_add(1);
-            let allowance = (began + budget.run).saturating_duration_since(now) / line;
+            let chain = self.stop_order.depth(&member.name).saturating_add(1);
+            let allowance = (began + budget.run).saturating_duration_since(now) / chain;
             let next = if member.role == MemberRole::OrphanedLogger {
                 (Escalation::Logger, began + budget.loggers)
             } else {
                 (Escalation::Run, now + allowance)
             };
-            member.way =
-                MemberState::Signalled { at: now, next: Some(next), pace: EscalationPace::of(budget, line) };
+            member.state =
+                MemberState::Signalled { at: now, next: Some(next), pace: EscalationPace::of(budget, chain) };
             match member.role {
                 // SIGCONT is for a runsv that was stopped.
                 MemberRole::Supervisor => {
@@ -209,7 +209,7 @@ impl StopSet {
     pub fn late(&mut self, now: Instant) -> Vec<LateService> {
         let mut late = Vec::new();
         for (pid, member) in &mut self.members {
-            if let MemberState::Signalled { next, pace, .. } = &mut member.way
+            if let MemberState::Signalled { next, pace, .. } = &mut member.state
                 && let Some((escalation, due)) = *next
                 && due <= now
             {
@@ -253,11 +253,11 @@ impl StopSet {
         }
         member.is_down = is_down;
         let is_contradicted = member.has_confirmed && reported.is_wanted_up;
-        let is_requested = matches!(member.way, MemberState::Signalled { .. });
-        member.has_confirmed = !reported.is_wanted_up && is_requested;
+        let is_signalled = matches!(member.state, MemberState::Signalled { .. });
+        member.has_confirmed = !reported.is_wanted_up && is_signalled;
         // The supervisor may not have read the signal yet, or was commanded up between two reads.
         let is_doubtful =
-            reported.is_wanted_up && is_requested && !is_contradicted && !member.was_unconfirmed;
+            reported.is_wanted_up && is_signalled && !is_contradicted && !member.was_unconfirmed;
         member.confirmed_by = is_doubtful.then(|| member.confirmed_by.unwrap_or(now + CONFIRMS_WITHIN));
         if is_contradicted || member.has_confirmed {
             member.was_unconfirmed = false;
@@ -281,7 +281,7 @@ impl StopSet {
     pub fn take_clearable(&mut self, now: Instant) -> Vec<Pid> {
         self.members
             .iter_mut()
-            .filter(|(_, member)| member.is_down && matches!(member.way, MemberState::Signalled { .. }))
+            .filter(|(_, member)| member.is_down && matches!(member.state, MemberState::Signalled { .. }))
             .filter_map(|(pid, member)| member.clear_at.take_if(|due| *due <= now).map(|_| *pid))
             .collect()
     }
@@ -290,7 +290,7 @@ impl StopSet {
     pub fn ended(&mut self, pid: Pid, ending: ExitStatus, now: Instant) -> Option<ExitReport> {
         let member = self.members.remove(&pid)?;
         let name = member.name;
-        let took = match member.way {
+        let took = match member.state {
             MemberState::Signalled { at, .. } => seconds(now.saturating_duration_since(at)),
             MemberState::Waiting => seconds(Duration::ZERO),
         };
@@ -310,7 +310,7 @@ impl StopSet {
         }
         Some(match (member.role, ending) {
             (MemberRole::Supervisor, ExitStatus::Exited(0)) => {
-                self.service_end_read.insert(pid, EndedMember { name: name.clone(), took });
+                self.reading_ends.insert(pid, EndedMember { name: name.clone(), took });
                 ExitReport::ReadEnd(name)
             }
             (MemberRole::Supervisor, ExitStatus::Killed { signal, .. }) if is_lost => {
@@ -336,7 +336,7 @@ impl StopSet {
         supervisor: Pid,
         service_end: &ServiceEnd,
     ) -> Option<(LogLevel, String)> {
-        let EndedMember { name, took } = self.service_end_read.remove(&supervisor)?;
+        let EndedMember { name, took } = self.reading_ends.remove(&supervisor)?;
         let remarks = service_end.remarks();
         Some(if service_end.was_killed() {
             let line = format!("{name}: killed by its runsv after {took}{remarks}");
@@ -349,7 +349,7 @@ impl StopSet {
 
     /// Whether a history is being read.
     pub fn is_reading_ends(&self) -> bool {
-        !self.service_end_read.is_empty()
+        !self.reading_ends.is_empty()
     }
 
     /// Whether no service is left.
@@ -369,7 +369,7 @@ impl StopSet {
 
     /// Whether a service waits for others to go down first.
     pub fn is_any_waiting(&self) -> bool {
-        self.members.values().any(|member| matches!(member.way, MemberState::Waiting))
+        self.members.values().any(|member| matches!(member.state, MemberState::Waiting))
     }
 
     /// The supervisors that are left.
@@ -383,8 +383,8 @@ impl StopSet {
 
     /// The processes that were signalled.
     pub fn signalled(&self) -> impl Iterator<Item = Pid> {
-        let is_requested = |member: &StopMember| matches!(member.way, MemberState::Signalled { .. });
-        self.members.iter().filter(move |(_, member)| is_requested(member)).map(|(pid, _)| *pid)
+        let is_signalled = |member: &StopMember| matches!(member.state, MemberState::Signalled { .. });
+        self.members.iter().filter(move |(_, member)| is_signalled(member)).map(|(pid, _)| *pid)
     }
 
     /// All processes that are left.
@@ -396,7 +396,7 @@ impl StopSet {
     pub fn names(&self) -> Vec<String> {
         self.members
             .values()
-            .map(|member| match (member.way, member.is_down) {
+            .map(|member| match (member.state, member.is_down) {
                 (_, true) => format!("{} (down, its runsv is leaving)", member.name),
                 (MemberState::Waiting, false) => format!("{} (waits for its dependents)", member.name),
                 (MemberState::Signalled { .. }, false) => member.name.clone(),
@@ -408,7 +408,7 @@ impl StopSet {
     pub fn next_deadline(&self) -> Option<Instant> {
         self.members
             .values()
-            .filter_map(|member| match member.way {
+            .filter_map(|member| match member.state {
                 MemberState::Signalled { next, .. } => {
                     let due = next.map(|(_, due)| due);
                     [due, member.clear_at, member.confirmed_by].into_iter().flatten().min()
