@@ -29,7 +29,7 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    /// What runit says of it (SV-40), without a line end.
+    /// runit's message for it (SV-40), without a line end.
     pub fn to_bytes(&self) -> Vec<u8> {
         match self {
             Self::Directory(why) => {
@@ -43,7 +43,7 @@ impl ClientError {
 
 /// A service as a client sees it.
 ///
-/// Nothing is kept open between two questions: each answer is what the disk says now.
+/// Nothing is kept open between two calls: each reads the disk again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Client {
     dir: ServiceDir,
@@ -101,7 +101,7 @@ impl Client {
             .ok_or_else(|| ClientError::Trouble(Error::plain("unable to read supervise/status: bad format")))
     }
 
-    /// Sends commands in one write, so that no other client's come between (SV-32).
+    /// Sends commands in one write, so that those of another client do not come between (SV-32).
     pub fn send(&self, commands: &[Command]) -> Result<(), ClientError> {
         let control = self.open_fifo(&self.dir.control(), "unable to open supervise/control")?;
         let bytes: Vec<u8> = commands.iter().map(|command| command.byte()).collect();

@@ -84,6 +84,8 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -94,6 +96,13 @@ mod tests {
         }
         for byte in [b'\n', b'U', b'3', 0] {
             assert_eq!(Command::from_byte(byte), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_byte_is_one_command_or_none(byte: u8) {
+            prop_assert!(Command::from_byte(byte).is_none_or(|command| command.byte() == byte));
         }
     }
 }

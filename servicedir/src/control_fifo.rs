@@ -1,5 +1,5 @@
-//! The FIFOs of a supervised service: `supervise/control`, which takes commands, and `supervise/ok`, whose
-//! reading end says that a supervisor lives.
+//! The FIFOs of a supervised service: `supervise/control`, which takes commands, and `supervise/ok`, which is
+//! open for reading while a supervisor lives.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};

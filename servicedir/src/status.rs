@@ -131,6 +131,8 @@ impl Status {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const WHEN: Tai64n = Tai64n { seconds: 0x4000_0000_6b00_f738, nanoseconds: 0x3856_c484 };
@@ -176,5 +178,33 @@ mod tests {
         assert_eq!(Status::from_bytes(&status.to_bytes()[..19]), None);
         let longer = [&status.to_bytes()[..], b"more"].concat();
         assert_eq!(Status::from_bytes(&longer), Some(status));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_status_or_too_short(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let Some(status) = Status::from_bytes(&bytes) else {
+                prop_assert!(bytes.len() < RECORD_SIZE);
+                return Ok(());
+            };
+            let _ = (status.to_text(), status.pid_text(), status.since.time());
+        }
+
+        #[test]
+        fn every_status_is_read_as_it_was_written(
+            (seconds, nanoseconds, pid) in any::<(u64, u32, u32)>(),
+            (is_paused, got_term, is_wanted) in any::<(bool, bool, bool)>(),
+            state in proptest::sample::select(vec![State::Down, State::Run, State::Finish]),
+        ) {
+            let status = Status {
+                since: Tai64n { seconds, nanoseconds },
+                pid,
+                is_paused,
+                want: if is_wanted { Want::Up } else { Want::Down },
+                got_term,
+                state: Some(state),
+            };
+            prop_assert_eq!(Status::from_bytes(&status.to_bytes()), Some(status));
+        }
     }
 }

@@ -38,12 +38,12 @@ impl StatusWatcher {
     /// A watch on nothing yet. Where the kernel gives none (its number is limited), each
     /// [`StatusWatcher::add`] says so.
     pub fn new() -> Self {
-        Self { inotify: FileWatches::new(), watched: HashMap::new() }
+        Self { inotify: FileWatches::open(), watched: HashMap::new() }
     }
 
     /// A watch that sees nothing, for a caller that cannot be woken.
     pub fn blind() -> Self {
-        Self { inotify: FileWatches::unavailable(), watched: HashMap::new() }
+        Self { inotify: FileWatches::default(), watched: HashMap::new() }
     }
 
     /// Watches a service. `false` if it cannot be watched: then the caller has to read the status again

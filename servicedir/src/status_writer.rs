@@ -35,7 +35,7 @@ impl StatusWriter {
         Self { dir, lock, pid: None, last: None, is_behind: false, may_replace }
     }
 
-    /// For a service whose `pid` is not written before its first start (LAY-8).
+    /// For a service that has no `pid` before its first start (LAY-8).
     pub fn without_first_pid(dir: ServiceDir, lock: Lock, supervise: Supervise) -> Self {
         Self { pid: Some(0), ..Self::new(dir, lock, supervise) }
     }
@@ -129,14 +129,15 @@ impl StatusWriter {
         }
         let unable =
             |verb: &str, path: &Path| words(["unable to ".as_ref(), verb.as_ref(), path.as_os_str()]);
-        let open = || open_regular(&fresh, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC, mode);
-        let mut file = match open() {
-            // The owner of `supervise/` must not choose what is overwritten, nor what becomes the record.
-            Err(OpenError::Link | OpenError::Other(_)) => {
-                let _ = nix::unistd::unlink(&fresh);
-                open()
-            }
-            opened => opened,
+        // What is there is never written to: the owner of `supervise/` must not choose what is overwritten,
+        // nor what becomes the record.
+        let create = || open_regular(&fresh, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL, mode);
+        let mut file = match create() {
+            Err(OpenError::Why(Errno::EEXIST)) => match nix::unistd::unlink(&fresh) {
+                Ok(()) | Err(Errno::ENOENT) => create(),
+                Err(why) => Err(why.into()),
+            },
+            created => created,
         }
         .map_err(|why| why.failure(unable("open ", &fresh)))?;
         let written = file.write_all(content);
@@ -195,6 +196,23 @@ mod tests {
             status_writer.start_anew(Some(locked(service)));
             status_writer.retry().expect("its own place");
             assert!(!status_writer.is_behind() && service.status().exists());
+        });
+    }
+
+    #[test]
+    fn what_stands_beside_a_record_is_never_written_to() {
+        with_a_lock(|service, lock| {
+            let mut status_writer = StatusWriter::new(service.clone(), lock, Supervise::New);
+            let [elsewhere, fresh] = ["elsewhere", "supervise/status.new"].map(|name| service.file(name));
+            fs_err::write(&elsewhere, "precious").expect("a file");
+            fs_err::hard_link(&elsewhere, &fresh).expect("another name");
+            status_writer.write("status", b"new").expect("a record");
+            assert_eq!(fs_err::read(&elsewhere).expect("a file"), b"precious");
+            // No process reads from it.
+            nix::unistd::mkfifo(&fresh, Mode::S_IRWXU).expect("a fifo");
+            status_writer.may_replace = true;
+            status_writer.write("status", b"newer").expect("a record");
+            assert_eq!(fs_err::read(service.status()).expect("a record"), b"newer");
         });
     }
 

@@ -33,6 +33,18 @@ impl Tai64n {
         now.seconds.saturating_sub(self.seconds)
     }
 
+    /// Reads what [`label`](Self::label) writes.
+    pub fn from_label(label: &str) -> Option<Self> {
+        let digits = label.strip_prefix('@')?;
+        let (seconds, nanoseconds) = digits.split_at_checked(16).filter(|(_, rest)| rest.len() == 8)?;
+        // A sign is no digit.
+        let is_hex = digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+        Some(Self {
+            seconds: u64::from_str_radix(seconds, 16).ok().filter(|_| is_hex)?,
+            nanoseconds: u32::from_str_radix(nanoseconds, 16).ok()?,
+        })
+    }
+
     /// `@` and 24 hexadecimal digits.
     pub fn label(self) -> String {
         format!("@{:016x}{:08x}", self.seconds, self.nanoseconds)
@@ -41,6 +53,8 @@ impl Tai64n {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const WHEN: Tai64n = Tai64n { seconds: 0x4000_0000_6b00_f738, nanoseconds: 0x3856_c484 };
@@ -57,5 +71,36 @@ mod tests {
     fn a_label_from_the_future_is_no_age() {
         let later = Tai64n { seconds: WHEN.seconds + 5, ..WHEN };
         assert_eq!((WHEN.age_at(later), later.age_at(WHEN)), (5, 0));
+    }
+
+    #[test]
+    fn only_a_label_is_read() {
+        for text in
+            ["", "@", "@400000006b00f7383856c48", "400000006b00f7383856c484", "@400000006b00f738+856c484"]
+        {
+            assert_eq!(Tai64n::from_label(text), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_label_is_read_as_it_was_written(seconds: u64, nanoseconds: u32) {
+            let label = Tai64n { seconds, nanoseconds };
+            prop_assert_eq!(Tai64n::from_label(&label.label()), Some(label));
+            let _ = (label.time(), label.age_at(WHEN), WHEN.age_at(label));
+        }
+
+        #[test]
+        fn any_text_is_a_label_or_none(text in "@?[0-9a-fA-F+]{0,30}|\\PC*") {
+            if let Some(label) = Tai64n::from_label(&text) {
+                prop_assert_eq!(label.label(), text.to_ascii_lowercase());
+            }
+        }
+
+        #[test]
+        fn every_time_is_kept_to_the_microsecond(seconds in 0..1_u64 << 40, micros in 0..1_000_000_u32) {
+            let time = UNIX_EPOCH + Duration::new(seconds, micros * 1000);
+            prop_assert_eq!(Tai64n::of(time).time(), time + Duration::from_nanos(500));
+        }
     }
 }

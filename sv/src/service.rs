@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
 use servicedir::{Command, ServiceDir, Status};
+use sys::FileId;
 use sys::errno_text::errno_of;
 
 /// A service as it was named, and where that is.
@@ -48,8 +49,8 @@ impl Service {
 }
 
 /// What makes two paths the same directory: its device and number.
-pub fn identity(path: &Path) -> Option<(u64, u64)> {
-    nix::sys::stat::stat(path).ok().map(|about| (about.st_dev, about.st_ino))
+pub fn identity(path: &Path) -> Option<FileId> {
+    FileId::at(path).ok()
 }
 
 /// The names of all services below `base`, sorted, as runsvdir sees them: directories, through links

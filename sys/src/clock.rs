@@ -1,4 +1,4 @@
-//! The two clocks: one that cannot jump, for deadlines, and the wall clock, for stamps others read.
+//! The two clocks: one that cannot jump, for deadlines, and the wall clock, for time stamps that other programs read.
 
 use std::time::{Duration, Instant, SystemTime};
 

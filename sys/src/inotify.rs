@@ -16,21 +16,16 @@ const MASK_ADD: AddWatchFlags = AddWatchFlags::from_bits_retain(0x2000_0000);
 /// One inotify instance. Reading it does not block, and no program that is started inherits it.
 ///
 /// The kernel limits the number of instances for each user. Without one nothing can be watched: each
-/// [`add`](Self::add) fails, and there are no events.
-#[derive(Debug)]
+/// [`add`](Self::add) fails, and there are no events. So it is with the default.
+#[derive(Debug, Default)]
 pub struct FileWatches {
     inotify: Option<Inotify>,
 }
 
 impl FileWatches {
     /// A new instance, if the kernel has one.
-    pub fn new() -> Self {
+    pub fn open() -> Self {
         Self { inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok() }
-    }
-
-    /// Watches nothing, and never will.
-    pub const fn unavailable() -> Self {
-        Self { inotify: None }
     }
 
     /// Whether there is an instance.
@@ -64,12 +59,6 @@ impl FileWatches {
     }
 }
 
-impl Default for FileWatches {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +66,7 @@ mod tests {
     #[test]
     fn a_change_is_reported_until_the_watch_is_removed() {
         let dir = tempfile::tempdir().expect("a directory");
-        let watches = FileWatches::new();
+        let watches = FileWatches::open();
         let watch = watches.add(dir.path(), AddWatchFlags::IN_CREATE).expect("a watch");
         assert!(watches.read().is_none());
         fs_err::write(dir.path().join("file"), "").expect("a file");
@@ -91,7 +80,7 @@ mod tests {
 
     #[test]
     fn without_an_instance_nothing_can_be_watched() {
-        let watches = FileWatches::unavailable();
+        let watches = FileWatches::default();
         assert!(!watches.is_available() && watches.descriptor().is_none() && watches.read().is_none());
         assert!(watches.add(Path::new("/"), AddWatchFlags::IN_CREATE).is_err());
     }

@@ -1,4 +1,4 @@
-//! What a program says on stderr: runit's one line, in one write, and never waiting for a reader.
+//! Messages on stderr: runit's one line, in one write that never blocks.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,24 +12,24 @@ use crate::output_queue::OutputQueue;
 use crate::printable::printable;
 use crate::signal::{Signal, SignalSet};
 
-/// How long an error that comes again is only counted: one that stays away longer is news.
-const MEMORY: Duration = Duration::from_secs(60);
+/// How long a repeated error is only counted. After a longer pause it is written again.
+const REPEAT_WINDOW: Duration = Duration::from_secs(60);
 
 /// How many different errors are remembered.
 const REMEMBERED: usize = 16;
 
 /// How long a fatal message waits for a reader that is only slow.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const FATAL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Says things on stderr, for one program (and one service), and never waits for a reader: what cannot
 /// be written now is kept, up to 64 KiB, and written with the next message or [`flush`](Self::flush).
 ///
-/// The same warning, said again and again, is written once and then counted: it is written again
-/// at the 10th, 100th, ... time, with the count.
+/// A repeated warning is written once and then counted: it is written again at the 10th, 100th, ...
+/// time, with the count.
 #[derive(Debug, Default)]
 pub struct Logger {
     prefix: OsString,
-    said: Vec<LoggedMessage>,
+    logged: Vec<LoggedMessage>,
     kept: Option<Vec<u8>>,
     queue: OutputQueue,
 }
@@ -51,18 +51,18 @@ impl Logger {
     pub fn fatal(&mut self, failure: &Error) {
         let line = self.line("fatal: ", &failure.to_bytes());
         self.write(&line);
-        self.conclude(LAST_WORDS);
+        self.conclude(FATAL_TIMEOUT);
     }
 
-    /// `PREFIX: warning: MESSAGE`, unless it was said a moment ago.
+    /// `PREFIX: warning: MESSAGE`, unless it is a repetition.
     pub fn warn(&mut self, failure: &Error) {
-        self.say_again("warning: ", failure.to_bytes());
+        self.log_once("warning: ", failure.to_bytes());
     }
 
-    /// `PREFIX: fatal: MESSAGE` on behalf of a child that could not start, unless it was said a
-    /// moment ago.
+    /// `PREFIX: fatal: MESSAGE` on behalf of a child that could not start, unless it is a
+    /// repetition.
     pub fn fatal_in_child(&mut self, failure: &Error) {
-        self.say_again("fatal: ", failure.to_bytes());
+        self.log_once("fatal: ", failure.to_bytes());
     }
 
     /// `PREFIX: MESSAGE`.
@@ -82,27 +82,27 @@ impl Logger {
         self.kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Whatever was said is news again: something has changed.
+    /// Forgets which messages were written: something has changed, so none is a repetition.
     pub fn forget(&mut self) {
-        self.said.clear();
+        self.logged.clear();
     }
 
-    fn say_again(&mut self, severity: &str, message: Vec<u8>) {
+    fn log_once(&mut self, severity: &str, message: Vec<u8>) {
         let now = Instant::now();
-        self.said.retain(|said| now.saturating_duration_since(said.last) < MEMORY);
+        self.logged.retain(|logged| now.saturating_duration_since(logged.last) < REPEAT_WINDOW);
         let mut line = self.line(severity, &message);
-        if let Some(said) = self.said.iter_mut().find(|said| said.message == message) {
-            said.times += 1;
-            said.last = now;
-            if !is_power_of_ten(said.times) {
+        if let Some(logged) = self.logged.iter_mut().find(|logged| logged.message == message) {
+            logged.times += 1;
+            logged.last = now;
+            if !is_power_of_ten(logged.times) {
                 return;
             }
-            line.extend_from_slice(format!(" ({} times)", said.times).as_bytes());
+            line.extend_from_slice(format!(" ({} times)", logged.times).as_bytes());
         } else {
-            if self.said.len() == REMEMBERED {
-                self.said.remove(0);
+            if self.logged.len() == REMEMBERED {
+                self.logged.remove(0);
             }
-            self.said.push(LoggedMessage { message, times: 1, last: now });
+            self.logged.push(LoggedMessage { message, times: 1, last: now });
         }
         self.write(&line);
     }
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn only_every_power_of_ten_is_said_again() {
-        let said: Vec<u64> = (1..=1000).filter(|times| is_power_of_ten(*times)).collect();
-        assert_eq!(said, [1, 10, 100, 1000]);
+        let logged: Vec<u64> = (1..=1000).filter(|times| is_power_of_ten(*times)).collect();
+        assert_eq!(logged, [1, 10, 100, 1000]);
     }
 }

@@ -125,7 +125,7 @@ fn reopen(inherited: BorrowedFd<'_>) -> Option<OwnedFd> {
 
 impl OutputQueue {
     /// Takes a line, with its end, and writes what there is room for. The oldest lines are dropped when
-    /// there are too many: the newest say how it stands. `notice` makes the line that reports it.
+    /// there are too many: the newest show the present state. `notice` makes the line that reports it.
     pub(crate) fn post(&mut self, line: Vec<u8>, notice: impl Fn(usize) -> Vec<u8>) {
         self.size += line.len();
         self.waiting.push_back(line);

@@ -1,4 +1,4 @@
-//! The one way our programs wait: for descriptors and signals, until a deadline.
+//! The one way in which the programs wait: for descriptors and signals, until a deadline.
 
 use std::io;
 use std::mem::ManuallyDrop;

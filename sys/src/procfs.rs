@@ -263,6 +263,8 @@ fn parse_stat(line: &str) -> Option<Stat> {
 mod tests {
     use std::os::unix::ffi::OsStrExt as _;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -326,5 +328,27 @@ mod tests {
         assert_eq!(barred("", &user), None);
         let own = nix::unistd::getpid();
         assert_eq!(barred_from_signalling(own, own), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_stat_or_none(line in "\\PC*|[0-9]{1,5} \\(\\PC{0,15}\\) [A-Z]( -?[0-9]{1,20}){0,22}") {
+            if let Some(stat) = parse_stat(&line) {
+                let _ = stat.is_alive();
+            }
+        }
+
+        #[test]
+        fn a_process_may_have_any_name(name in "\\PC{0,15}", parent in 0..i32::MAX, started: u64) {
+            let line = format!("7 ({name}) S {parent} 2 3 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 {started} 99\n");
+            let stat = parse_stat(&line).expect("a line of the kernel's");
+            prop_assert_eq!((stat.name, stat.parent.as_raw(), stat.started), (name, parent, started));
+        }
+
+        #[test]
+        fn any_text_is_a_status_of_a_process_or_none(sender in "(Uid|CapEff|SigCgt)?:?\\PC*", target in "Uid:[\t0-9 -]*") {
+            let _ = barred(&sender, &target);
+            let _ = (users(&sender), bits(&sender, "CapEff"));
+        }
     }
 }

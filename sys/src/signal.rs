@@ -5,6 +5,7 @@
 //! glibc two and musl three, and leave them out of every set. A service inherits them nevertheless.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::unistd::Pid;
@@ -141,6 +142,12 @@ impl SignalSet {
         Self(signals.iter().fold(self.0, |set, signal| set | bit(*signal)))
     }
 
+    /// The members of both sets.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether `signal` is a member.
     pub fn contains(&self, signal: Signal) -> bool {
         self.0 & bit(signal) != 0
@@ -180,6 +187,22 @@ impl SignalSet {
     }
 }
 
+/// Which of the signals that C libraries keep for themselves were blocked when this process began.
+static BLOCKED_AT_START: AtomicU64 = AtomicU64::new(0);
+
+/// Remembers them for [`blocked_at_start`]: musl unblocks two of them when the first handler is set. To be
+/// called before that.
+pub(crate) fn note_blocked_at_start() {
+    let kept: Vec<Signal> = (32..=Signal::FIRST_REAL_TIME).map(Signal).collect();
+    let blocked = SignalSet::of(&[]).block().0 & SignalSet::of(&kept).0;
+    BLOCKED_AT_START.store(blocked, Ordering::Relaxed);
+}
+
+/// What [`note_blocked_at_start`] has found: children inherit it as well.
+pub(crate) fn blocked_at_start() -> SignalSet {
+    SignalSet(BLOCKED_AT_START.load(Ordering::Relaxed))
+}
+
 /// The place of a signal in a set; none for a number that is no signal's.
 fn bit(Signal(number): Signal) -> u64 {
     let place = number.checked_sub(1).and_then(|place| u32::try_from(place).ok());
@@ -188,6 +211,8 @@ fn bit(Signal(number): Signal) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -223,5 +248,23 @@ mod tests {
             assert_eq!(Signal::parse_displayed(&signal.to_string()), Some(signal));
         }
         assert_eq!(Signal::parse("signal 64"), None, "not a name for a file of settings");
+    }
+
+    proptest! {
+        #[test]
+        fn any_word_is_a_signal_that_can_be_sent_or_none(word in "(SIG|sig)?(RTMIN|RTMAX|TERM|hup)?[-+]?[0-9]{0,12}|\\PC*") {
+            for signal in [Signal::parse(&word), Signal::parse_displayed(&word)].into_iter().flatten() {
+                prop_assert!((1..=Signal::LAST).contains(&signal.0));
+            }
+        }
+
+        #[test]
+        fn a_set_has_the_members_it_was_given(numbers in proptest::collection::vec(any::<i32>(), 0..8)) {
+            let signals: Vec<_> = numbers.iter().map(|number| Signal(number % 70)).collect();
+            let set = SignalSet::of(&signals);
+            for number in 1..=Signal::LAST {
+                prop_assert_eq!(set.contains(Signal(number)), signals.contains(&Signal(number)));
+            }
+        }
     }
 }

@@ -54,7 +54,7 @@ impl ServiceWatch {
     /// Without any watch.
     pub fn new() -> Self {
         Self {
-            inotify: FileWatches::new(),
+            inotify: FileWatches::open(),
             watched: Vec::new(),
             directories: BTreeMap::new(),
             supervisors: BTreeMap::new(),

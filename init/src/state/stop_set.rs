@@ -152,7 +152,7 @@ impl StopSet {
         }
         // The order is made once: a service that is found later, because its runsv was just starting or was
         // the child of another process, has no dependencies.
-        if self.stop_order == StopOrder::default() && all_needs.values().any(|needs| !needs.is_empty()) {
+        if self.stop_order.is_empty() && all_needs.values().any(|needs| !needs.is_empty()) {
             let (stop_order, mut warnings) =
                 StopOrder::of(all_needs.iter().map(|(name, needs)| (name.as_str(), needs.as_slice())));
             self.stop_order = stop_order;
@@ -164,17 +164,13 @@ impl StopSet {
 
     /// Signals all services that no other one needs any more.
     pub fn signal_free(&mut self, began: Instant, budget: &StopBudget, now: Instant) -> Vec<LifecycleAction> {
-        let up: BTreeSet<&str> = self
-            .members
-            .values()
-            .filter(|member| !member.is_down)
-            .map(|member| member.name.as_str())
-            .collect();
+        let up = self.members.values().filter(|member| !member.is_down);
+        let up = self.stop_order.members(up.map(|member| member.name.as_str()));
         let free: Vec<Pid> = self
             .members
             .iter()
             .filter(|(_, member)| matches!(member.state, MemberState::Waiting))
-            .filter(|(_, member)| !self.stop_order.dependents(&member.name).any(|other| up.contains(other)))
+            .filter(|(_, member)| !self.stop_order.is_needed(&member.name, &up))
             .map(|(pid, _)| *pid)
             .collect();
         let mut actions = Vec::new();

@@ -15,6 +15,7 @@ use nix::sys::stat::Mode;
 use crate::error::Error;
 use crate::log::Logger;
 use crate::process::title;
+use crate::signal;
 
 /// Makes `$run`, which takes the arguments and returns the exit code, the start of the program `$name`;
 /// `$code` is its exit code if it cannot even begin. The file says `#![no_main]`.
@@ -45,6 +46,7 @@ pub unsafe fn enter(
     code: u8,
     run: impl FnOnce(Vec<OsString>) -> u8,
 ) -> c_int {
+    signal::note_blocked_at_start();
     title::note(count, vector);
     let code = match (0..=2).try_for_each(occupy) {
         // SAFETY: the caller vouches for it.

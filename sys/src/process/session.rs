@@ -116,6 +116,8 @@ mod tests {
     use std::io::{PipeReader, PipeWriter, Read as _, pipe};
     use std::os::fd::AsFd as _;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::process::reap::reap_waiting;
     use crate::process::spawn::Program;
@@ -206,6 +208,28 @@ mod tests {
             " 7 12 4711 -\n",
         ] {
             assert_eq!(Session::parse(line), None, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_a_session_or_none(line in "[a-f0-9-]{0,9}( [0-9-]{0,20}){0,5}\n?|\\PC*\n") {
+            if let Some(session) = Session::parse(&line) {
+                prop_assert_eq!(Session::parse(&session.to_string()), Some(session));
+            }
+        }
+
+        #[test]
+        fn a_session_is_read_as_it_was_written(
+            boot in "[a-f0-9-]{1,36}",
+            namespace: u64,
+            leader in 2..=i32::MAX,
+            started: u64,
+            autogroup: Option<u64>,
+        ) {
+            let leader = Pid::from_raw(leader);
+            let session = Session { pid_space: PidSpace { boot, namespace }, leader, started, autogroup };
+            prop_assert_eq!(Session::parse(&session.to_string()), Some(session));
         }
     }
 }

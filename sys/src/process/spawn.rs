@@ -50,7 +50,7 @@ enum Leadership {
     Group { foreground_of: Option<i32> },
 }
 
-/// A string for the kernel; what stands behind a NUL byte cannot be said to it and is dropped.
+/// A string for the kernel; what follows a NUL byte cannot be passed and is dropped.
 pub fn c_string(text: impl AsRef<OsStr>) -> CString {
     let bytes = text.as_ref().as_bytes();
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
@@ -169,7 +169,7 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// What this process has blocked stays blocked, whatever else is said of those signals.
+    /// What this process has blocked stays blocked, even if it is named among the default signals.
     #[must_use]
     pub fn inherited_mask(mut self) -> Self {
         self.has_own_mask = false;
@@ -272,6 +272,7 @@ impl<'a> Program<'a> {
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory.as_c_str()).map_err(|why| (StartStep::Directory, why))?;
         }
+        let mask = mask.union(signal::blocked_at_start());
         let mask = if self.has_own_mask { mask.without(self.default_signals) } else { mask };
         mask.set_as_mask();
         Ok(())

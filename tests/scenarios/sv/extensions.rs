@@ -1,4 +1,5 @@
-//! The words of sv that runit's does not know, and that nothing it knows has changed for them.
+//! The words of sv that runit's sv does not know: `list`, `why`, `lint`, `enable`, `disable`, `--json`; and
+//! that they change nothing that it knows.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +31,7 @@ on_suites! {
     json_says_whether_the_check_agrees,
     json_waits_for_a_check_as_long_as_it_is_told,
     why_explains_a_crash_loop,
-    why_tells_who_stopped_it,
+    why_tells_what_stopped_it,
     why_tells_what_this_runsv_was_told_alone,
     why_tells_what_is_waited_for,
     why_without_a_runsv_tells_what_to_do,
@@ -48,7 +49,7 @@ on_suites! {
     why_tells_of_a_process_that_may_not_be_signalled,
     a_name_drives_no_terminal,
     what_is_found_is_printable,
-    lint_finds_names_that_nobody_reads,
+    lint_finds_names_that_no_program_reads,
     lint_finds_bad_words_and_circles,
     lint_finds_a_supervise_that_cannot_work,
     lint_counts_directories,
@@ -284,7 +285,7 @@ fn why_explains_a_crash_loop(suite: &Suite) {
     });
 }
 
-fn why_tells_who_stopped_it(suite: &Suite) {
+fn why_tells_what_stopped_it(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let output = web.sv("why");
     assert!(output.stdout.starts_with("web: running for "), "{output:?}");
@@ -336,7 +337,7 @@ fn why_tells_what_is_waited_for(suite: &Suite) {
     assert!(output.stdout.contains(&text), "{output:?}");
 }
 
-/// What the original's runsv publishes is told; more it does not remember.
+/// The status that the original's runsv publishes is shown; it keeps no history.
 fn why_tells_what_the_status_does(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let output = web.sv("why");
@@ -364,7 +365,7 @@ fn why_without_a_runsv_tells_what_to_do(suite: &Suite) {
         assert!(output.stdout.contains(text), "{text}: {output:?}");
     }
     assert_eq!(output.code(), Some(1));
-    // Elsewhere, nobody would look for it.
+    // No runsvdir scans another directory.
     let elsewhere = tree.command("sv").args(["why"]).arg(web.dir()).env("SVDIR", tree.root());
     let output = elsewhere.output();
     assert!(output.stdout.contains("is not in "), "{output:?}");
@@ -669,7 +670,7 @@ fn what_is_found_is_printable(suite: &Suite) {
     assert!(output.stdout.starts_with("warning: ?]0;x??2J?: "), "{output:?}");
 }
 
-fn lint_finds_names_that_nobody_reads(suite: &Suite) {
+fn lint_finds_names_that_no_program_reads(suite: &Suite) {
     let web = suite
         .service("web")
         .run("exec x")
@@ -807,7 +808,7 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     tree.sv("disable web").says(&text, 1);
     assert!(web.has("run"));
 
-    // A link elsewhere is nobody's business here.
+    // A link in another directory is left alone.
     symlink(&other, tree.root().join("elsewhere")).unwrap();
     let text = format!("fail: ../elsewhere: not an entry of {}\n", tree.services().display());
     tree.sv("disable ../elsewhere").says(&text, 1);
@@ -825,7 +826,7 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     }
 }
 
-/// SV-61: scripts in `/etc/init.d` are called by others, with words that others have chosen.
+/// SV-61: other programs call scripts in `/etc/init.d`, with words of their own.
 fn an_init_script_knows_none_of_the_new_words(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let script = web.tree().root().join("web");
