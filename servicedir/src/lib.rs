@@ -10,7 +10,6 @@ pub mod control_fifo;
 pub mod history;
 pub mod layout;
 pub mod lock;
-pub mod note;
 pub mod session;
 pub mod status;
 pub mod status_watcher;
@@ -19,7 +18,7 @@ pub mod tai64n;
 pub mod word;
 
 pub use command::Command;
+pub use history::HistoryEvent;
 pub use layout::ServiceDir;
-pub use note::HistoryEvent;
 pub use status::{State, Status, Want};
 pub use tai64n::Tai64n;

@@ -10,7 +10,7 @@ pub fn service_end(service: &ServiceDir, since: Tai64n) -> ServiceEnd {
     let mut service_end = ServiceEnd::default();
     let entries = history::read(service).unwrap_or_default();
     for entry in entries.iter().filter(|entry| entry.when >= since) {
-        match past_event(&entry.what) {
+        match past_event(&entry.event) {
             PastEvent::Ended(ending) => service_end.run = ending,
             PastEvent::Finished(ending) => service_end.finish = ending,
             PastEvent::Sent(signal) => service_end.sent.push(signal),
@@ -26,29 +26,29 @@ pub fn service_end(service: &ServiceDir, since: Tai64n) -> ServiceEnd {
 /// What these entries mean, each with its time in nanoseconds.
 pub fn past_events(entries: &[HistoryEntry]) -> Vec<(u128, PastEvent)> {
     let time = |when: Tai64n| u128::from(when.seconds) * 1_000_000_000 + u128::from(when.nanoseconds);
-    entries.iter().map(|entry| (time(entry.when), past_event(&entry.what))).collect()
+    entries.iter().map(|entry| (time(entry.when), past_event(&entry.event))).collect()
 }
 
-fn past_event(what: &str) -> PastEvent {
-    match HistoryEvent::parse(what) {
-        Some(HistoryEvent::Began(want)) => PastEvent::SupervisorStarted { is_wanted_up: want == Want::Up },
-        Some(HistoryEvent::Told(command)) => {
-            effect_of(command).map_or(PastEvent::Other, PastEvent::Commanded)
-        }
-        Some(HistoryEvent::ToldToLeave) => PastEvent::Commanded(CommandEffect::NotUp),
-        Some(HistoryEvent::Started(_)) => PastEvent::Started,
-        Some(HistoryEvent::Ended(ending, _)) => PastEvent::Ended(Some(ending)),
-        Some(HistoryEvent::Finished(ending)) => PastEvent::Finished(Some(ending)),
-        Some(HistoryEvent::Sent(signal, _)) => PastEvent::Sent(signal),
-        None if what.starts_with("./run ended: ") => PastEvent::Ended(None),
-        Some(
-            HistoryEvent::Finishing(_)
-            | HistoryEvent::Rests(_)
-            | HistoryEvent::Asks(..)
-            | HistoryEvent::GroupLives(_)
-            | HistoryEvent::InputEnds,
-        )
-        | None => PastEvent::Other,
+fn past_event(event: &Result<HistoryEvent, String>) -> PastEvent {
+    let event = match event {
+        Ok(event) => *event,
+        Err(text) if text.starts_with("./run ended: ") => return PastEvent::Ended(None),
+        Err(_) => return PastEvent::Other,
+    };
+    match event {
+        HistoryEvent::Began(want) => PastEvent::SupervisorStarted { is_wanted_up: want == Want::Up },
+        HistoryEvent::Told(command) => effect_of(command).map_or(PastEvent::Other, PastEvent::Commanded),
+        HistoryEvent::ToldToLeave => PastEvent::Commanded(CommandEffect::NotUp),
+        HistoryEvent::Started(_) => PastEvent::Started,
+        HistoryEvent::Ended(ending, _) => PastEvent::Ended(Some(ending)),
+        HistoryEvent::Finished(ending) => PastEvent::Finished(Some(ending)),
+        HistoryEvent::Sent(signal, _) => PastEvent::Sent(signal),
+        HistoryEvent::NotStarted(..)
+        | HistoryEvent::Finishing(_)
+        | HistoryEvent::Rests(_)
+        | HistoryEvent::Asks(..)
+        | HistoryEvent::GroupLives(_)
+        | HistoryEvent::InputEnds => PastEvent::Other,
     }
 }
 
@@ -70,6 +70,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_runsv_writes_it() {
+        let when = Tai64n { seconds: 0, nanoseconds: 0 };
         let killed = ExitStatus::Killed { signal: Signal::SEGV, core: true };
         for (line, wanted) in [
             ("runsv started, wants up", PastEvent::SupervisorStarted { is_wanted_up: true }),
@@ -86,7 +87,7 @@ mod tests {
             ("told cont", PastEvent::Other),
             ("rests 1.000 s before the next start", PastEvent::Other),
         ] {
-            assert_eq!(past_event(line), wanted, "{line}");
+            assert_eq!(past_event(&HistoryEntry::new(when, line).event), wanted, "{line}");
         }
     }
 }
