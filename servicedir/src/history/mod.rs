@@ -11,6 +11,7 @@ mod event;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -53,8 +54,8 @@ impl History {
     /// Whether another file would be opened or made if a line were added now.
     pub fn opens(&self, is_news: bool) -> bool {
         match &self.file {
-            Some((_, size)) => *size >= LIMIT,
-            None => is_news || self.has_news,
+            Some((file, size)) if is_linked(file) => *size >= LIMIT,
+            _ => is_news || self.has_news,
         }
     }
 
@@ -86,7 +87,7 @@ impl History {
     }
 
     fn write(&mut self, lines: &[u8]) -> io::Result<(File, usize)> {
-        let (mut file, size) = match self.file.take() {
+        let (mut file, size) = match self.file.take().filter(|(file, _)| is_linked(file)) {
             Some((_, size)) if size >= LIMIT => self.shorten()?,
             Some(open) => open,
             None => {
@@ -118,6 +119,11 @@ impl History {
 
 /// How the writer opens the file.
 const ADD: OFlag = OFlag::O_WRONLY.union(OFlag::O_APPEND).union(OFlag::O_CREAT);
+
+/// Whether the file still has its name: `supervise/` can be removed and made anew at any time.
+fn is_linked(file: &File) -> bool {
+    file.metadata().is_ok_and(|about| about.nlink() > 0)
+}
 
 fn open(path: &Path, flags: OFlag) -> io::Result<File> {
     Ok(open_regular(path, flags, Mode::from_bits_truncate(0o644))?)
@@ -214,6 +220,20 @@ mod tests {
         let entries = read(&service).expect("a history");
         let words: Vec<String> = entries.iter().map(text).collect();
         assert_eq!(words, ["news", "more"]);
+    }
+
+    #[test]
+    fn a_file_that_was_removed_is_made_anew() {
+        let (_dir, service) = service();
+        let mut history = History::new(&service);
+        history.add_news("one").expect("a line");
+        fs_err::remove_dir_all(service.supervise()).expect("it can be removed");
+        history.add_news("two").expect_err("no directory");
+        fs_err::create_dir(service.supervise()).expect("a directory");
+        history.add("three").expect("a line");
+        let entries = read(&service).expect("a history");
+        let words: Vec<String> = entries.iter().map(text).collect();
+        assert_eq!(words, ["two", "three"]);
     }
 
     #[test]

@@ -77,9 +77,13 @@ impl Effects {
 
     /// Takes note of how a service is wanted at the beginning.
     pub fn began(&mut self, role: Role, want: Want) {
-        // Where there is a history already, it ends with what an earlier runsv was told.
-        let has_history = fs_err::symlink_metadata(self.dir(role).history()).is_ok();
-        self.add_to_history(role, &HistoryEvent::Began(want).to_string(), has_history);
+        // Where there is a history already, it ends with what an earlier runsv was told. With `critical`,
+        // init learns of the service's end from the history: it begins at once, while there is room for it,
+        // and shows that this runsv keeps one.
+        let is_there = |path| fs_err::symlink_metadata(path).is_ok();
+        let is_critical = role == Role::Main && is_there(self.main.file("critical"));
+        let is_news = is_critical || is_there(self.dir(role).history());
+        self.add_to_history(role, &HistoryEvent::Began(want).to_string(), is_news);
     }
 
     /// Does one thing; the outcome, if the machine awaits one, is an event.

@@ -68,6 +68,7 @@ fn a_command_that_is_not_there_is_127() {
     let end = tree.command("init").arg(tree.services()).args(["--", "no-such-program"]).output();
     assert_eq!(end.code(), Some(127), "{}", end.stderr);
     said(&end, "init: fatal: unable to run no-such-program: file does not exist\n");
+    said(&end, "init: stopping: COMMAND could not be started\n");
     assert!(!web.has("started"), "nothing was started");
 }
 

@@ -233,39 +233,33 @@ fn with_the_original(tree: &Tree) -> Command {
     tree.command(&init).env("PATH", "/usr/bin:/bin").args(["--grace", PATIENT]).arg(tree.services())
 }
 
-/// Its runsv tells that a service has ended, but neither how, nor what it was told before: for seven
-/// seconds it may have been to end.
+/// The original's runsv keeps no history to tell an end from one that was asked for: init says so, once.
 #[test]
-fn the_originals_runsv_tells_less() {
+fn under_the_originals_runsv_critical_has_no_effect_and_that_is_said() {
     let tree = Suite::ours().tree();
     let heart = heart(&tree);
     let container = with_the_original(&tree).start_as_process_1();
     heart.eventually_has("ready");
-    heart.eventually_runs();
-    the_container_goes_on(&container);
-    heart.sv("restart");
-    heart.eventually_lines("ready", 2);
-    heart.sv("kill");
-    heart.eventually_lines("ready", 3);
-    the_container_goes_on(&container);
-    send(container.eventually_has("runsv heart").outside.pid, Signal::SIGKILL);
-    heart.eventually_lines("ready", 4);
-    nothing_happens_for(Duration::from_millis(7500), "the container goes on", || container.is_alive());
+    let warning = "init: warning: heart: critical has no effect: its runsv keeps no history, as the one that \
+                   comes with init does\n";
+    tests::eventually("init says so", || container.stderr().contains(warning));
     let before = heart.eventually_runs().pid;
     inmate(&container, before, Signal::SIGUSR1);
-    let end = container.finished();
-    assert_eq!(end.code(), Some(1), "{}", end.stderr);
-    said(&end, "init: heart: critical, has ended: stopping");
+    heart.eventually_lines("ready", 2);
+    heart.eventually_runs();
+    nothing_happens_for(CALM, "the container goes on", || {
+        container.is_alive() && container.stderr().matches("critical").count() == 1
+    });
+    stopped_in_order(&container);
 }
 
-/// The status is down before and after: only its time is another.
+/// Our runsv writes the history of such a service from its start, so that there is room for its end.
 #[test]
-fn the_originals_runsv_tells_of_an_end_at_once() {
+fn its_history_begins_before_its_end() {
     let tree = Suite::ours().tree();
-    tree.service("heart").run("exit 3").file("critical", "").made();
-    let end = with_the_original(&tree).output_as_process_1();
-    assert_eq!(end.code(), Some(1), "{}", end.stderr);
-    said(&end, "init: heart: critical, has ended: stopping");
+    let (heart, container) = beating(&tree);
+    assert!(heart.read("supervise/.history").contains(" runsv started, wants up\n"));
+    stopped_in_order(&container);
 }
 
 /// What a runsv was told before the last stop, or before it left, was not told the one that is there now.
@@ -284,7 +278,7 @@ fn its_end_is_seen_under_a_runsv_that_was_started_anew() {
     its_end_is_the_containers(&container, &heart);
 }
 
-/// Where there is no room for a history, nor for a new record, the old record is overwritten.
+/// Where there is no room for a new record, the old one is overwritten, and the history goes on in its block.
 #[test]
 fn its_end_is_seen_on_a_full_file_system() {
     let tree = Suite::ours().tree();
@@ -301,6 +295,6 @@ fn its_end_is_seen_on_a_full_file_system() {
     heart.eventually_has("ready");
     send(container.eventually_has("/bin/sh ./run").outside.pid, Signal::SIGUSR1);
     let end = container.finished();
-    assert_eq!(end.code(), Some(1), "{}", end.stderr);
-    said(&end, "init: heart: critical, has ended: stopping");
+    assert_eq!(end.code(), Some(5), "{}", end.stderr);
+    said(&end, "init: heart: critical, ended with exit 5: stopping");
 }

@@ -80,7 +80,7 @@ fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
     container.finished();
 }
 
-/// A child that is to become a runsv looks like runsvdir until its exec.
+/// A child of runsvdir that has not executed runsv yet has the arguments of runsvdir.
 #[test]
 fn a_stop_while_services_are_being_born_loses_none() {
     let tree = Suite::ours().tree();
@@ -336,7 +336,7 @@ fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
     container.signal(Signal::SIGTERM);
     saver.eventually_has("stopping");
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
-    container.eventually_says("init: saver: has lost its runsv by SIGKILL after ");
+    container.eventually_says("init: saver: runsv killed by SIGKILL after ");
     saver.write("let", "");
     let end = container.finished();
     assert_eq!(saver.read("saved"), "saved\n", "{}", end.stderr);
@@ -437,7 +437,7 @@ fn a_service_that_loses_its_runsv_during_the_stop_is_counted_and_told_once() {
     // Only then it is sure that the record says so.
     saver.eventually("has been told", |saver| saver.status().got_term != 0);
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
-    container.eventually_says("init: saver: has lost its runsv by SIGKILL after ");
+    container.eventually_says("init: saver: runsv killed by SIGKILL after ");
     saver.write("let", "");
     let end = container.finished();
     assert_eq!(saver.lines("stopping").len(), 1, "{}", end.stderr);
