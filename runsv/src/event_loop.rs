@@ -7,42 +7,42 @@ use sys::Now;
 use supervise::effects::Effects;
 use supervise::event_source::{EventSource, Incoming};
 use supervise::startup::{OpenFiles, Parts, Regained};
-use supervise::state::{Event, Supervisor};
+use supervise::state::{ServiceEvent, ServicePair};
 
 /// How soon a status file that could not be written is tried again.
 const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// Supervises until the service was told to exit and is gone.
-pub fn supervise(Parts { machine, effects, event_source, site }: &mut Parts) {
+pub fn supervise(Parts { state, effects, event_source, site }: &mut Parts) {
     // Who was told to leave before it was listening starts nothing.
     if event_source.is_told_to_leave_early() {
-        handle(machine, effects, Event::Term);
+        handle(state, effects, ServiceEvent::Term);
     }
-    handle(machine, effects, Event::Tick);
+    handle(state, effects, ServiceEvent::Tick);
     // That look has heard of whatever came in before it: it will not wake us again.
-    take_in(machine, effects, event_source);
-    while !machine.is_finished() {
+    take_in(state, effects, event_source);
+    while !state.is_finished() {
         let again = effects.is_behind().then(|| Instant::now() + CATCH_UP);
-        let at_once = event_source.has_more(machine).then(Instant::now);
-        event_source.sleep_until([machine.next_deadline(), again, at_once].into_iter().flatten().min());
+        let at_once = event_source.has_more(state).then(Instant::now);
+        event_source.sleep_until([state.next_deadline(), again, at_once].into_iter().flatten().min());
         if effects.is_behind() {
             catch_up(effects, event_source, site);
         }
-        take_in(machine, effects, event_source);
+        take_in(state, effects, event_source);
     }
     effects.conclude();
 }
 
 /// Takes in what came in, and then lets time pass: it does also for who is written to without end.
-fn take_in(machine: &mut Supervisor, effects: &mut Effects, event_source: &mut EventSource) {
+fn take_in(state: &mut ServicePair, effects: &mut Effects, event_source: &mut EventSource) {
     event_source.begin_turn();
-    while !machine.is_finished()
-        && let Some(incoming) = event_source.next(machine)
+    while !state.is_finished()
+        && let Some(incoming) = event_source.next(state)
     {
         let event = open(incoming, effects);
-        handle(machine, effects, event);
+        handle(state, effects, event);
     }
-    handle(machine, effects, Event::Tick);
+    handle(state, effects, ServiceEvent::Tick);
 }
 
 /// What could not be written is tried again; in a new place, if the old one was removed.
@@ -55,27 +55,27 @@ fn catch_up(effects: &mut Effects, event_source: &mut EventSource, site: &mut Op
     effects.catch_up();
 }
 
-/// Adds to what came in what the machine needs to know with it.
-fn open(incoming: Incoming, effects: &mut Effects) -> Event {
+/// Adds to what came in what the state needs to know with it.
+fn open(incoming: Incoming, effects: &mut Effects) -> ServiceEvent {
     match incoming {
-        Incoming::Death(pid, ending) => {
+        Incoming::Death(pid, exit_status) => {
             effects.child_ended(pid);
-            Event::Exited { pid, ending, has_finish: effects.has_finish() }
+            ServiceEvent::Exited { pid, exit_status, has_finish: effects.has_finish() }
         }
         Incoming::Command(role, command) => {
             effects.refresh_messages();
-            Event::Command(role, command)
+            ServiceEvent::Command(role, command)
         }
-        Incoming::Term => Event::Term,
+        Incoming::Term => ServiceEvent::Term,
     }
 }
 
-/// Lets the machine decide and does what it says; outcomes go back before anything else.
-fn handle(machine: &mut Supervisor, effects: &mut Effects, event: Event) {
-    machine.handle(event, Now::read());
-    while let Some(action) = machine.next_action() {
+/// Lets the state decide and does what it says; outcomes go back before anything else.
+fn handle(state: &mut ServicePair, effects: &mut Effects, event: ServiceEvent) {
+    state.handle(event, Now::read());
+    while let Some(action) = state.next_action() {
         if let Some(outcome) = effects.perform(action) {
-            machine.handle(outcome, Now::read());
+            state.handle(outcome, Now::read());
         }
     }
     effects.publish();

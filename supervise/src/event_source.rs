@@ -8,7 +8,7 @@ use servicedir::Command;
 use servicedir::lock::ControlFifo;
 use sys::{ExitStatus, Pid, Poller, Signal, reap_next};
 
-use crate::state::{Role, Supervisor};
+use crate::state::{ServicePair, ServiceRole};
 
 /// What runsv catches (RSV-17).
 pub const CAUGHT: [Signal; 2] = [Signal::TERM, Signal::CHLD];
@@ -22,7 +22,7 @@ pub struct EventSource {
 }
 
 struct Fifo {
-    role: Role,
+    role: ServiceRole,
     control: ControlFifo,
     is_readable: bool,
     /// How many more bytes are taken in this turn.
@@ -39,14 +39,14 @@ pub enum Incoming {
     /// A child ended.
     Death(Pid, ExitStatus),
     /// A command was read.
-    Command(Role, Command),
+    Command(ServiceRole, Command),
     /// TERM was sent to this process.
     Term,
 }
 
 impl EventSource {
     /// Begins to listen to these FIFOs.
-    pub fn new(poller: Poller, controls: Vec<(Role, ControlFifo)>) -> io::Result<Self> {
+    pub fn new(poller: Poller, controls: Vec<(ServiceRole, ControlFifo)>) -> io::Result<Self> {
         // Whatever happened before the first wait is looked for, too.
         let mut event_source = Self { poller, fifos: Vec::new(), has_dead: true, is_told_to_leave: false };
         event_source.listen_to(controls)?;
@@ -54,7 +54,7 @@ impl EventSource {
     }
 
     /// Listens to these FIFOs instead of the old ones.
-    pub fn listen_to(&mut self, controls: Vec<(Role, ControlFifo)>) -> io::Result<()> {
+    pub fn listen_to(&mut self, controls: Vec<(ServiceRole, ControlFifo)>) -> io::Result<()> {
         self.fifos.clear();
         for (role, control) in controls {
             self.poller.watch(&control, token_of(role))?;
@@ -93,35 +93,34 @@ impl EventSource {
     }
 
     /// Whether something has come in that the last turn left for the next one.
-    pub fn has_more(&self, machine: &Supervisor) -> bool {
-        let is_told_to_leave = self.is_told_to_leave && machine.takes_commands(Role::Main);
-        is_told_to_leave
-            || self.fifos.iter().any(|fifo| fifo.is_readable && machine.takes_commands(fifo.role))
+    pub fn has_more(&self, state: &ServicePair) -> bool {
+        let is_told_to_leave = self.is_told_to_leave && state.takes_commands(ServiceRole::Main);
+        is_told_to_leave || self.fifos.iter().any(|fifo| fifo.is_readable && state.takes_commands(fifo.role))
     }
 
     /// The next thing that came in, in RSV-25's order: deaths, bytes one at a time, from one FIFO and
     /// from the other, TERM. `None` when nothing is left, or the turn is over. Bytes for a service
     /// that takes no commands now stay in its FIFO.
-    pub fn next(&mut self, machine: &Supervisor) -> Option<Incoming> {
+    pub fn next(&mut self, state: &ServicePair) -> Option<Incoming> {
         if self.has_dead {
             match reap_next() {
-                Some((pid, ending)) => return Some(Incoming::Death(pid, ending)),
+                Some((pid, exit_status)) => return Some(Incoming::Death(pid, exit_status)),
                 None => self.has_dead = false,
             }
         }
         // What was written before the service was down may take the exit back, also if the poll has
         // not told of it, yet.
-        let is_last_look = machine.is_about_to_leave();
+        let is_last_look = state.is_about_to_leave();
         // The one that had less of its turn is next.
-        self.fifos.sort_by_key(|fifo| (Reverse(fifo.left), fifo.role == Role::Log));
+        self.fifos.sort_by_key(|fifo| (Reverse(fifo.left), fifo.role == ServiceRole::Log));
         for fifo in &mut self.fifos {
-            if let Some(command) = fifo.next(machine, is_last_look) {
+            if let Some(command) = fifo.next(state, is_last_look) {
                 // A death between two bytes is seen between them.
                 self.has_dead = true;
                 return Some(Incoming::Command(fifo.role, command));
             }
         }
-        if self.is_told_to_leave && machine.takes_commands(Role::Main) {
+        if self.is_told_to_leave && state.takes_commands(ServiceRole::Main) {
             self.is_told_to_leave = false;
             return Some(Incoming::Term);
         }
@@ -131,8 +130,8 @@ impl EventSource {
 
 impl Fifo {
     /// The next command; other bytes are skipped silently (RSV-26).
-    fn next(&mut self, machine: &Supervisor, is_last_look: bool) -> Option<Command> {
-        while (self.is_readable || is_last_look) && self.left > 0 && machine.takes_commands(self.role) {
+    fn next(&mut self, state: &ServicePair, is_last_look: bool) -> Option<Command> {
+        while (self.is_readable || is_last_look) && self.left > 0 && state.takes_commands(self.role) {
             let Some(byte) = self.control.read_byte() else {
                 self.is_readable = false;
                 return None;
@@ -146,9 +145,9 @@ impl Fifo {
     }
 }
 
-fn token_of(role: Role) -> usize {
+fn token_of(role: ServiceRole) -> usize {
     match role {
-        Role::Main => 0,
-        Role::Log => 1,
+        ServiceRole::Main => 0,
+        ServiceRole::Log => 1,
     }
 }

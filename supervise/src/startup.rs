@@ -19,7 +19,7 @@ use sys::{Errno, Error, Logger, Now, Pid, Poller, Remains, Session, Signal};
 use crate::effects::{Effects, LogPipe, is_there};
 use crate::event_source::CAUGHT;
 use crate::event_source::EventSource;
-use crate::state::{Role, Supervisor};
+use crate::state::{ServicePair, ServiceRole};
 
 /// How often a log service's lock that somebody else holds is tried (DEV-7): locks have no events.
 const LOCK_TICK: Duration = Duration::from_millis(50);
@@ -35,7 +35,7 @@ pub enum Startup {
 /// All that supervising takes.
 pub struct Parts {
     /// What decides.
-    pub machine: Supervisor,
+    pub state: ServicePair,
     /// What acts.
     pub effects: Effects,
     /// What comes in.
@@ -56,9 +56,9 @@ pub struct OpenFiles {
 /// What makes a place a runsv's again.
 pub struct Regained {
     /// For the services whose lock stood for nothing any more.
-    pub locks: Vec<(Role, Lock)>,
+    pub locks: Vec<(ServiceRole, Lock)>,
     /// The FIFOs to listen to.
-    pub controls: Vec<(Role, ControlFifo)>,
+    pub controls: Vec<(ServiceRole, ControlFifo)>,
 }
 
 impl OpenFiles {
@@ -66,8 +66,8 @@ impl OpenFiles {
     /// makes it anew and moves there. `None` when nothing is lost, not yet back, or another runsv's.
     pub fn reopen_if_lost(&mut self, effects: &Effects) -> Option<Regained> {
         let main = ServiceDir::at(".");
-        let log = self.has_log.then(|| (Role::Log, main.log()));
-        let all: Vec<_> = [Some((Role::Main, main)), log].into_iter().flatten().collect();
+        let log = self.has_log.then(|| (ServiceRole::Log, main.log()));
+        let all: Vec<_> = [Some((ServiceRole::Main, main)), log].into_iter().flatten().collect();
         let lost: Vec<_> =
             all.iter().filter(|(role, _)| effects.place(*role) != Some(LockState::Held)).cloned().collect();
         if lost.is_empty() {
@@ -82,7 +82,10 @@ impl OpenFiles {
 }
 
 /// Takes the locks first: without them nothing is anybody's to open.
-fn regain(all: &[(Role, ServiceDir)], lost: &[(Role, ServiceDir)]) -> Option<(Regained, Vec<OkFifo>)> {
+fn regain(
+    all: &[(ServiceRole, ServiceDir)],
+    lost: &[(ServiceRole, ServiceDir)],
+) -> Option<(Regained, Vec<OkFifo>)> {
     let (mut locks, mut controls, mut oks) = (Vec::new(), Vec::new(), Vec::new());
     for (role, dir) in lost {
         make_supervise(dir).ok()?;
@@ -158,21 +161,22 @@ pub fn open(dir: &OsStr) -> Result<Startup, Error> {
         None => None,
     };
 
-    let mut controls = vec![(Role::Main, ControlFifo::open(&main)?)];
-    let mut machine = Supervisor::new(main_want, log_want, Now::read());
+    let mut controls = vec![(ServiceRole::Main, ControlFifo::open(&main)?)];
+    let mut state = ServicePair::new(main_want, log_want, Now::read());
     let mut earlier = Vec::new();
     if main_supervise == Supervise::Old {
-        earlier.extend(take_over(&mut machine, Role::Main, &main, &mut logger));
+        earlier.extend(take_over(&mut state, ServiceRole::Main, &main, &mut logger));
     }
     if let Some((log, _, Supervise::Old)) = &log {
-        earlier.extend(take_over(&mut machine, Role::Log, log, &mut logger));
+        earlier.extend(take_over(&mut state, ServiceRole::Log, log, &mut logger));
     }
-    let mut status_writers = vec![(Role::Main, StatusWriter::new(main.clone(), main_lock, main_supervise))];
-    publish_first(&machine, Role::Main, &mut status_writers, &mut logger);
+    let mut status_writers =
+        vec![(ServiceRole::Main, StatusWriter::new(main.clone(), main_lock, main_supervise))];
+    publish_first(&state, ServiceRole::Main, &mut status_writers, &mut logger);
     if let Some((log, lock, supervise)) = log {
-        controls.push((Role::Log, ControlFifo::open(&log)?));
-        status_writers.push((Role::Log, StatusWriter::without_first_pid(log, lock, supervise)));
-        publish_first(&machine, Role::Log, &mut status_writers, &mut logger);
+        controls.push((ServiceRole::Log, ControlFifo::open(&log)?));
+        status_writers.push((ServiceRole::Log, StatusWriter::without_first_pid(log, lock, supervise)));
+        publish_first(&state, ServiceRole::Log, &mut status_writers, &mut logger);
     }
     let mut oks = vec![OkFifo::open(&main)?];
     if has_log {
@@ -185,31 +189,31 @@ pub fn open(dir: &OsStr) -> Result<Startup, Error> {
     for (role, session) in earlier {
         effects.take_over(role, session);
     }
-    effects.began(Role::Main, main_want);
+    effects.began(ServiceRole::Main, main_want);
     if let Some(want) = log_want {
-        effects.began(Role::Log, want);
+        effects.began(ServiceRole::Log, want);
     }
     let site = OpenFiles { path: nix::unistd::getcwd().ok(), has_log, oks };
-    Ok(Startup::Ready(Box::new(Parts { machine, effects, event_source, site })))
+    Ok(Startup::Ready(Box::new(Parts { state, effects, event_source, site })))
 }
 
 /// A runsv that was killed leaves its service running (RSV-65). With `process-group` that is ended
 /// before it is started again, if it is certain what it is; else a second copy is started as runit does,
 /// but not silently.
 fn take_over(
-    machine: &mut Supervisor,
-    role: Role,
+    state: &mut ServicePair,
+    role: ServiceRole,
     dir: &ServiceDir,
     logger: &mut Logger,
-) -> Option<(Role, Session)> {
+) -> Option<(ServiceRole, Session)> {
     let earlier = earlier_session(dir).or_else(|| earlier_run(dir))?;
     let session = earlier.session.filter(|_| is_there(dir.file("process-group")));
-    let run = if role == Role::Log { "log/./run" } else { "./run" };
+    let run = if role == ServiceRole::Log { "log/./run" } else { "./run" };
     let what_becomes = if session.is_some() { ", and is ended first" } else { ", unsupervised" };
     let Earlier { pid, still, .. } = earlier;
     logger.warn(&Error::plain(format!("an earlier {run} {still} (pid {pid}){what_becomes}")));
     let session = session?;
-    machine.take_over(role, session.leader(), Now::read());
+    state.take_over(role, session.leader(), Now::read());
     Some((role, session))
 }
 
@@ -293,14 +297,14 @@ fn wait_for_lock(mut file: LockFile, poller: &mut Poller, logger: &mut Logger) -
 }
 
 fn publish_first(
-    machine: &Supervisor,
-    role: Role,
-    status_writers: &mut [(Role, StatusWriter)],
+    state: &ServicePair,
+    role: ServiceRole,
+    status_writers: &mut [(ServiceRole, StatusWriter)],
     logger: &mut Logger,
 ) {
     for (of, status_writer) in status_writers {
         if *of == role
-            && let Some(status) = machine.status(role)
+            && let Some(status) = state.status(role)
             && let Err(failure) = status_writer.publish(status)
         {
             logger.warn(&failure);

@@ -23,6 +23,8 @@ pub fn is_news(note: HistoryEvent) -> bool {
 
 /// Whether a note tells of an end that was not in order: init says so when it stops a service.
 pub fn is_bad_news(note: HistoryEvent) -> bool {
-    let (HistoryEvent::Ended(ending, _) | HistoryEvent::Finished(ending)) = note else { return false };
-    !ending.is_success() && ending != ExitStatus::Killed { signal: Signal::TERM, core: false }
+    let (HistoryEvent::Ended(exit_status, _) | HistoryEvent::Finished(exit_status)) = note else {
+        return false;
+    };
+    !exit_status.is_success() && exit_status != ExitStatus::Killed { signal: Signal::TERM, core: false }
 }

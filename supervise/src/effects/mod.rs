@@ -18,11 +18,11 @@ use sys::error::words;
 use sys::process::spawn::{StartError, Step, failure_of};
 use sys::{Errno, Error, Logger, Pid, Program, Signal};
 
-use crate::state::{Action, ControlScript, Event, Role, Script, Started};
+use crate::state::{ControlScript, Script, ServiceAction, ServiceEvent, ServiceRole, StartedScript};
 
 use groups::Groups;
 use history::{is_bad_news, is_news};
-use leftovers::Leftovers;
+use leftovers::LeftoverOrigins;
 pub use log_pipe::LogPipe;
 
 /// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
@@ -35,20 +35,20 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 pub struct Effects {
     main: ServiceDir,
     logger: Logger,
-    status_writers: Vec<(Role, StatusWriter)>,
+    status_writers: Vec<(ServiceRole, StatusWriter)>,
     /// What is to be published before any other process can notice that it was not.
-    unpublished: Vec<(Role, Status)>,
+    unpublished: Vec<(ServiceRole, Status)>,
     log_pipe: Option<LogPipe>,
-    children: Vec<(Pid, Part)>,
+    children: Vec<(Pid, ChildPart)>,
     groups: Groups,
-    leftovers: Leftovers,
-    histories: Vec<(Role, History)>,
+    leftovers: LeftoverOrigins,
+    histories: Vec<(ServiceRole, History)>,
     is_leaving: bool,
 }
 
 /// What a child was started as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ChildPart {
     Run,
     Finish,
     LogRun,
@@ -57,9 +57,14 @@ enum Part {
 
 impl Effects {
     /// Hands for the service in the working directory.
-    pub fn new(logger: Logger, status_writers: Vec<(Role, StatusWriter)>, log_pipe: Option<LogPipe>) -> Self {
+    pub fn new(
+        logger: Logger,
+        status_writers: Vec<(ServiceRole, StatusWriter)>,
+        log_pipe: Option<LogPipe>,
+    ) -> Self {
         let main = ServiceDir::at(".");
-        let histories = vec![(Role::Main, History::new(&main)), (Role::Log, History::new(&main.log()))];
+        let histories =
+            vec![(ServiceRole::Main, History::new(&main)), (ServiceRole::Log, History::new(&main.log()))];
         Self {
             main,
             logger,
@@ -68,37 +73,37 @@ impl Effects {
             log_pipe,
             children: Vec::new(),
             groups: Groups::default(),
-            leftovers: Leftovers::default(),
+            leftovers: LeftoverOrigins::default(),
             histories,
             is_leaving: false,
         }
     }
 
     /// Takes note of how a service is wanted at the beginning.
-    pub fn began(&mut self, role: Role, want: Want) {
+    pub fn began(&mut self, role: ServiceRole, want: Want) {
         // Where there is a history already, it ends with what an earlier runsv was told.
         let has_history = fs_err::symlink_metadata(self.dir(role).history()).is_ok();
         self.add_to_history(role, &HistoryEvent::Began(want).to_string(), has_history);
     }
 
-    /// Does one thing; the outcome, if the machine awaits one, is an event.
-    pub fn perform(&mut self, action: Action) -> Option<Event> {
+    /// Does one thing; the outcome, if the state awaits one, is an event.
+    pub fn perform(&mut self, action: ServiceAction) -> Option<ServiceEvent> {
         match action {
-            Action::Publish(role, status) => {
+            ServiceAction::Publish(role, status) => {
                 self.unpublished.retain(|(other, _)| *other != role);
                 self.unpublished.push((role, status));
             }
-            Action::Remember(role, note) => self.remember(role, note),
-            Action::Start(role, script) => {
+            ServiceAction::Remember(role, note) => self.remember(role, note),
+            ServiceAction::Start(role, script) => {
                 self.publish();
                 // For ./finish this was asked when there was a death, and it is not to be due for ever.
                 if script == Script::Run && self.is_displaced(role) {
-                    return Some(Event::NotStarted(role, script));
+                    return Some(ServiceEvent::NotStarted(role, script));
                 }
                 let began = sys::clock::ticks();
                 let outcome = self.start(role, script);
-                if let Event::Started(role, Script::Run, started) = outcome {
-                    if role == Role::Main {
+                if let ServiceEvent::Started(role, Script::Run, started) = outcome {
+                    if role == ServiceRole::Main {
                         self.leftovers.run_started(began, started.pid);
                     }
                     if started.is_group {
@@ -107,14 +112,16 @@ impl Effects {
                 }
                 return Some(outcome);
             }
-            Action::RunControlScript(hook @ ControlScript::BeforeStart, _)
-                if self.is_displaced(Role::Main) =>
+            ServiceAction::RunControlScript(script @ ControlScript::BeforeStart, _)
+                if self.is_displaced(ServiceRole::Main) =>
             {
-                return Some(Event::NoControlScript(hook));
+                return Some(ServiceEvent::NoControlScript(script));
             }
-            Action::RunControlScript(hook, pid) => return Some(self.run_hook(hook, pid)),
-            Action::ReadSettings(role) => return Some(self.read_orders(role)),
-            Action::Signal(target, signal) => {
+            ServiceAction::RunControlScript(script, pid) => {
+                return Some(self.run_control_script(script, pid));
+            }
+            ServiceAction::ReadSettings(role) => return Some(self.read_settings(role)),
+            ServiceAction::Signal(target, signal) => {
                 self.publish();
                 // A target that is gone needs no signal; the death is on its way to us. A child that was
                 // just forked may not lead its group yet: then it is all of it.
@@ -123,25 +130,25 @@ impl Effects {
                     let _ = signal.send(target.pid);
                 }
             }
-            Action::ProbeGroup(role, leader) => {
-                return Some(Event::GroupProbed(role, self.probe_group(role, leader)));
+            ServiceAction::ProbeGroup(role, leader) => {
+                return Some(ServiceEvent::GroupProbed(role, self.probe_group(role, leader)));
             }
-            Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
-            Action::NameLeftovers => self.name_strays(),
-            Action::EndLeftovers => self.end_strays(),
-            Action::CloseLogPipe => {
+            ServiceAction::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
+            ServiceAction::NameLeftovers => self.name_leftovers(),
+            ServiceAction::EndLeftovers => self.end_leftovers(),
+            ServiceAction::CloseLogPipe => {
                 self.publish();
                 let has_unread = self.log_pipe.as_mut().is_some_and(LogPipe::close_writer);
-                return Some(Event::LogPipeClosed { has_unread });
+                return Some(ServiceEvent::LogPipeClosed { has_unread });
             }
-            Action::NameLogHolders => self.name_log_holders(),
+            ServiceAction::NameLogHolders => self.name_log_holders(),
         }
         None
     }
 
     /// Whether there is a `./finish` to run: it must be readable, a dangling link is none (RSV-42).
     pub fn has_finish(&self) -> bool {
-        !self.is_displaced(Role::Main) && sys::open_to_read(&self.main.finish()).is_ok()
+        !self.is_displaced(ServiceRole::Main) && sys::open_to_read(&self.main.finish()).is_ok()
     }
 
     /// Forgets a child that ended, and says so if it could not even start.
@@ -170,12 +177,12 @@ impl Effects {
     }
 
     /// What the lock of a service stands for; `None` for a log service that there is not.
-    pub fn place(&self, role: Role) -> Option<LockState> {
+    pub fn place(&self, role: ServiceRole) -> Option<LockState> {
         self.status_writers.iter().find(|(of, _)| *of == role).map(|(_, status_writer)| status_writer.place())
     }
 
     /// The status files are in a new place, which these locks stand for, and nothing is there yet.
-    pub fn publish_all_again(&mut self, locks: Vec<(Role, Lock)>) {
+    pub fn publish_all_again(&mut self, locks: Vec<(ServiceRole, Lock)>) {
         let mut locks: Vec<_> = locks.into_iter().map(|(role, lock)| (role, Some(lock))).collect();
         for (of, status_writer) in &mut self.status_writers {
             let lock = locks.iter_mut().find(|(role, _)| role == of).and_then(|(_, lock)| lock.take());
@@ -211,11 +218,11 @@ impl Effects {
 
     /// Whether the place of a service may be another runsv's by now: nothing is started or written
     /// there.
-    fn is_displaced(&self, role: Role) -> bool {
+    fn is_displaced(&self, role: ServiceRole) -> bool {
         self.place(role) == Some(LockState::Replaced)
     }
 
-    fn remember(&mut self, role: Role, note: HistoryEvent) {
+    fn remember(&mut self, role: ServiceRole, note: HistoryEvent) {
         match note {
             HistoryEvent::ToldToLeave | HistoryEvent::Told(Command::Exit) => self.is_leaving = true,
             HistoryEvent::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
@@ -227,7 +234,7 @@ impl Effects {
         self.add_to_history(role, &note.to_string(), is_news);
     }
 
-    fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
+    fn add_to_history(&mut self, role: ServiceRole, words: &str, is_news: bool) {
         let opens = self.histories.iter().any(|(of, history)| *of == role && history.opens(is_news));
         if opens && self.is_displaced(role) {
             return;
@@ -239,23 +246,25 @@ impl Effects {
         }
     }
 
-    fn dir(&self, role: Role) -> ServiceDir {
+    fn dir(&self, role: ServiceRole) -> ServiceDir {
         match role {
-            Role::Main => self.main.clone(),
-            Role::Log => self.main.log(),
+            ServiceRole::Main => self.main.clone(),
+            ServiceRole::Log => self.main.log(),
         }
     }
 
-    fn start(&mut self, role: Role, script: Script) -> Event {
+    fn start(&mut self, role: ServiceRole, script: Script) -> ServiceEvent {
         let is_group = self.dir(role).file("process-group").exists();
         let started = match (role, script) {
-            (Role::Main, Script::Run) => self.spawn(Program::new("./run"), Part::Run, is_group),
-            (Role::Main, Script::Finish(ending)) => {
-                let [code, status] = ending.finish_arguments();
+            (ServiceRole::Main, Script::Run) => self.spawn(Program::new("./run"), ChildPart::Run, is_group),
+            (ServiceRole::Main, Script::Finish(exit_status)) => {
+                let [code, status] = exit_status.finish_arguments();
                 let program = Program::new("./finish").arg(code).arg(status);
-                self.spawn(program, Part::Finish, is_group)
+                self.spawn(program, ChildPart::Finish, is_group)
             }
-            (Role::Log, _) => self.spawn(Program::new("./run").current_dir("log"), Part::LogRun, is_group),
+            (ServiceRole::Log, _) => {
+                self.spawn(Program::new("./run").current_dir("log"), ChildPart::LogRun, is_group)
+            }
         };
         match started {
             Ok(pid) => {
@@ -263,23 +272,23 @@ impl Effects {
                     Script::Run => None,
                     Script::Finish(_) => self.read_milliseconds(role, "timeout-finish"),
                 };
-                Event::Started(role, script, Started { pid, is_group, limit })
+                ServiceEvent::Started(role, script, StartedScript { pid, is_group, limit })
             }
             Err(why) => {
                 self.logger.warn(&Error::new("unable to fork, sleeping", why));
-                Event::NotStarted(role, script)
+                ServiceEvent::NotStarted(role, script)
             }
         }
     }
 
-    fn spawn(&mut self, program: Program<'_>, part: Part, is_group: bool) -> Result<Pid, Errno> {
+    fn spawn(&mut self, program: Program<'_>, part: ChildPart, is_group: bool) -> Result<Pid, Errno> {
         let mut program = program.default_signals(DEFAULT_IN_CHILDREN);
         if is_group {
             program = program.own_session_at_once();
         }
         if let Some(pipe) = &self.log_pipe {
             match part {
-                Part::LogRun => program = program.stdin(pipe.reader.as_fd()),
+                ChildPart::LogRun => program = program.stdin(pipe.reader.as_fd()),
                 _ => {
                     if let Some(writer) = &pipe.writer {
                         program = program.stdout(writer.as_fd());
@@ -293,33 +302,33 @@ impl Effects {
     }
 
     /// RSV-50: the script is run if its owner may execute it, and told the service's process.
-    fn run_hook(&mut self, hook: ControlScript, pid: Option<Pid>) -> Event {
-        let byte = hook.byte();
+    fn run_control_script(&mut self, script: ControlScript, pid: Option<Pid>) -> ServiceEvent {
+        let byte = script.byte();
         let path = self.main.hook(byte);
         match fs_err::metadata(&path) {
             Ok(about) if may_owner_execute(&about) => {}
-            Ok(_) => return Event::NoControlScript(hook),
+            Ok(_) => return ServiceEvent::NoControlScript(script),
             Err(error) => {
                 let why = sys::errno_text::errno_of(&error);
                 if why != Errno::ENOENT {
                     let text = words(["unable to stat ".as_ref(), path.as_os_str()]);
                     self.logger.warn(&Error::new(text, why));
                 }
-                return Event::NoControlScript(hook);
+                return ServiceEvent::NoControlScript(script);
             }
         }
         self.publish();
         let argument = pid.map_or_else(String::new, |pid| pid.to_string());
         let began = sys::clock::ticks();
-        match self.spawn(Program::new(&path).arg(argument), Part::ControlScript(byte), false) {
+        match self.spawn(Program::new(&path).arg(argument), ChildPart::ControlScript(byte), false) {
             Ok(child) => {
-                self.leftovers.hook_started(began, child);
-                Event::HookStarted(hook, child)
+                self.leftovers.control_script_started(began, child);
+                ServiceEvent::ControlScriptStarted(script, child)
             }
             Err(why) => {
                 let text = words(["unable to fork for ".as_ref(), path.as_os_str()]);
                 self.logger.warn(&Error::new(text, why));
-                Event::NoControlScript(hook)
+                ServiceEvent::NoControlScript(script)
             }
         }
     }
@@ -328,19 +337,23 @@ impl Effects {
     fn explain(&mut self, child: Pid, failure: StartError) {
         let Some((_, part)) = self.children.iter().find(|(pid, _)| *pid == child) else { return };
         let text = match (part, failure.step) {
-            (Part::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
-            (Part::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
-            (Part::Finish, Step::Execute | Step::Directory) => "unable to start ./finish".to_owned(),
-            (Part::Finish, Step::Descriptor) => "unable to setup filedescriptor for ./finish".to_owned(),
-            (Part::LogRun, Step::Execute) => "unable to start log/./run".to_owned(),
-            (Part::LogRun, Step::Directory) => "unable to change directory to ./log".to_owned(),
-            (Part::LogRun, Step::Descriptor) => "unable to setup filedescriptor for ./log/run".to_owned(),
-            (Part::ControlScript(_), Step::Execute | Step::Directory) => "unable to run control/?".to_owned(),
-            (Part::ControlScript(byte), Step::Descriptor) => {
+            (ChildPart::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
+            (ChildPart::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
+            (ChildPart::Finish, Step::Execute | Step::Directory) => "unable to start ./finish".to_owned(),
+            (ChildPart::Finish, Step::Descriptor) => "unable to setup filedescriptor for ./finish".to_owned(),
+            (ChildPart::LogRun, Step::Execute) => "unable to start log/./run".to_owned(),
+            (ChildPart::LogRun, Step::Directory) => "unable to change directory to ./log".to_owned(),
+            (ChildPart::LogRun, Step::Descriptor) => {
+                "unable to setup filedescriptor for ./log/run".to_owned()
+            }
+            (ChildPart::ControlScript(_), Step::Execute | Step::Directory) => {
+                "unable to run control/?".to_owned()
+            }
+            (ChildPart::ControlScript(byte), Step::Descriptor) => {
                 format!("unable to setup stdout for control/{}", char::from(*byte))
             }
         };
-        let role = if *part == Part::LogRun { Role::Log } else { Role::Main };
+        let role = if *part == ChildPart::LogRun { ServiceRole::Log } else { ServiceRole::Main };
         let failure = Error::new(text, failure.why);
         self.logger.fatal_in_child(&failure);
         self.add_to_history(role, &String::from_utf8_lossy(&failure.to_bytes()), true);
@@ -348,7 +361,7 @@ impl Effects {
 
     fn name_log_holders(&mut self) {
         let Some(pipe) = &self.log_pipe else { return };
-        let log = self.children.iter().find(|(_, part)| *part == Part::LogRun).map(|(pid, _)| *pid);
+        let log = self.children.iter().find(|(_, part)| *part == ChildPart::LogRun).map(|(pid, _)| *pid);
         let holders: Vec<String> = sys::procfs::holders_of_pipe(pipe.inode())
             .into_iter()
             .filter(|pid| Some(*pid) != log)
