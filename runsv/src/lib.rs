@@ -10,7 +10,6 @@ mod event_loop;
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Arg, ArgAction, Command, value_parser};
 use supervise::startup;
 use sys::Logger;
 use sys::error::words;
@@ -48,16 +47,9 @@ fn keep(dir: &OsStr) -> u8 {
     }
 }
 
-/// One argument, whatever it looks like: there are no options (RSV-1).
-fn parse(args: impl Iterator<Item = OsString>) -> Option<OsString> {
-    let command = Command::new("runsv")
-        .no_binary_name(true)
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .arg(Arg::new("dir").required(true).action(ArgAction::Set).value_parser(value_parser!(OsString)));
-    // Behind a `--` nothing is an option, not even another one.
-    let args = [OsString::from("--")].into_iter().chain(args);
-    command.try_get_matches_from(args).ok()?.remove_one("dir")
+/// The one argument, a directory whatever it looks like: there are no options (RSV-1).
+fn parse(mut args: impl Iterator<Item = OsString>) -> Option<OsString> {
+    args.next().filter(|_| args.next().is_none())
 }
 
 #[cfg(test)]
