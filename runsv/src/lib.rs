@@ -1,6 +1,6 @@
 //! runsv: starts and monitors a service, and optionally its log service.
 //!
-//! Crate `supervise` decides and acts; `event_loop` hosts it.
+//! Crate `supervise` decides and acts; [`event_loop`] hosts it.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
@@ -10,7 +10,6 @@ mod event_loop;
 
 use std::ffi::{OsStr, OsString};
 
-use supervise::startup;
 use sys::Logger;
 use sys::error::words;
 use sys::log::write_usage;
@@ -33,15 +32,11 @@ pub fn run(args: Vec<OsString>) -> u8 {
 }
 
 fn keep(dir: &OsStr) -> u8 {
-    let mut logger = Logger::new(words(["runsv ".as_ref(), dir]));
-    match startup::open(dir) {
-        Ok(startup::Startup::Ready(mut parts)) => {
-            event_loop::supervise(&mut parts);
-            0
-        }
-        Ok(startup::Startup::ToldToLeave) => 0,
+    let logger = || Logger::new(words(["runsv ".as_ref(), dir]));
+    match event_loop::supervise(dir, logger()) {
+        Ok(()) => 0,
         Err(failure) => {
-            logger.fatal(&failure);
+            logger().fatal(&failure);
             TROUBLE
         }
     }

@@ -59,7 +59,7 @@ impl LeftoverOrigins {
         self.control_scripts.push_back(ControlScriptLife { birth: ForkTime { tick, pid }, until: None });
     }
 
-    pub(super) fn child_ended(&mut self, pid: Pid) {
+    pub(super) fn child_exited(&mut self, pid: Pid) {
         self.named.retain(|leftover| *leftover != pid);
         let is_it = |script: &&mut ControlScriptLife| script.birth.pid == pid && script.until.is_none();
         if let Some(script) = self.control_scripts.iter_mut().rev().find(is_it) {
@@ -81,9 +81,14 @@ impl Effects {
     /// The children of this process that nobody here started, and that their looks do not give away
     /// as the log service's.
     fn leftovers(&self) -> Vec<Pid> {
+        if self.hosting.is_shared {
+            return Vec::new();
+        }
         procfs::own_children()
             .into_iter()
-            .filter(|pid| !self.children.iter().any(|(child, _)| child == pid))
+            .filter(|pid| {
+                !self.children.iter().any(|(child, part)| child == pid && *part != ChildPart::Abandoned)
+            })
             .filter(|pid| !procfs::is_ending(*pid) && !self.is_of_log(*pid))
             .collect()
     }
@@ -190,9 +195,9 @@ mod tests {
     fn one_control_script_may_outlive_another() {
         let mut leftovers = told();
         leftovers.control_script_started(2001, Pid::from_raw(17));
-        leftovers.child_ended(Pid::from_raw(7));
+        leftovers.child_exited(Pid::from_raw(7));
         assert!(leftovers.control_scripts[0].until.is_some() && leftovers.control_scripts[1].until.is_none());
-        leftovers.child_ended(Pid::from_raw(17));
+        leftovers.child_exited(Pid::from_raw(17));
         assert!(leftovers.control_scripts.iter().all(|script| script.until.is_some()));
     }
 
@@ -200,7 +205,7 @@ mod tests {
     fn of_many_control_scripts_the_oldest_are_taken_together() {
         let mut leftovers = told();
         for number in 0..1000 {
-            leftovers.child_ended(Pid::from_raw(7 + number));
+            leftovers.child_exited(Pid::from_raw(7 + number));
             leftovers.control_script_started(3000, Pid::from_raw(8 + number));
         }
         assert_eq!(leftovers.control_scripts.len(), REMEMBERED);

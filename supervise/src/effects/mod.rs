@@ -16,17 +16,15 @@ use servicedir::lock::{Lock, LockState, StatusWriter};
 use servicedir::{Command, HistoryEvent, ServiceDir, Status, Want};
 use sys::error::words;
 use sys::process::spawn::{StartError, Step, failure_of};
-use sys::{Errno, Error, Logger, Pid, Program, Signal};
+use sys::{Errno, Error, Logger, Pid, Program};
 
 use crate::state::{ControlScript, Script, ServiceAction, ServiceEvent, ServiceRole, StartedScript};
+use crate::supervisor::Hosting;
 
 use groups::Groups;
 use history::{is_bad_news, is_news};
 use leftovers::LeftoverOrigins;
 pub use log_pipe::LogPipe;
-
-/// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
-const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
 
 /// How long a reader of the standard error that is only slow is waited for at the end.
 const LAST_WORDS: Duration = Duration::from_millis(100);
@@ -44,6 +42,10 @@ pub struct Effects {
     leftovers: LeftoverOrigins,
     histories: Vec<(ServiceRole, History)>,
     is_leaving: bool,
+    /// Whether the working directory is another one, because the service's cannot be entered: nothing
+    /// is started or written.
+    is_away: bool,
+    hosting: Hosting,
 }
 
 /// What a child was started as.
@@ -53,11 +55,14 @@ enum ChildPart {
     Finish,
     LogRun,
     ControlScript(u8),
+    /// It lives, but is waited for no longer.
+    Abandoned,
 }
 
 impl Effects {
-    /// Hands for the service in the working directory.
+    /// Effects for the service in the working directory.
     pub fn new(
+        hosting: Hosting,
         logger: Logger,
         status_writers: Vec<(ServiceRole, StatusWriter)>,
         log_pipe: Option<LogPipe>,
@@ -76,6 +81,8 @@ impl Effects {
             leftovers: LeftoverOrigins::default(),
             histories,
             is_leaving: false,
+            is_away: false,
+            hosting,
         }
     }
 
@@ -96,8 +103,8 @@ impl Effects {
             ServiceAction::Remember(role, note) => self.remember(role, note),
             ServiceAction::Start(role, script) => {
                 self.publish();
-                // For ./finish this was asked when there was a death, and it is not to be due for ever.
-                if script == Script::Run && self.is_displaced(role) {
+                // For ./finish this was asked when ./run ended, and ./finish must not stay due for ever.
+                if self.is_away || (script == Script::Run && self.is_displaced(role)) {
                     return Some(ServiceEvent::NotStarted(role, script));
                 }
                 let began = sys::clock::ticks();
@@ -133,7 +140,11 @@ impl Effects {
             ServiceAction::ProbeGroup(role, leader) => {
                 return Some(ServiceEvent::GroupProbed(role, self.probe_group(role, leader)));
             }
-            ServiceAction::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
+            ServiceAction::Abandon(pid) => {
+                for (_, part) in self.children.iter_mut().filter(|(child, _)| *child == pid) {
+                    *part = ChildPart::Abandoned;
+                }
+            }
             ServiceAction::NameLeftovers => self.name_leftovers(),
             ServiceAction::EndLeftovers => self.end_leftovers(),
             ServiceAction::CloseLogPipe => {
@@ -151,24 +162,45 @@ impl Effects {
         !self.is_displaced(ServiceRole::Main) && sys::open_to_read(&self.main.finish()).is_ok()
     }
 
-    /// Forgets a child that ended, and says so if it could not even start.
-    pub fn child_ended(&mut self, pid: Pid) {
-        if let Some(failure) = failure_of(pid) {
-            self.explain(pid, failure);
+    /// Whether this process was started here.
+    pub fn has_child(&self, pid: Pid) -> bool {
+        self.children.iter().any(|(child, _)| *child == pid)
+    }
+
+    /// Forgets a process that ended, and logs why if it was a child that could not even start.
+    pub fn child_exited(&mut self, pid: Pid) {
+        self.leftovers.child_exited(pid);
+        if let Some(place) = self.children.iter().position(|(child, _)| *child == pid) {
+            let (_, part) = self.children.swap_remove(place);
+            if let Some(failure) = failure_of(pid) {
+                self.explain(part, failure);
+            }
         }
-        self.children.retain(|(child, _)| *child != pid);
-        self.leftovers.child_ended(pid);
+    }
+
+    /// Whether the working directory is the service's.
+    pub fn set_away(&mut self, is_away: bool) {
+        self.is_away = is_away;
+    }
+
+    /// Whether the service's directory cannot be entered.
+    pub fn is_away(&self) -> bool {
+        self.is_away
     }
 
     /// Whether a status file or a message could not be written, and should be tried again.
     pub fn is_behind(&self) -> bool {
-        self.logger.unsaid().is_some()
+        self.is_away
+            || self.logger.unsaid().is_some()
             || self.status_writers.iter().any(|(_, status_writer)| status_writer.is_behind())
     }
 
     /// Tries to write what could not be written before.
     pub fn catch_up(&mut self) {
         self.logger.flush();
+        if self.is_away {
+            return;
+        }
         for (_, status_writer) in &mut self.status_writers {
             if let Err(failure) = status_writer.retry() {
                 self.logger.warn(&failure);
@@ -207,6 +239,9 @@ impl Effects {
     /// Publishes what is so now. Before the next signal or start, and before runsv sleeps, is soon
     /// enough: what nobody could have read in between is not written.
     pub fn publish(&mut self) {
+        if self.is_away {
+            return;
+        }
         for (role, status) in self.unpublished.drain(..) {
             for (_, status_writer) in self.status_writers.iter_mut().filter(|(of, _)| *of == role) {
                 if let Err(failure) = status_writer.publish(status) {
@@ -219,7 +254,7 @@ impl Effects {
     /// Whether the place of a service may be another runsv's by now: nothing is started or written
     /// there.
     fn is_displaced(&self, role: ServiceRole) -> bool {
-        self.place(role) == Some(LockState::Replaced)
+        self.is_away || self.place(role) == Some(LockState::Replaced)
     }
 
     fn remember(&mut self, role: ServiceRole, note: HistoryEvent) {
@@ -282,9 +317,11 @@ impl Effects {
     }
 
     fn spawn(&mut self, program: Program<'_>, part: ChildPart, is_group: bool) -> Result<Pid, Errno> {
-        let mut program = program.default_signals(DEFAULT_IN_CHILDREN);
+        let mut program = program.default_signals(self.hosting.caught);
         if is_group {
             program = program.own_session_at_once();
+        } else if self.hosting.is_shared {
+            program = program.own_session();
         }
         if let Some(pipe) = &self.log_pipe {
             match part {
@@ -303,6 +340,9 @@ impl Effects {
 
     /// RSV-50: the script is run if its owner may execute it, and told the service's process.
     fn run_control_script(&mut self, script: ControlScript, pid: Option<Pid>) -> ServiceEvent {
+        if self.is_away {
+            return ServiceEvent::NoControlScript(script);
+        }
         let byte = script.byte();
         let path = self.main.hook(byte);
         match fs_err::metadata(&path) {
@@ -334,8 +374,7 @@ impl Effects {
     }
 
     /// RSV-48: a child that could not start has its message said here, in its words.
-    fn explain(&mut self, child: Pid, failure: StartError) {
-        let Some((_, part)) = self.children.iter().find(|(pid, _)| *pid == child) else { return };
+    fn explain(&mut self, part: ChildPart, failure: StartError) {
         let text = match (part, failure.step) {
             (ChildPart::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
             (ChildPart::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
@@ -350,10 +389,11 @@ impl Effects {
                 "unable to run control/?".to_owned()
             }
             (ChildPart::ControlScript(byte), Step::Descriptor) => {
-                format!("unable to setup stdout for control/{}", char::from(*byte))
+                format!("unable to setup stdout for control/{}", char::from(byte))
             }
+            (ChildPart::Abandoned, _) => return,
         };
-        let role = if *part == ChildPart::LogRun { ServiceRole::Log } else { ServiceRole::Main };
+        let role = if part == ChildPart::LogRun { ServiceRole::Log } else { ServiceRole::Main };
         let failure = Error::new(text, failure.why);
         self.logger.fatal_in_child(&failure);
         self.add_to_history(role, &String::from_utf8_lossy(&failure.to_bytes()), true);

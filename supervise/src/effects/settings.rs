@@ -36,6 +36,9 @@ impl Effects {
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
+        if self.is_away {
+            return None;
+        }
         let dir = match role {
             ServiceRole::Main => ServiceDir::at("."),
             ServiceRole::Log => ServiceDir::at("log"),
