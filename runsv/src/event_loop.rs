@@ -1,4 +1,4 @@
-//! Event loop: one supervisor, the signals of the process, and the reaping of its children.
+//! Event loop: hosts one supervisor; polls, catches signals and reaps children for it.
 
 use std::ffi::OsStr;
 use std::time::Instant;
@@ -26,7 +26,7 @@ pub fn supervise(dir: &OsStr, logger: Logger) -> Result<(), Error> {
         if supervisor.is_finished() {
             break;
         }
-        // Without its FIFOs in the poll runsv still heeds TERM.
+        // If a FIFO cannot be watched, runsv still handles TERM.
         let _ = watch_new_fifos(&mut supervisor, &poller);
         pass_on(&poller.wait(supervisor.next_deadline()), &mut supervisor);
     }

@@ -14,13 +14,13 @@ use sys::Logger;
 use sys::error::words;
 use sys::log::write_usage;
 
-/// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
+/// Exit code of a failed start, and of a child that cannot be started (RSV-3).
 pub const TROUBLE: u8 = 111;
 
-/// Used wrongly (RSV-1).
+/// Exit code of wrong usage (RSV-1).
 const USAGE: u8 = 1;
 
-/// The program: its exit code.
+/// Runs the program; returns its exit code.
 pub fn run(args: Vec<OsString>) -> u8 {
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runsv".into());
@@ -42,7 +42,7 @@ fn keep(dir: &OsStr) -> u8 {
     }
 }
 
-/// The one argument, a directory whatever it looks like: there are no options (RSV-1).
+/// The one argument, which is a directory even if it begins with a dash: there are no options (RSV-1).
 fn parse(mut args: impl Iterator<Item = OsString>) -> Option<OsString> {
     args.next().filter(|_| args.next().is_none())
 }

@@ -276,6 +276,7 @@ fn twenty_services_in_one_process_do_what_runsv_does() {
     a_directory_may_be_moved_or_made_again(&mut host, &tree);
     a_group_ends_with_its_leader(&mut host);
     a_client_that_writes_without_end_holds_up_no_other(&mut host);
+    a_directory_that_cannot_be_entered_is_left_alone(&mut host);
     host.drop_all();
     assert_eq!(std::fs::read_dir(&elsewhere).expect("a list").count(), 0, "a file in a wrong place");
 
@@ -429,6 +430,30 @@ fn a_client_that_writes_without_end_holds_up_no_other(host: &mut Host) {
     host.control("other", "d");
     host.until("other", |host| host.stat("other") == "down\n");
     host.control_until("other", "u", "run\n");
+    host.control_until("many", "p", "run, paused\n");
+    host.control_until("many", "c", "run\n");
+}
+
+/// Nothing is started or written, there or in the directory that the process is in, until it can be entered.
+fn a_directory_that_cannot_be_entered_is_left_alone(host: &mut Host) {
+    host.control_until("short", "d", "down\n");
+    let dir = host.of("slow").dir.clone();
+    let set_mode = |mode| std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(mode));
+    let pid = host.pid("slow").expect("a process");
+    let children = sys::procfs::own_children().len();
+    set_mode(0).expect("a mode");
+    // root enters every directory.
+    let own = nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+    Signal::KILL.send(pid).expect("a living process");
+    host.until("its end", |_| sys::procfs::own_children().len() < children);
+    host.run_once();
+    assert_eq!(sys::procfs::own_children().len(), children - 1, "it was started");
+    nix::unistd::setfsuid(own);
+    set_mode(0o755).expect("a mode");
+    assert_eq!((host.stat("slow"), host.pid("slow")), ("run\n".to_owned(), Some(pid)), "the last record");
+    host.until("a restart", |host| {
+        host.stat("slow") == "run\n" && host.pid("slow").is_some_and(|now| now != pid)
+    });
 }
 
 /// LAY-12, DEV-7.

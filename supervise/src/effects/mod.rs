@@ -1,4 +1,4 @@
-//! Effects: what runsv does to the world. No decision beyond how to say that something failed.
+//! Effects: carries out the actions of the state, and reports the outcomes. Nothing is decided here.
 
 mod groups;
 mod history;
@@ -26,15 +26,15 @@ use history::{is_bad_news, is_news};
 use leftovers::LeftoverOrigins;
 pub use log_pipe::LogPipe;
 
-/// How long a reader of the standard error that is only slow is waited for at the end.
+/// How long to wait at the end for a slow reader of the standard error.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// Everything runsv can do.
+/// What the actions of one service and its log service need.
 pub struct Effects {
     main: ServiceDir,
     logger: Logger,
     status_writers: Vec<(ServiceRole, StatusWriter)>,
-    /// What is to be published before any other process can notice that it was not.
+    /// Published before another process can notice the change.
     unpublished: Vec<(ServiceRole, Status)>,
     log_pipe: Option<LogPipe>,
     children: Vec<(Pid, ChildPart)>,
@@ -86,14 +86,14 @@ impl Effects {
         }
     }
 
-    /// Takes note of how a service is wanted at the beginning.
+    /// Writes to the history how a service is wanted at the beginning.
     pub fn began(&mut self, role: ServiceRole, want: Want) {
-        // Where there is a history already, it ends with what an earlier runsv was told.
+        // A history that exists ends with the commands to an earlier supervisor.
         let has_history = fs_err::symlink_metadata(self.dir(role).history()).is_ok();
         self.add_to_history(role, &HistoryEvent::Began(want).to_string(), has_history);
     }
 
-    /// Does one thing; the outcome, if the state awaits one, is an event.
+    /// Carries out one action; the outcome, if the state awaits one, is an event.
     pub fn perform(&mut self, action: ServiceAction) -> Option<ServiceEvent> {
         match action {
             ServiceAction::Publish(role, status) => {
@@ -130,8 +130,8 @@ impl Effects {
             ServiceAction::ReadSettings(role) => return Some(self.read_settings(role)),
             ServiceAction::Signal(target, signal) => {
                 self.publish();
-                // A target that is gone needs no signal; the death is on its way to us. A child that was
-                // just forked may not lead its group yet: then it is all of it.
+                // A target that is gone needs no signal; its death is about to be reaped. A child that was
+                // just forked may not lead its group yet: then the group is that child.
                 let is_sent = target.is_group && signal.send_to_group(target.pid).is_ok();
                 if !is_sent {
                     let _ = signal.send(target.pid);
@@ -157,7 +157,7 @@ impl Effects {
         None
     }
 
-    /// Whether there is a `./finish` to run: it must be readable, a dangling link is none (RSV-42).
+    /// Whether there is a `./finish` to run: a file that can be read; a dangling link is none (RSV-42).
     pub fn has_finish(&self) -> bool {
         !self.is_displaced(ServiceRole::Main) && sys::open_to_read(&self.main.finish()).is_ok()
     }
@@ -167,7 +167,7 @@ impl Effects {
         self.children.iter().any(|(child, _)| *child == pid)
     }
 
-    /// Forgets a process that ended, and logs why if it was a child that could not even start.
+    /// Forgets a process that ended; logs the reason if it was a child that could not start.
     pub fn child_exited(&mut self, pid: Pid) {
         self.leftovers.child_exited(pid);
         if let Some(place) = self.children.iter().position(|(child, _)| *child == pid) {
@@ -208,12 +208,12 @@ impl Effects {
         }
     }
 
-    /// What the lock of a service stands for; `None` for a log service that there is not.
+    /// What the lock of a service stands for; `None` without a log service.
     pub fn place(&self, role: ServiceRole) -> Option<LockState> {
         self.status_writers.iter().find(|(of, _)| *of == role).map(|(_, status_writer)| status_writer.place())
     }
 
-    /// The status files are in a new place, which these locks stand for, and nothing is there yet.
+    /// Writes all files again: they are in a new place, which these locks stand for.
     pub fn publish_all_again(&mut self, locks: Vec<(ServiceRole, Lock)>) {
         let mut locks: Vec<_> = locks.into_iter().map(|(role, lock)| (role, Some(lock))).collect();
         for (of, status_writer) in &mut self.status_writers {
@@ -226,18 +226,18 @@ impl Effects {
         self.write_sessions(|_| true);
     }
 
-    /// The last messages have a moment to be read.
+    /// Gives the last messages a moment to be read.
     pub fn conclude(&mut self) {
         self.logger.conclude(LAST_WORDS);
     }
 
-    /// Somebody gave a command: what was said before is news again.
+    /// A command came: messages that were logged before are logged again.
     pub fn refresh_messages(&mut self) {
         self.logger.forget();
     }
 
-    /// Publishes what is so now. Before the next signal or start, and before runsv sleeps, is soon
-    /// enough: what nobody could have read in between is not written.
+    /// Writes the status files. Called before each signal and start, and before the host sleeps: a state
+    /// that no other process could have read in between is not written.
     pub fn publish(&mut self) {
         if self.is_away {
             return;
@@ -251,8 +251,8 @@ impl Effects {
         }
     }
 
-    /// Whether the place of a service may be another runsv's by now: nothing is started or written
-    /// there.
+    /// Whether the directory of a service may belong to another supervisor by now: nothing is started or
+    /// written there.
     fn is_displaced(&self, role: ServiceRole) -> bool {
         self.is_away || self.place(role) == Some(LockState::Replaced)
     }
@@ -263,8 +263,7 @@ impl Effects {
             HistoryEvent::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
             _ => {}
         }
-        // Of a runsv that leaves nobody asks more than what went wrong, if nothing was worth remembering
-        // before.
+        // When a supervisor leaves, only failures are worth a new history file.
         let is_news = if self.is_leaving { is_bad_news(note) } else { is_news(note) };
         self.add_to_history(role, &note.to_string(), is_news);
     }
@@ -275,8 +274,8 @@ impl Effects {
             return;
         }
         for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
-            // A history that cannot be written is no reason to say anything: the status files,
-            // which stand beside it, have said it.
+            // A failure needs no message: the status files are in the same directory, and their failure
+            // is logged.
             let _ = if is_news { history.add_news(words) } else { history.add(words) };
         }
     }
@@ -338,7 +337,7 @@ impl Effects {
         Ok(pid)
     }
 
-    /// RSV-50: the script is run if its owner may execute it, and told the service's process.
+    /// RSV-50: runs the script if its owner may execute it, with the pid of the service's process.
     fn run_control_script(&mut self, script: ControlScript, pid: Option<Pid>) -> ServiceEvent {
         if self.is_away {
             return ServiceEvent::NoControlScript(script);
@@ -373,7 +372,7 @@ impl Effects {
         }
     }
 
-    /// RSV-48: a child that could not start has its message said here, in its words.
+    /// RSV-48: logs on behalf of a child why it could not start.
     fn explain(&mut self, part: ChildPart, failure: StartError) {
         let text = match (part, failure.step) {
             (ChildPart::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
@@ -421,7 +420,7 @@ fn may_owner_execute(about: &std::fs::Metadata) -> bool {
     Mode::from_bits_truncate(about.permissions().mode()).contains(Mode::S_IXUSR)
 }
 
-/// Whether a path leads somewhere; a dangling link counts as nothing (LAY-1).
+/// Whether a path leads to a file; a dangling link does not (LAY-1).
 pub fn is_there(path: impl AsRef<Path>) -> bool {
     fs_err::metadata(path.as_ref()).is_ok()
 }

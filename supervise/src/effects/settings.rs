@@ -1,5 +1,4 @@
-//! Effects: the files that say how a service stops, in the formats s6 gave them, read at the moment
-//! they matter and absent in every old directory.
+//! Effects: reads the files that set how a service is stopped, in the formats of s6, when they are needed.
 
 use std::time::Duration;
 
@@ -21,14 +20,14 @@ impl Effects {
         ServiceEvent::Settings(role, settings)
     }
 
-    /// A number of milliseconds; 0, as in s6, and absence both mean without limit.
+    /// A number of milliseconds. 0, as in s6, and no file both mean no limit.
     pub(super) fn read_milliseconds(&mut self, role: ServiceRole, name: &str) -> Option<Duration> {
         let expected = "a number of milliseconds";
         self.read_word(role, name, expected, |word| word.parse().ok().map(Duration::from_millis))
             .filter(|limit| !limit.is_zero())
     }
 
-    /// Reads a file of one word; malformed content gets one warning, and the default.
+    /// Reads a file of one word. Malformed content is warned of, and counts as no file.
     fn read_word<T>(
         &mut self,
         role: ServiceRole,

@@ -1,30 +1,30 @@
-//! What a command means for a running service, step by step (RSV-30, RSV-31).
+//! State: the steps of each command to a running service (RSV-30, RSV-31).
 
 use std::collections::VecDeque;
 
 use servicedir::{Command, Want};
 use sys::Signal;
 
-/// One step of a plan.
+/// One step of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandStep {
     /// Find out how the service wants to be stopped.
     ReadSettings,
-    /// Run `control/BYTE`, if it is there; success suppresses the next unless-hooked signal.
+    /// Run `control/BYTE`, if it is there; its success suppresses the next signal, CONT excepted.
     ControlScript(u8),
-    /// The signal that stops the service, unless the script did.
+    /// Send the signal that stops the service, unless the script has suppressed it.
     StopUnlessSuppressed,
-    /// This signal, unless the script did.
+    /// Send this signal, unless the script has suppressed it.
     SignalUnlessSuppressed(Signal),
-    /// CONT, always: what is paused cannot react to the signal that stops it.
+    /// Send CONT: a paused process cannot react to the signal that stops it.
     Continue,
     /// Note that the service is paused, or no longer.
     SetPaused(bool),
-    /// The service was killed on its way out: nothing is waited for any more (QRK-4).
+    /// Wait no longer for the service: it was killed after an exit command (QRK-4).
     Force,
 }
 
-/// The plan for a command to a service that runs, and is wanted like this, the command obeyed.
+/// The steps of a command to a running service. `want` is the want after the command.
 pub fn steps_for(command: Command, want: Want) -> VecDeque<CommandStep> {
     let stop =
         [CommandStep::ReadSettings, CommandStep::ControlScript(b't'), CommandStep::StopUnlessSuppressed];

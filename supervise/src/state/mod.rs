@@ -1,5 +1,5 @@
-//! Machine: what runsv decides. No system call, no clock, no file: events and the time come in,
-//! actions go out, and the outcome of an action comes back as an event before anything else.
+//! State: decides for a service and its log service. No system call, no clock, no file: events and the
+//! time come in, actions go out, and the outcome of an action comes back as an event before any other.
 
 mod command_steps;
 #[cfg(test)]
@@ -16,7 +16,7 @@ use sys::{ExitStatus, Now, Pid, Signal};
 
 pub use service::ServiceState;
 
-/// Which of the two services of a runsv.
+/// Which of the two services of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ServiceRole {
     /// The service itself.
@@ -25,30 +25,30 @@ pub enum ServiceRole {
     Log,
 }
 
-/// A program that belongs to the life of a service.
+/// A program that is started for a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
     /// `./run`.
     Run,
-    /// `./finish`, and how `./run` ended.
+    /// `./finish`, with the exit status of `./run`.
     Finish(ExitStatus),
 }
 
-/// Whom a signal is meant for.
+/// The receiver of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignalTarget {
     /// The process, or the leader of the group.
     pub pid: Pid,
-    /// Whether the whole process group is meant.
+    /// Whether the signal is for the whole process group.
     pub is_group: bool,
 }
 
-/// How a service wants to be stopped, from the files in its directory.
+/// How a service is to be stopped, from the files in its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// `down-signal`: sent instead of TERM.
     pub signal: Signal,
-    /// `timeout-kill`: from that signal to KILL.
+    /// `timeout-kill`: the time from that signal to KILL.
     pub kill_after: Option<Duration>,
 }
 
@@ -58,14 +58,14 @@ impl Default for Settings {
     }
 }
 
-/// What a program was started as.
+/// A program that was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartedScript {
     /// The process.
     pub pid: Pid,
     /// Whether it leads a session of its own (`process-group`).
     pub is_group: bool,
-    /// How long it may take (`timeout-finish`).
+    /// How long it may run (`timeout-finish`).
     pub limit: Option<Duration>,
 }
 
@@ -74,7 +74,7 @@ pub struct StartedScript {
 pub enum ServiceEvent {
     /// A control byte was read from a service's FIFO.
     Command(ServiceRole, Command),
-    /// runsv itself was sent TERM, which means `x` (RSV-62).
+    /// The supervisor was told to leave, by TERM to runsv; it means `x` (RSV-62).
     Term,
     /// A child ended; `has_finish` tells whether `./finish` can be read now.
     Exited {
@@ -89,24 +89,24 @@ pub enum ServiceEvent {
     Tick,
     /// Outcome: a script was started.
     Started(ServiceRole, Script, StartedScript),
-    /// Outcome: there is no process for a script; the warning was given.
+    /// Outcome: a script could not be started; the warning was logged.
     NotStarted(ServiceRole, Script),
     /// Outcome: a control script runs.
     ControlScriptStarted(ControlScript, Pid),
-    /// Outcome: there is no such control script, or no process for it.
+    /// Outcome: there is no such control script, or it could not be started.
     NoControlScript(ControlScript),
-    /// Outcome: how the service wants to be stopped.
+    /// Outcome: how the service is to be stopped.
     Settings(ServiceRole, Settings),
     /// Outcome: whether a group still has members.
     GroupProbed(ServiceRole, bool),
-    /// Outcome: the log pipe is closed for writing; whether something unread is in it.
+    /// Outcome: the log pipe is closed for writing.
     LogPipeClosed {
-        /// Whether the logger has something left to read.
+        /// Whether the pipe has unread data.
         has_unread: bool,
     },
 }
 
-/// Which control script, and on whose behalf.
+/// A control script, and what it is run for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlScript {
     /// `control/u`, before each start.
@@ -125,7 +125,7 @@ impl ControlScript {
     }
 }
 
-/// What is to be done.
+/// What the effects are to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceAction {
     /// Write the status files of a service.
@@ -134,40 +134,40 @@ pub enum ServiceAction {
     Remember(ServiceRole, HistoryEvent),
     /// Start a script; the outcome is [`ServiceEvent::Started`] or [`ServiceEvent::NotStarted`].
     Start(ServiceRole, Script),
-    /// Start a control script, telling it the service's process; the outcome is
+    /// Start a control script with the pid of the service's process; the outcome is
     /// [`ServiceEvent::ControlScriptStarted`] or [`ServiceEvent::NoControlScript`].
     RunControlScript(ControlScript, Option<Pid>),
-    /// Find out how the service wants to be stopped; the outcome is [`ServiceEvent::Settings`].
+    /// Read how the service is to be stopped; the outcome is [`ServiceEvent::Settings`].
     ReadSettings(ServiceRole),
     /// Send a signal.
     Signal(SignalTarget, Signal),
     /// Find out whether a group has members; the outcome is [`ServiceEvent::GroupProbed`].
     ProbeGroup(ServiceRole, Pid),
-    /// A process is the service's no longer, although it lives.
+    /// Wait no longer for a process, although it lives.
     Abandon(Pid),
-    /// Say which processes the service has left behind.
+    /// Log which leftovers the service has.
     NameLeftovers,
-    /// End the processes the service has left behind outside its group.
+    /// Kill the leftovers of the service outside its group.
     EndLeftovers,
     /// Close this process's write end of the log pipe; the outcome is [`ServiceEvent::LogPipeClosed`].
     CloseLogPipe,
-    /// Say who still holds the log pipe.
+    /// Log which processes still hold the log pipe.
     NameLogHolders,
 }
 
-/// How long a log service may take from the end of its input until it is sent TERM.
+/// From the end of a log service's input to TERM.
 pub const LOG_END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a log service may take from that TERM until it is killed.
+/// From that TERM to KILL.
 pub const LOG_TERM_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// How long a process killed on the way out is waited for (DEV-5).
+/// How long to wait for a process that was killed after an exit command (DEV-5).
 pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long something a service left behind has to end before it is named.
+/// How long a leftover has to end before it is logged.
 pub const LEFTOVER_DELAY: Duration = Duration::from_millis(250);
 
-/// A service, its log service, and their end.
+/// The state of a service and of its log service.
 #[derive(Debug)]
 pub struct ServicePair {
     main: ServiceState,
@@ -176,16 +176,16 @@ pub struct ServicePair {
     actions: VecDeque<ServiceAction>,
 }
 
-/// The last stretch: the service is down for good, the log service reads to its end.
+/// The service is down for good; the log service reads to the end of its input.
 #[derive(Debug)]
 struct Leaving {
-    /// When patience with the log service ends next.
+    /// When the log service is sent the next signal.
     deadline: Instant,
     was_sent_term: bool,
 }
 
 impl ServicePair {
-    /// A supervisor of a service that is wanted up or down, and of its log service, if any.
+    /// A service that is wanted up or down, and its log service, if it has one.
     pub fn new(main: Want, log: Option<Want>, now: Now) -> Self {
         Self {
             main: ServiceState::new(ServiceRole::Main, main, now),
@@ -195,7 +195,7 @@ impl ServicePair {
         }
     }
 
-    /// The group of an earlier `./run`, whose runsv was killed, is ended first.
+    /// The group of a `./run` that an earlier supervisor has left is ended first.
     pub fn take_over(&mut self, role: ServiceRole, leader: Pid, now: Now) {
         match role {
             ServiceRole::Main => self.main.take_over(leader, now),
@@ -207,17 +207,17 @@ impl ServicePair {
         }
     }
 
-    /// The one way in. Outcomes of actions come in here, too, before any other event.
+    /// The one place where events come in. Outcomes of actions come in before any other event.
     pub fn handle(&mut self, event: ServiceEvent, now: Now) {
-        // What was written before a death comes first: it may take an exit back, or keep a service
-        // from being started once more (RSV-25, RSV-32).
+        // Commands that were written before a death are handled before its consequences: they may take an
+        // exit back, or keep a service from being started once more (RSV-25, RSV-32).
         let may_start = !matches!(event, ServiceEvent::Exited { .. });
         let may_leave = matches!(
             event,
             ServiceEvent::Tick | ServiceEvent::Term | ServiceEvent::Command(ServiceRole::Main, Command::Exit)
         );
         self.dispatch(event, now);
-        // The log service is started first, so that somebody listens (RSV-25).
+        // The log service is started first, so that the log has a reader (RSV-25).
         if let Some(log) = self.log.as_mut().filter(|_| may_start) {
             log.settle(now, &mut self.actions);
         }
@@ -229,12 +229,12 @@ impl ServicePair {
         }
     }
 
-    /// What is to be done next. An outcome goes to [`ServicePair::handle`] at once.
+    /// The next action. Its outcome goes to [`ServicePair::handle`] at once.
     pub fn next_action(&mut self) -> Option<ServiceAction> {
         self.actions.pop_front()
     }
 
-    /// When to come back with [`ServiceEvent::Tick`] at the latest.
+    /// When the next [`ServiceEvent::Tick`] is due at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
         let main = if self.leaving.is_none() { self.main.next_deadline() } else { None };
@@ -242,7 +242,7 @@ impl ServicePair {
         [leaving, main, log].into_iter().flatten().min()
     }
 
-    /// What is to be published of a service.
+    /// The status record of a service.
     pub fn status(&self, role: ServiceRole) -> Option<Status> {
         self.service(role).map(ServiceState::status)
     }
@@ -260,8 +260,8 @@ impl ServicePair {
             && self.log.as_ref().is_none_or(ServiceState::is_over)
     }
 
-    /// Whether the service is down for good, unless something that came in takes that back: the next
-    /// [`ServiceEvent::Tick`] is too late for it.
+    /// Whether the service is down for good, unless a command takes that back before the next
+    /// [`ServiceEvent::Tick`].
     pub fn is_about_to_leave(&self) -> bool {
         self.leaving.is_none() && self.main.is_over()
     }
@@ -345,7 +345,7 @@ impl ServicePair {
         }
     }
 
-    /// A log service that does not end is told to, and at last made to.
+    /// Sends TERM, and at last KILL, to a log service that does not end with its input.
     fn escalate_log_stop(&mut self, now: Now) {
         let Some(leaving) = &mut self.leaving else { return };
         if now.monotonic < leaving.deadline {

@@ -1,5 +1,5 @@
 //! A seeded random walk over the state: a million steps of control bytes, deaths, control scripts, slow
-//! finishes, groups, fork failures and clock steps, with what must hold after each.
+//! finishes, groups, fork failures and clock steps. The invariants are checked at each step.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -11,12 +11,12 @@ use super::{
     ControlScript, Script, ServiceAction, ServiceEvent, ServicePair, ServiceRole, Settings, StartedScript,
 };
 
-/// A small generator of numbers that look random and come again with the seed.
+/// A generator of pseudo-random numbers.
 struct SeededNumbers(u64);
 
 impl SeededNumbers {
     fn below(&mut self, limit: u64) -> u64 {
-        // xorshift64*: good enough to wander with.
+        // xorshift64*
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -36,7 +36,7 @@ enum ProcessKind {
     ControlScript,
 }
 
-/// The processes the state acts on, which checks every action.
+/// The processes that the state acts on. Every action is checked.
 struct FakeProcesses {
     numbers: SeededNumbers,
     now: Now,
@@ -44,7 +44,7 @@ struct FakeProcesses {
     alive: Vec<(Pid, ProcessKind)>,
     group: Option<Pid>,
     last_run: Option<Instant>,
-    /// When the service last came to rest after a short life.
+    /// When the service last went down after a short life.
     down_since_short_life: Option<Instant>,
     finishes_due: u32,
     pipe_closed: bool,
@@ -84,10 +84,13 @@ impl FakeProcesses {
                     (ServiceRole::Main, Script::Run) => {
                         assert_eq!(self.count(ProcessKind::Run), 0, "two ./run alive");
                         assert_eq!(self.count(ProcessKind::Finish), 0, "./run beside ./finish");
-                        assert!(self.group.is_none(), "./run beside the rest of its group");
+                        assert!(self.group.is_none(), "./run beside its group");
                         assert!(!self.pipe_closed, "./run without a log pipe");
                         if let Some(down) = self.down_since_short_life {
-                            assert!(self.now.monotonic >= down + RESTART_DELAY, "a start within the rest");
+                            assert!(
+                                self.now.monotonic >= down + RESTART_DELAY,
+                                "a start before the restart delay"
+                            );
                         }
                         self.last_run = Some(self.now.monotonic);
                         self.starts += 1;
@@ -199,7 +202,7 @@ impl FakeProcesses {
     }
 }
 
-/// Walks until runsv has left, or for `steps`; returns how many were made.
+/// Walks until the state is finished, or for `steps`; returns the steps and the starts.
 fn walk(seed: u64, steps: u64) -> (u64, u64) {
     let now = Now { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_000_000_000) };
     let mut processes = FakeProcesses {
@@ -235,7 +238,7 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
             }
             4..=6 => processes.one_dies(&mut state),
             7 => {
-                // Somebody sets the clock.
+                // The clock is set.
                 processes.now.wall = UNIX_EPOCH + Duration::from_secs(processes.numbers.below(2_000_000_000));
             }
             _ => {
@@ -244,7 +247,7 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
             }
         }
     }
-    // Whatever happened: told to exit, with everything ending sooner or later, it leaves.
+    // Told to exit, with every process ending at some time, it finishes.
     for _ in 0..10_000 {
         if state.is_finished() {
             assert_eq!(processes.count(ProcessKind::Run), 0, "runsv left ./run behind");

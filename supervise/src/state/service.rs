@@ -1,4 +1,4 @@
-//! Machine: the life of one service, main or log.
+//! State: the life of one service, main or log.
 
 mod commands;
 
@@ -16,16 +16,16 @@ use super::{
 
 use commands::{CommandPlan, ControlScriptState};
 
-/// A service that lived shorter than this rests for as long before its next start (RSV-44).
+/// A service that lived for less than this is started again after this (RSV-44).
 pub const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// How long to wait when no process can be had (RSV-47).
+/// How long to wait after a failed fork (RSV-47).
 pub const FORK_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// How long the rest of a group may outlive its leader before it is killed, without `timeout-kill`.
+/// How long a group may outlive its leader before it is killed, without `timeout-kill`.
 pub const GROUP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often a group without a leader is looked at: not every end in it is told to us.
+/// How often a group without a leader is probed: not each of its members is a child of this process.
 const GROUP_PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One service.
@@ -34,41 +34,41 @@ pub struct ServiceState {
     role: ServiceRole,
     phase: ServicePhase,
     want: Want,
-    /// Start once more, though it is not wanted up.
+    /// Whether to start once more, though it is not wanted up.
     is_start_due: bool,
     is_paused: bool,
     got_term: bool,
     since: Tai64n,
-    /// When `./run` was last started, for the rest it may need.
+    /// When `./run` was last started, for the restart delay.
     run_started: Option<Instant>,
     /// No start before this.
     not_before: Option<Instant>,
     settings: Settings,
-    /// When the stop that is under way becomes a KILL.
+    /// When the stop that is under way is escalated to KILL.
     kill_at: Option<Instant>,
-    /// Killed on its way out: no `./finish`, and no waiting beyond this.
+    /// Killed after an exit command: no `./finish`, and no waiting beyond this.
     forced_at: Option<Instant>,
-    /// When to name what the service has left behind.
+    /// When to log the leftovers.
     name_leftovers_at: Option<Instant>,
     plan: CommandPlan,
 }
 
-/// Where a service is in its life.
+/// What a service does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ServicePhase {
-    /// No process, nothing under way.
+    /// It has no process.
     Down,
-    /// `control/u` was asked for, or runs; then comes `./run`.
+    /// `control/u` was requested, or runs; `./run` follows.
     Preparing(Option<Pid>),
-    /// `./run` was asked for.
+    /// `./run` was requested.
     Starting,
-    /// `./run` lives.
+    /// `./run` runs.
     Run(SignalTarget),
-    /// `./run` ended; others of its group live.
+    /// `./run` ended; other members of its group may live.
     Group { leader: Pid, exit_status: ExitStatus, has_finish: bool, probe_at: Instant },
-    /// `./finish` was asked for, or is due when a process can be had.
+    /// `./finish` was requested, or is due after a failed fork.
     FinishDue(ExitStatus),
-    /// `./finish` lives.
+    /// `./finish` runs.
     Finish { target: SignalTarget, kill_at: Option<Instant> },
 }
 
@@ -93,15 +93,15 @@ impl ServiceState {
         }
     }
 
-    /// An earlier runsv was killed and has left a process group behind: it ends before anything
-    /// starts.
+    /// Takes over the group of a `./run` that an earlier supervisor has left: it ends before `./run` is
+    /// started.
     pub fn take_over(&mut self, leader: Pid, now: Now) {
-        // How its leader will end is for others to know, and no reason for a ./finish.
+        // Its leader is no child of this process: its exit status is unknown, and ./finish is not run.
         let exit_status = ExitStatus::Exited(0);
         self.phase = ServicePhase::Group { leader, exit_status, has_finish: false, probe_at: now.monotonic };
     }
 
-    /// What is published.
+    /// The status record.
     pub fn status(&self) -> Status {
         let (state, pid) = match self.phase {
             ServicePhase::Down | ServicePhase::Preparing(_) | ServicePhase::Starting => (State::Down, None),
@@ -120,7 +120,7 @@ impl ServiceState {
         }
     }
 
-    /// Whether the service is down and told to exit, and nothing of it is under way.
+    /// Whether the service is down and wanted to exit, and no command is under way.
     pub fn is_over(&self) -> bool {
         self.want == Want::Exit
             && self.phase == ServicePhase::Down
@@ -128,12 +128,12 @@ impl ServiceState {
             && self.plan.is_done()
     }
 
-    /// Whether a command may be handled: none is while a control script runs (DEV-2).
+    /// Whether a command may be handled: not while a control script runs (DEV-2).
     pub fn takes_commands(&self) -> bool {
         self.plan.is_done() && !matches!(self.phase, ServicePhase::Preparing(_) | ServicePhase::Starting)
     }
 
-    /// The process, or what is left of its group.
+    /// The process, or its group.
     pub fn target(&self) -> Option<SignalTarget> {
         match self.phase {
             ServicePhase::Run(target) | ServicePhase::Finish { target, .. } => Some(target),
@@ -145,7 +145,7 @@ impl ServiceState {
         }
     }
 
-    /// When something is due although nothing happens.
+    /// When the next tick is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
             ServicePhase::Down if self.wants_start() => self.not_before,
@@ -158,7 +158,7 @@ impl ServiceState {
         [phase, kill, self.forced_at, self.name_leftovers_at].into_iter().flatten().min()
     }
 
-    /// The settling rule: what is wanted up, is down, and may start, starts.
+    /// The settling rule: a service that is wanted up, is down, and may be started is started.
     pub fn settle(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
         let may_start = self.not_before.is_none_or(|moment| moment <= now.monotonic);
         match self.phase {
@@ -171,7 +171,7 @@ impl ServiceState {
         }
     }
 
-    /// The last start: whatever its logger has not read when the service is gone is still read.
+    /// Lets a log service read its input to the end; it is started once more if it is down.
     pub fn read_to_the_end(&mut self, has_unread: bool, actions: &mut VecDeque<ServiceAction>) {
         self.is_start_due = has_unread && self.want == Want::Up && self.phase == ServicePhase::Down;
         self.want = Want::Exit;
@@ -180,7 +180,7 @@ impl ServiceState {
         }
     }
 
-    /// A child of runsv ended; it may be none of this service's.
+    /// A child of the process ended; it may belong to another service.
     pub fn exited(
         &mut self,
         pid: Pid,
@@ -207,13 +207,13 @@ impl ServiceState {
                 self.note_end(exit_status, now, actions);
                 self.run_ended(exit_status, has_finish, now, actions);
             }
-            // Of many deaths at once there is one look.
+            // Many deaths at once lead to one probe.
             ServicePhase::Group { ref mut probe_at, .. } => *probe_at = now.monotonic,
             ServicePhase::Finish { target, .. } if target.pid == pid => {
                 self.remember(HistoryEvent::Finished(exit_status), actions);
                 self.enter_down(now, actions);
             }
-            // A process that the service left behind, or the other service's.
+            // A leftover, or a process of another service.
             _ => {}
         }
     }
@@ -224,7 +224,7 @@ impl ServiceState {
         if is_due(self.forced_at)
             && let Some(target) = self.target()
         {
-            // It cannot even be killed; runsv was told to leave all the same (DEV-5).
+            // It cannot be killed, but the supervisor was told to leave (DEV-5).
             actions.push_back(ServiceAction::Abandon(target.pid));
             self.enter_down(now, actions);
         }
@@ -259,7 +259,7 @@ impl ServiceState {
         }
     }
 
-    /// What became of an action.
+    /// The outcome of an action.
     pub fn outcome(&mut self, event: ServiceEvent, now: Now, actions: &mut VecDeque<ServiceAction>) {
         match (self.phase, event) {
             (
@@ -308,12 +308,12 @@ impl ServiceState {
                 self.settings = settings;
                 self.plan.is_waiting = false;
                 if self.is_running() {
-                    // The first stop counts: asking again does not buy a service more time.
+                    // The first stop counts: a second one does not extend the limit.
                     self.kill_at = self.kill_at.or(settings.kill_after.map(|limit| now.monotonic + limit));
                 }
                 self.follow_plan(now, actions);
             }
-            // An outcome that has been overtaken.
+            // An outcome that a later event has made void.
             _ => {}
         }
     }
@@ -394,7 +394,7 @@ impl ServiceState {
         }
     }
 
-    /// RSV-43, RSV-44: down, and a rest for who lived less than a second.
+    /// RSV-43, RSV-44: the service is down; one that lived less than a second waits before its next start.
     fn enter_down(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
         self.phase = ServicePhase::Down;
         self.got_term = false;
@@ -414,14 +414,14 @@ impl ServiceState {
         }
     }
 
-    /// What a service leaves behind has a moment to end before it is named.
+    /// Leftovers have a moment to end before they are logged.
     fn schedule_leftover_report(&mut self, now: Now) {
         if self.role == ServiceRole::Main {
             self.name_leftovers_at = Some(now.monotonic + LEFTOVER_DELAY);
         }
     }
 
-    /// The leader is gone; the others of its group follow it.
+    /// The leader is gone: stops the other members, and goes on when the last one has ended.
     fn group_probed(&mut self, is_alive: bool, now: Now, actions: &mut VecDeque<ServiceAction>) {
         let ServicePhase::Group { leader, exit_status, has_finish, ref mut probe_at } = self.phase else {
             return;
@@ -439,7 +439,7 @@ impl ServiceState {
             self.kill_at = self.kill_at.or(Some(now.monotonic + GROUP_TIMEOUT));
         } else if self.plan.is_done() {
             self.remember(HistoryEvent::GroupLives(leader), actions);
-            // Nobody has asked the others to stop, yet.
+            // The other members have not been sent a signal yet.
             self.plan = CommandPlan {
                 steps: [CommandStep::ReadSettings, CommandStep::StopUnlessSuppressed, CommandStep::Continue]
                     .into(),

@@ -103,7 +103,7 @@ fn t_stops_a_service_for_good_that_is_not_to_be_restarted() {
     web.did(&["SIGTERM 101"]);
 }
 
-/// RSV-32: a service may be down while its control script still holds up what was written.
+/// RSV-32: a service may be down while its control script runs and commands wait in the FIFO.
 #[test]
 fn what_was_written_before_the_end_takes_the_exit_back() {
     for (command, text, done) in [

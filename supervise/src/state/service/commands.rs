@@ -1,4 +1,4 @@
-//! State: what a command does to a service: the wish it leaves, and its plan, step by step.
+//! State: what a command does to a service: it changes what is wanted, and its steps are followed.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::state::{ControlScript, KILL_TIMEOUT, ServiceAction, ServiceRole, Sign
 #[derive(Debug, Default)]
 pub(super) struct CommandPlan {
     pub(super) steps: VecDeque<CommandStep>,
-    /// The process the command was meant for: never signal another one.
+    /// The process that the command is for: no other one is signalled.
     pub(super) meant_for: Option<Pid>,
     pub(super) script: ControlScriptState,
     pub(super) is_suppressed: bool,
@@ -27,7 +27,7 @@ pub(super) enum ControlScriptState {
     /// There is none now.
     #[default]
     None,
-    /// It was asked for.
+    /// It was requested.
     Asked,
     /// It runs.
     Runs(Pid),
@@ -42,7 +42,7 @@ impl CommandPlan {
 impl ServiceState {
     /// A control byte.
     pub fn command(&mut self, command: Command, now: Now, actions: &mut VecDeque<ServiceAction>) {
-        // The log service is not told to exit; it ends with its input (RSV-35).
+        // The log service takes no exit command; it ends with its input (RSV-35).
         if self.role == ServiceRole::Log && command == Command::Exit {
             return;
         }
@@ -90,30 +90,30 @@ impl ServiceState {
         if self.wants_start() {
             self.forget_limit();
             self.name_leftovers_at = None;
-            // Whoever wants it back does not want its end hurried.
+            // A service that is wanted again has all the time to end.
             self.forced_at = None;
         } else if self.phase == ServicePhase::Down {
             self.schedule_leftover_report(now);
         }
     }
 
-    /// The limit of a stop counts from its first signal; until then it is there for a control script
-    /// that hangs.
+    /// The limit of a stop counts from its first signal. A limit that was set before is for a control
+    /// script that hangs.
     fn limit_from_now(&mut self, now: Now) {
         if !self.got_term {
             self.kill_at = self.settings.kill_after.map(|limit| now.monotonic + limit).or(self.kill_at);
         }
     }
 
-    /// Without a signal nobody waits for an end any more.
+    /// Drops the limit of a stop that has sent no signal.
     fn forget_limit(&mut self) {
         if !self.got_term {
             self.kill_at = None;
         }
     }
 
-    /// QRK-4: after `x`, a `k` gets runsv out of a `./finish` that hangs, and leaves it running,
-    /// unless it belongs to a group that ends with the service; else `./finish` is left alone.
+    /// QRK-4: after `x`, a `k` lets the supervisor leave although `./finish` hangs. `./finish` goes on to
+    /// run, unless it leads a group, which ends with the service. Without `x` it is left alone.
     fn abandon_finish_on_the_way_out(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
         match self.phase {
             ServicePhase::Finish { target, .. } if self.want == Want::Exit => {
@@ -130,11 +130,11 @@ impl ServiceState {
         }
     }
 
-    /// Goes on with the plan until it is done or must wait.
+    /// Follows the plan until it is done or must wait for an outcome or a script.
     pub(super) fn follow_plan(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
         while self.plan.script == ControlScriptState::None && !self.plan.is_waiting {
             let Some(step) = self.plan.steps.pop_front() else { return };
-            // What was meant for a process that is gone is not sent to its successor.
+            // A signal for a process that is gone is not sent to its successor.
             let is_meant = self.is_running() && self.target().map(|target| target.pid) == self.plan.meant_for;
             match step {
                 CommandStep::ReadSettings => {
@@ -144,7 +144,7 @@ impl ServiceState {
                 CommandStep::ControlScript(byte) => {
                     self.plan.script = ControlScriptState::Asked;
                     self.plan.is_suppressed = false;
-                    // The leader of what is left of a group is gone itself.
+                    // The leader of a group in this phase is gone.
                     let is_alive = is_meant && matches!(self.phase, ServicePhase::Run(_));
                     let pid = self.plan.meant_for.filter(|_| is_alive);
                     actions.push_back(ServiceAction::RunControlScript(ControlScript::ForCommand(byte), pid));
@@ -155,7 +155,7 @@ impl ServiceState {
                     self.publish(actions);
                     self.signal(self.settings.signal, actions);
                 }
-                // What control/t has done instead of a restart has no limit.
+                // A restart that control/t has taken over has no limit.
                 CommandStep::StopUnlessSuppressed if is_meant && self.want == Want::Up => self.forget_limit(),
                 CommandStep::SignalUnlessSuppressed(signal) if is_meant && !self.plan.is_suppressed => {
                     self.signal(signal, actions);

@@ -1,4 +1,4 @@
-//! The state under test, with effects that exist only on paper.
+//! The state under test, with effects that are only noted down.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -12,7 +12,7 @@ use crate::state::{
 pub const MS: Duration = Duration::from_millis(1);
 pub const TERMED: ExitStatus = ExitStatus::Killed { signal: Signal::TERM, core: false };
 
-/// A state with effects that exist only on paper: processes get numbers, scripts are declared.
+/// A state with effects that are only noted down: processes get numbers, scripts are declared.
 pub struct Bench {
     pub state: ServicePair,
     pub now: Now,
@@ -88,7 +88,7 @@ impl Bench {
         self.event(ServiceEvent::Tick);
     }
 
-    /// A turn in which nothing else came in.
+    /// A turn with this event only.
     pub fn turn(&mut self, event: ServiceEvent) {
         self.event(event);
         self.tick();
