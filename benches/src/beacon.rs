@@ -29,7 +29,7 @@ pub fn run() -> Outcome<ExitCode> {
     let linger = env::var(LINGER).ok().map(|text| text.parse()).transpose()?.map(Duration::from_millis);
     let term = SigSet::from(Signal::SIGTERM);
     if linger.is_some() {
-        // Before anybody knows that there is someone to send it to.
+        // Before any process knows of this one, and can send it.
         term.thread_block()?;
     }
     let fifo = env::var_os(EVENTS).ok_or("no FIFO in the environment")?;

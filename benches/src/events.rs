@@ -19,10 +19,10 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// Bytes of an event: a process id.
 const RECORD: usize = 4;
 
-/// Somebody began to run.
+/// A service began to run.
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// Who, as it sees itself.
+    /// Its process id, as it sees itself.
     pub pid: u32,
     /// When that was read.
     pub at: Instant,
@@ -84,7 +84,7 @@ impl Events {
     }
 }
 
-/// Waits until there is something to read, or everybody has closed the other end.
+/// Waits until there is something to read, or no process has the other end open.
 pub fn wait_readable(source: &impl AsFd, what: &str) -> Outcome<()> {
     if is_readable(source, LIMIT)? {
         return Ok(());

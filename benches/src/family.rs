@@ -22,7 +22,7 @@ pub enum Family {
     Tini,
 }
 
-/// Those who keep services, in the order in which they are measured.
+/// The families that keep services, in the order in which they are measured.
 pub const SUPERVISORS: [Family; 3] = [Family::Ours, Family::Runit, Family::S6];
 
 /// Where Debian's packages put their programs.
@@ -80,7 +80,7 @@ impl Family {
         }
     }
 
-    /// One of its programs, with nothing to read and nobody to talk to.
+    /// One of its programs, with nothing to read and nothing to write to.
     pub fn command(self, program: &str) -> Outcome<Command> {
         let place = self.place()?;
         let mut command = Command::new(place.join(program));

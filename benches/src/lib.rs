@@ -6,7 +6,7 @@
 //!   in a pid namespace, so that nothing it starts outlives it ([`namespace`]);
 //! * as `measure` it does the work: [`measures`] start [`tree`]s of services by the words of each
 //!   [`family`], take [`sample`]s and make the rows of a [`table`];
-//! * as `run` it is the service itself ([`beacon`]), whose start is an event ([`events`]);
+//! * as `run` it is the service itself ([`beacon`]); its start is an event ([`events`]);
 //! * as `namespace` and `process-1` it makes something process 1 of a pid namespace.
 
 use std::error::Error;
@@ -27,7 +27,7 @@ pub mod sample;
 pub mod table;
 pub mod tree;
 
-/// What can go wrong says so in one line; nobody tells causes apart.
+/// What can go wrong says so in one line; no caller distinguishes causes.
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// The name under which the release's `benches` measures.

@@ -24,7 +24,7 @@ pub const OUTER: &str = "namespace";
 /// The name under which the program prepares a namespace from inside, and executes another.
 pub const INNER: &str = "process-1";
 
-/// A namespace with somebody in it.
+/// A namespace with processes in it.
 #[derive(Debug)]
 pub struct Namespace {
     /// Ends as soon as the namespace has ended; dies with us.
@@ -86,13 +86,13 @@ pub fn contain(arguments: &[OsString]) -> Outcome<ExitCode> {
     exit_code(first.status()?)
 }
 
-/// The exit code of somebody we stand for; a death by a signal is a failure to tell.
+/// The exit code of a process that this one stands for; a death by a signal is an error.
 pub fn exit_code(ended: ExitStatus) -> Outcome<ExitCode> {
     let code = ended.code().ok_or_else(|| format!("what was to end by itself was ended: {ended}"))?;
     Ok(u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from))
 }
 
-/// The same for a user who is nobody special: root in a user namespace.
+/// The same for an ordinary user: as root in a user namespace.
 fn unshare_as_root(spaces: CloneFlags) -> Outcome<()> {
     let (user, group) = (geteuid(), getegid());
     unshare(spaces | CloneFlags::CLONE_NEWUSER)

@@ -30,7 +30,7 @@ pub fn wakeups(pid: u32) -> Outcome<u64> {
 /// Memory of a process in KiB.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Pages that nobody else has: what one process more costs.
+    /// Pages that no other process has: what one process more costs.
     pub private: u32,
     /// Those of them that were written to, and are no copy of a file.
     pub written: u32,
@@ -52,6 +52,11 @@ pub fn memory(pid: u32) -> Outcome<Memory> {
 pub fn cpu_time(pid: u32) -> Outcome<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     Ok(text.split_whitespace().next().ok_or("an empty schedstat")?.parse()?)
+}
+
+/// The same of a process and all its descendants that have not ended.
+pub fn cpu_time_of_tree(root: u32) -> Outcome<u64> {
+    children(root)?.into_iter().try_fold(cpu_time(root)?, |sum, child| Ok(sum + cpu_time_of_tree(child)?))
 }
 
 /// The processes that work below a directory.

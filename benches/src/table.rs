@@ -21,7 +21,7 @@ pub struct Row {
     pub what: String,
     /// Our figures.
     pub ours: Sample,
-    /// Who else was measured.
+    /// The other family.
     pub peer: Family,
     /// The figures of the other.
     pub theirs: Sample,

@@ -31,19 +31,19 @@ pub struct Tree {
     pub events: Events,
 }
 
-/// A tree whose services are kept by a family; ended when dropped.
+/// A tree of services that a family keeps; ended when dropped.
 #[derive(Debug)]
 pub struct Running {
     /// The directories.
     pub tree: Tree,
-    /// Who keeps them.
+    /// The family that keeps them.
     pub family: Family,
     /// When the scanner was started.
     pub begin: Instant,
     scanner: Child,
 }
 
-/// A tree whose services are kept by a family as process 1.
+/// A tree of services that a family keeps as process 1.
 #[derive(Debug)]
 pub struct Contained {
     /// The directories.
@@ -59,7 +59,7 @@ impl Tree {
     pub fn new(services: usize) -> Outcome<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        // Our own number is small in our own pid namespace: nobody else's directory must be in the way.
+        // This process has a small number in its own pid namespace, as another run has in another one.
         let root = fs::canonicalize(env::temp_dir())?.join(format!("rb.{}.{number}", unique()));
         for dir in ["service", "spare", "hooks"] {
             fs::create_dir_all(root.join(dir))?;
@@ -165,7 +165,7 @@ impl Drop for Running {
     }
 }
 
-/// Kills everybody who works below a directory, and reaps whoever became our child.
+/// Kills all processes that work below a directory, and reaps those that became children of this one.
 fn end_all(root: &Path) -> Outcome<()> {
     let mut ended = BTreeSet::new();
     loop {
@@ -178,7 +178,7 @@ fn end_all(root: &Path) -> Outcome<()> {
             ended.insert(pid);
         }
     }
-    // Twice: the children of those who are reaped first become ours only then.
+    // Twice: the children of those that are reaped first become children of this process only then.
     for pid in ended.iter().chain(&ended) {
         reap(*pid)?;
     }

@@ -1,4 +1,4 @@
-# The smallest web server that answers one question at a time: every page is site/index.html.
+# A minimal web server that answers one request at a time: every page is site/index.html.
 use strict;
 use warnings;
 use IO::Socket::INET;
@@ -8,7 +8,7 @@ my ($port) = @ARGV;
 my $door = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 16, ReuseAddr => 1)
     or die "web: unable to listen on 127.0.0.1:$port: $!\n";
 
-# Who hangs up in the middle of the answer must not end the server, nor who never asks.
+# Neither a client that hangs up in the middle of the answer nor one that never asks may end the server.
 local $SIG{PIPE} = 'IGNORE';
 while (1) {
     my $guest = $door->accept or next;

@@ -2,7 +2,7 @@
 //! every program one static file that needs no loader, and copies the programs to `target/static`
 //! (`target/static-TARGET` where a target is named). Prints where cargo has built everything.
 //!
-//! The target is this machine's with musl, whose programs are half as large as glibc's and start
+//! The target is this machine's with musl: the programs are half as large as with glibc, and start
 //! sooner. If the target is missing it is installed; where that fails the C library is glibc.
 
 use std::env;
@@ -52,7 +52,9 @@ struct Request {
 
 impl Request {
     fn read(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().ok_or("no workspace")?;
+        // Of the tree that `cargo static` was called in: a target directory may be a copy of another tree's.
+        let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("to be called as `cargo static`")?;
+        let workspace = Path::new(&package).parent().ok_or("no workspace")?;
         let from_environment = env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
         let mut request = Self {
             target: None,
@@ -62,9 +64,9 @@ impl Request {
         while let Some(argument) = arguments.next() {
             if argument == "--target" {
                 let target = arguments.next().and_then(|target| target.into_string().ok());
-                request.target = Some(target.ok_or("--target: which?")?);
+                request.target = Some(target.ok_or("--target: no target named")?);
             } else if argument == "--target-dir" {
-                request.target_dir = arguments.next().ok_or("--target-dir: which?")?.into();
+                request.target_dir = arguments.next().ok_or("--target-dir: no directory named")?.into();
             } else {
                 request.others.push(argument);
             }

@@ -1,58 +1,31 @@
-//! The command line: clap's, after runit's odd rules for what is an option (RSD-1).
+//! The command line, by runit's rules for what is an option (RSD-1).
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use clap::{Arg, ArgAction, Command, value_parser};
+use crate::event_loop::RunsvdirOptions;
 
-use crate::event_loop::Options;
-
-/// What is said to a wrong command line, after the program's name.
+/// The usage, after the program's name.
 const USAGE: &str = "[-P] dir";
 
-/// Reads the command line; `Err` is the usage text and, as ever in runit, an empty line (GEN-2).
-pub fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Options, String> {
-    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
-    if arguments.is_empty() {
-        arguments.push("runsvdir".into());
+/// Reads the command line; `Err` is the usage text, which runit follows with an empty line (GEN-2).
+///
+/// Only the first argument can be an option, and only its second character counts: `P` is the option, `-`
+/// is nothing, and with anything else it is the directory. The directory follows, even one without a
+/// name, then the log; the rest is ignored.
+pub fn read(arguments: Vec<OsString>) -> Result<RunsvdirOptions, String> {
+    let (has_sessions, operands) = match arguments.get(1).map(|first| first.as_bytes()) {
+        Some([b'-', b'P', ..]) => (true, 2),
+        Some([b'-', b'-', ..]) => (false, 2),
+        _ => (false, 1),
+    };
+    let program = arguments.first().map_or("runsvdir".into(), |name| name.to_string_lossy().into_owned());
+    let log = Some(operands + 1).filter(|log| *log < arguments.len());
+    match arguments.into_iter().nth(operands).map(PathBuf::from) {
+        Some(directory) => Ok(RunsvdirOptions { directory, has_sessions, log }),
+        None => Err(format!("usage: {program} {USAGE}")),
     }
-    let program = arguments.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let skipped = end_options(&mut arguments);
-    let Ok(matches) = command().try_get_matches_from(arguments) else {
-        return Err(format!("usage: {program} {USAGE}"));
-    };
-    let Some(directory) = matches.get_one::<OsString>("dir").map(PathBuf::from) else {
-        return Err(format!("usage: {program} {USAGE}"));
-    };
-    let log = matches.contains_id("log").then_some(skipped + 2);
-    Ok(Options { directory, has_sessions: matches.get_flag("P"), log })
-}
-
-fn command() -> Command {
-    Command::new("runsvdir")
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .arg(Arg::new("P").short('P').action(ArgAction::SetTrue))
-        // Even one without a name is a directory.
-        .arg(Arg::new("dir").required(true).value_parser(value_parser!(OsString)))
-        .arg(Arg::new("log").value_parser(value_parser!(OsString)))
-        // Whatever follows is ignored.
-        .arg(Arg::new("rest").num_args(0..).value_parser(value_parser!(OsString)))
-}
-
-/// Only the first argument can be an option, and only its second character counts: `P` is the
-/// option, `-` is nothing, and with anything else it is the directory. Puts this so that clap sees
-/// it. How many of the arguments were not operands.
-fn end_options(arguments: &mut Vec<OsString>) -> usize {
-    let first = arguments.get(1).map_or(OsStr::new(""), OsString::as_os_str);
-    let (replacement, skipped): (&[&str], usize) = match first.as_bytes() {
-        [b'-', b'P', ..] => (&["-P", "--"], 1),
-        [b'-', b'-', ..] => (&["--"], 1),
-        _ => (&["--"], 0),
-    };
-    arguments.splice(1..=skipped, replacement.iter().map(OsString::from));
-    skipped
 }
 
 #[cfg(test)]
@@ -60,9 +33,9 @@ mod tests {
     use super::*;
 
     fn reads(arguments: &[&str]) -> Option<(String, bool, Option<usize>)> {
-        let all = ["runsvdir"].iter().chain(arguments).map(OsString::from);
-        let wishes = read(all).ok()?;
-        Some((wishes.directory.to_string_lossy().into_owned(), wishes.has_sessions, wishes.log))
+        let all = ["runsvdir"].iter().chain(arguments).map(OsString::from).collect();
+        let options = read(all).ok()?;
+        Some((options.directory.to_string_lossy().into_owned(), options.has_sessions, options.log))
     }
 
     #[test]
@@ -90,7 +63,8 @@ mod tests {
         for arguments in [&[] as &[&str], &["-P"], &["--"], &["--foo"]] {
             assert_eq!(reads(arguments), None, "{arguments:?}");
         }
-        let usage = read([OsString::from("/bin/x")]).err();
-        assert_eq!(usage.as_deref(), Some("usage: /bin/x [-P] dir"));
+        let usage = |name: &[&str]| read(name.iter().map(OsString::from).collect()).err();
+        assert_eq!(usage(&["/bin/x"]).as_deref(), Some("usage: /bin/x [-P] dir"));
+        assert_eq!(usage(&[]).as_deref(), Some("usage: runsvdir [-P] dir"));
     }
 }

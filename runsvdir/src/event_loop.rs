@@ -1,4 +1,4 @@
-//! The loop: connects the two machines, the hands, signals and time.
+//! Event loop: connects the states of crate `scan`, the effects, signals and time.
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
@@ -9,27 +9,27 @@ use sys::error::words;
 use sys::poller::Wakeup;
 use sys::process::spawn::failure_of;
 use sys::signal::SignalSet;
-use sys::{Error, Logger, Poller, Signal, reap_next};
+use sys::{Error, FileId, Logger, Poller, Signal, reap_next};
 
 use crate::rolling_log::RollingLog;
 use crate::runsv_starter::{CAUGHT, RunsvStarter, StartOutcome, could_not_start, may_not_start};
 use scan::effects::path_watcher::PathWatcher;
 use scan::effects::scan::{ServicesDirectory, supervise_of};
 use scan::state::scan_schedule::{ScanOutcome, ScanRequest, ScanSchedule};
-use scan::state::services::{Identity, ScanAction, Services, StartAttempt};
+use scan::state::services::{ScanAction, Services, StartAttempt};
 
 const CHANGES: usize = 0;
 const LOG: usize = 1;
 const OCCUPANTS: usize = 2;
 
-/// So many things are done before signals are looked at again (DEV-3).
+/// So many actions are performed before signals are handled again (DEV-3).
 const ACTIONS_PER_TURN: usize = 16;
 
 /// How soon a message that could not be written is tried again.
-const SAY_AGAIN: Duration = Duration::from_secs(1);
+const MESSAGE_RETRY: Duration = Duration::from_secs(1);
 
 /// What the command line asks for.
-pub struct Options {
+pub struct RunsvdirOptions {
     /// The services directory.
     pub directory: PathBuf,
     /// A session for each runsv.
@@ -56,23 +56,23 @@ pub struct EventLoop {
     starter: RunsvStarter,
     log: Option<RollingLog>,
     logger: Logger,
-    /// Services that were said to have another one's supervise directory, with that other one.
-    sharing: HashMap<Identity, OsString>,
+    /// Services for which it was reported that they share a supervise directory, with the service that has it.
+    sharing: HashMap<FileId, OsString>,
     has_unread_log: bool,
 }
 
 impl EventLoop {
     /// Prepares everything that can fail; nothing after this is fatal.
-    pub fn new(wishes: Options, mut logger: Logger) -> Result<Self, Error> {
+    pub fn new(options: RunsvdirOptions, mut logger: Logger) -> Result<Self, Error> {
         let now = Instant::now();
         let poller =
             Poller::without_unblocking(&CAUGHT).map_err(Error::of_io("unable to wait for signals"))?;
-        // The others are as whoever started us wants them.
+        // The other signals stay blocked if the parent process has blocked them.
         SignalSet::of(&[Signal::CHLD]).unblock();
         // What is fatal must be said before the log has the standard error.
-        let directory = ServicesDirectory::new(wishes.directory)?;
-        let starter = RunsvStarter::new(wishes.has_sessions, OCCUPANTS);
-        let log = wishes.log.and_then(|index| match RollingLog::start(index, &poller, LOG, now) {
+        let directory = ServicesDirectory::new(options.directory)?;
+        let starter = RunsvStarter::new(options.has_sessions, OCCUPANTS);
+        let log = options.log.and_then(|index| match RollingLog::start(index, &poller, LOG, now) {
             Ok(log) => {
                 logger.keep();
                 Some(log)
@@ -102,14 +102,14 @@ impl EventLoop {
     pub fn run(&mut self) -> Exit {
         loop {
             let wakeup = self.poller.wait(self.next_deadline());
-            if let Some(end) = self.obey(&wakeup.signals) {
+            if let Some(end) = self.handle_signals(&wakeup.signals) {
                 return end;
             }
-            self.hear();
+            self.take_in_changes();
             self.take_in_vacated(&wakeup);
             self.reap();
-            // What is known of the directory is acted upon as soon as it is known, and not when it is old.
-            if self.look_if_due() || !self.schedule.is_behind() {
+            // What a scan found is acted upon at once, and not after a change made it outdated.
+            if self.scan_if_due() || !self.schedule.is_behind() {
                 self.services.settle(Instant::now());
             }
             self.act();
@@ -125,12 +125,12 @@ impl EventLoop {
             return Some(now);
         }
         let dot = self.log.as_ref().map(RollingLog::next_deadline);
-        let unsaid = self.logger.unsaid().map(|_| now + SAY_AGAIN);
+        let unsaid = self.logger.unsaid().map(|_| now + MESSAGE_RETRY);
         let deadlines = [Some(self.schedule.next_deadline(now)), self.services.next_deadline(), dot, unsaid];
         deadlines.into_iter().flatten().min()
     }
 
-    fn obey(&mut self, signals: &[Signal]) -> Option<Exit> {
+    fn handle_signals(&mut self, signals: &[Signal]) -> Option<Exit> {
         for signal in signals {
             match *signal {
                 Signal::TERM => return Some(Exit::Leave),
@@ -142,7 +142,7 @@ impl EventLoop {
                     return Some(Exit::Hangup);
                 }
                 Signal::ALRM => self.schedule.force(),
-                // Deaths are looked for after every wait.
+                // Children are reaped after every wait.
                 _ => {}
             }
         }
@@ -150,25 +150,25 @@ impl EventLoop {
     }
 
     /// Takes in what changed on disk.
-    fn hear(&mut self) {
-        let told = self.watch.take_told();
-        for change in told.changes {
+    fn take_in_changes(&mut self) {
+        let changes = self.watch.take_changes();
+        for change in changes.directory {
             self.schedule.changed(change);
         }
         let now = Instant::now();
-        self.services.changed_names(&told.names, now);
-        for identity in told.inside {
-            if self.services.changed_inside(identity, now)
-                && let Some(name) = self.services.name_of(identity).map(OsStr::to_owned)
+        self.services.changed_names(&changes.names, now);
+        for id in changes.inside {
+            if self.services.changed_inside(id, now)
+                && let Some(name) = self.services.name_of(id).map(OsStr::to_owned)
             {
-                self.watch_inside(identity, &name);
+                self.watch_inside(id, &name);
             }
         }
     }
 
     fn take_in_vacated(&mut self, wakeup: &Wakeup) {
-        for identity in self.starter.vacated(&wakeup.ready) {
-            self.services.vacated(identity);
+        for id in self.starter.vacated(&wakeup.ready) {
+            self.services.vacated(id);
         }
     }
 
@@ -183,32 +183,32 @@ impl EventLoop {
         }
     }
 
-    /// Whether there was a look.
-    fn look_if_due(&mut self) -> bool {
+    /// Whether there was a scan.
+    fn scan_if_due(&mut self) -> bool {
         let begun = Instant::now();
-        // What the last look asked for comes first: nothing is to be half done.
+        // The actions of the last scan come first: nothing is to be half done.
         if self.services.has_actions() {
             return false;
         }
-        let Some(look) = self.schedule.due(begun) else { return false };
-        let how = self.look(look);
-        self.schedule.looked(how, begun, Instant::now());
-        self.hear();
+        let Some(request) = self.schedule.due(begun) else { return false };
+        let outcome = self.scan(request);
+        self.schedule.scanned(outcome, begun, Instant::now());
+        self.take_in_changes();
         true
     }
 
-    fn look(&mut self, look: ScanRequest) -> ScanOutcome {
+    fn scan(&mut self, request: ScanRequest) -> ScanOutcome {
         let (watch, poller) = (&mut self.watch, &self.poller);
-        match self.directory.look(look, &self.services, watch, poller, CHANGES) {
+        match self.directory.scan(request, &self.services, watch, poller, CHANGES) {
             Ok(listing) => {
-                let has_untold = listing.has_untold();
-                self.services.sighted(listing, Instant::now());
-                if look.is_forced
+                let has_unwatched = listing.has_unwatched();
+                self.services.scanned(listing, Instant::now());
+                if request.is_forced
                     && let Err(failure) = ServicesDirectory::mark_forced(SystemTime::now())
                 {
                     self.logger.warn(&failure);
                 }
-                if self.watch.end() && !has_untold { ScanOutcome::Watching } else { ScanOutcome::Blind }
+                if self.watch.end() && !has_unwatched { ScanOutcome::Watching } else { ScanOutcome::Blind }
             }
             Err(failure) => {
                 self.miss(&failure);
@@ -217,20 +217,20 @@ impl EventLoop {
         }
     }
 
-    /// Says that the directory cannot be seen, unless that may be over in a moment.
+    /// Says that the directory cannot be read, unless that may be over in a moment.
     fn miss(&mut self, failure: &Error) {
         if self.schedule.missed(Instant::now()) {
             self.logger.warn(failure);
         }
     }
 
-    /// Does what is asked for, a part of it at a time.
+    /// Performs the actions that are due, a part of them at a time.
     fn act(&mut self) {
-        // Starts that follow each other are made together: the owners of what is taken are looked up once.
+        // Starts that follow each other are made together: for shared directories the owners are found once.
         let mut starts = Vec::new();
         for _ in 0..ACTIONS_PER_TURN {
             match self.services.next_action() {
-                Some(ScanAction::Start(identity, name)) => starts.push((identity, name)),
+                Some(ScanAction::Start(id, name)) => starts.push((id, name)),
                 Some(action) => {
                     self.start(std::mem::take(&mut starts));
                     self.perform(action);
@@ -241,7 +241,7 @@ impl EventLoop {
         self.start(starts);
     }
 
-    fn start(&mut self, services: Vec<(Identity, OsString)>) {
+    fn start(&mut self, services: Vec<(FileId, OsString)>) {
         let Some((first, _)) = services.first() else { return };
         if !self.enter() {
             self.services.attempted(*first, StartAttempt::NoProcess, Instant::now());
@@ -249,55 +249,55 @@ impl EventLoop {
         }
         let outcomes = self.starter.start(services, &self.poller);
         let mut occupied = Vec::new();
-        for StartOutcome { identity, attempt } in outcomes {
+        for StartOutcome { id, attempt } in outcomes {
             let attempt = attempt.unwrap_or_else(|failure| {
                 self.logger.warn(&failure);
                 StartAttempt::NoProcess
             });
             match attempt {
-                StartAttempt::Occupied { .. } => occupied.push(identity),
-                StartAttempt::Started(_) => drop(self.sharing.remove(&identity)),
+                StartAttempt::Occupied { .. } => occupied.push(id),
+                StartAttempt::Started(_) => drop(self.sharing.remove(&id)),
                 StartAttempt::NoProcess => {}
             }
-            self.services.attempted(identity, attempt, Instant::now());
+            self.services.attempted(id, attempt, Instant::now());
         }
         if !occupied.is_empty() {
-            self.tell_sharing(&occupied);
+            self.warn_of_sharing(&occupied);
         }
     }
 
-    /// Says once of each of these services, which somebody else's runsv has, if that is a runsv of
-    /// ours, for another service: nobody would find out otherwise why this one never runs.
-    fn tell_sharing(&mut self, services: &[Identity]) {
-        let owners: HashMap<Identity, OsString> = self
+    /// Another runsv has each of these services. If it is a child of this process, started for another
+    /// service, that is reported once: otherwise nothing would show why this service never runs.
+    fn warn_of_sharing(&mut self, services: &[FileId]) {
+        let owners: HashMap<FileId, OsString> = self
             .services
             .names_of_running()
             .filter_map(|name| Some((supervise_of(name)?, name.to_owned())))
             .collect();
-        for identity in services {
-            let Some(name) = self.services.name_of(*identity) else { continue };
+        for id in services {
+            let Some(name) = self.services.name_of(*id) else { continue };
             let Some(owner) = supervise_of(name).and_then(|supervise| owners.get(&supervise)) else {
                 continue;
             };
-            if self.sharing.get(identity) != Some(owner) {
+            if self.sharing.get(id) != Some(owner) {
                 let why = words([OsStr::new("it has the supervise directory of "), owner]);
                 self.logger.warn(&may_not_start(name, &why));
-                self.sharing.insert(*identity, owner.clone());
+                self.sharing.insert(*id, owner.clone());
             }
         }
     }
 
     fn perform(&mut self, action: ScanAction) {
         match action {
-            ScanAction::Watch(identity, name) => self.watch_inside(identity, &name),
-            ScanAction::Start(identity, name) => self.start(vec![(identity, name)]),
+            ScanAction::Watch(id, name) => self.watch_inside(id, &name),
+            ScanAction::Start(id, name) => self.start(vec![(id, name)]),
             ScanAction::Terminate(runsv) => {
                 // It may have died a moment ago.
                 let _ = Signal::TERM.send(runsv);
             }
-            ScanAction::Forget(identity) => {
-                self.watch.forget(identity);
-                self.starter.forget(identity, &self.poller);
+            ScanAction::Forget(id) => {
+                self.watch.forget(id);
+                self.starter.forget(id, &self.poller);
             }
             ScanAction::Warn(name, why) => {
                 self.logger.warn(&Error::new(words([OsStr::new("unable to stat "), &name]), why));
@@ -309,9 +309,9 @@ impl EventLoop {
         }
     }
 
-    fn watch_inside(&mut self, identity: Identity, name: &OsStr) {
+    fn watch_inside(&mut self, id: FileId, name: &OsStr) {
         if self.enter() {
-            self.watch.inside(identity, name);
+            self.watch.inside(id, name);
         }
     }
 

@@ -31,23 +31,23 @@ const HANGUP: u8 = 111;
 
 /// The program.
 pub fn run(arguments: Vec<OsString>) -> u8 {
-    let wishes = match cli::read(arguments) {
-        Ok(wishes) => wishes,
+    let options = match cli::read(arguments) {
+        Ok(options) => options,
         Err(usage) => {
             write_usage(usage.as_bytes());
             return USAGE;
         }
     };
-    let who = words(["runsvdir ".as_ref(), wishes.directory.as_os_str()]);
-    let supervision = EventLoop::new(wishes, Logger::new(&who));
-    let mut supervision = match supervision {
-        Ok(supervision) => supervision,
+    let name = words(["runsvdir ".as_ref(), options.directory.as_os_str()]);
+    let started = EventLoop::new(options, Logger::new(&name));
+    let mut event_loop = match started {
+        Ok(event_loop) => event_loop,
         Err(failure) => {
-            Logger::new(who).fatal(&failure);
+            Logger::new(name).fatal(&failure);
             return FATAL;
         }
     };
-    match supervision.run() {
+    match event_loop.run() {
         Exit::Leave => 0,
         Exit::Hangup => HANGUP,
     }

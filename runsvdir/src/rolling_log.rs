@@ -1,4 +1,4 @@
-//! Hands: the end of all that is written to stderr, shown in this process's own title (RSD-17).
+//! Effects: the end of all that is written to stderr, shown in this process's own title (RSD-17).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,7 +17,7 @@ const HEAD: usize = 5;
 /// How often a dot shows that time passes.
 const DOT: Duration = Duration::from_secs(900);
 
-/// How much is read before others have their turn.
+/// How many reads before other events have their turn.
 const READS_PER_TURN: usize = 64;
 
 /// The log in the title.
@@ -32,8 +32,8 @@ impl RollingLog {
     /// Makes stderr, for this process and all that it starts, a pipe that is read here, and shows
     /// what comes through it in the argument with this index.
     ///
-    /// Only the reading end does not block: a service whose stderr is the other end must not find
-    /// its writes refused (B37).
+    /// Only the reading end does not block: the other end is the stderr of services, and their writes
+    /// must not be refused (B37).
     pub fn start(index: usize, poller: &Poller, token: usize, now: Instant) -> Result<Self, Vec<Error>> {
         let disabled = |why: &str| vec![Error::plain(why), Error::plain("log service disabled.")];
         let Some(shown) = ShownArgument::find(index) else {

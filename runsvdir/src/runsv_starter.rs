@@ -1,4 +1,4 @@
-//! Hands: to start a runsv, unless somebody else's has the service.
+//! Effects: starts a runsv, unless another process supervises the service.
 
 use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
@@ -9,9 +9,9 @@ use nix::sys::stat::Mode;
 use servicedir::ServiceDir;
 use sys::error::words;
 use sys::process::spawn::{Program, beside_or_along_path, c_string};
-use sys::{Errno, Error, OpenError, Poller, Signal, open_fifo, open_regular};
+use sys::{Errno, Error, FileId, OpenError, Poller, Signal, open_fifo, open_regular};
 
-use scan::state::services::{Identity, StartAttempt};
+use scan::state::services::StartAttempt;
 
 /// All that runsvdir catches; runsv inherits none of it (RSD-19), but what is blocked stays so.
 pub const CAUGHT: [Signal; 4] = [Signal::HUP, Signal::TERM, Signal::ALRM, Signal::CHLD];
@@ -24,19 +24,19 @@ const UNABLE_TO_START: &str = "unable to start runsv ";
 pub struct RunsvStarter {
     candidates: Vec<CString>,
     has_sessions: bool,
-    occupants: HashMap<Identity, OtherRunsv>,
+    occupants: HashMap<FileId, OtherRunsv>,
     next_token: usize,
 }
 
 /// What became of one start.
 pub struct StartOutcome {
-    /// Whose.
-    pub identity: Identity,
+    /// The service directory.
+    pub id: FileId,
     /// How it went; or what to say, as there was no process to be had.
     pub attempt: Result<StartAttempt, Error>,
 }
 
-/// A runsv that is not ours, known by the end it keeps open of the FIFO that tells it is there.
+/// A runsv that is not a child of this process: it keeps the reading end of `supervise/ok` open.
 struct OtherRunsv {
     token: usize,
     ok: std::fs::File,
@@ -55,18 +55,18 @@ impl RunsvStarter {
     }
 
     /// Starts `runsv NAME` for each of these services in the working directory, which is the services
-    /// directory, until there are no more processes to be had: nothing is said of those that were not
-    /// tried any more.
-    pub fn start(&mut self, services: Vec<(Identity, OsString)>, poller: &Poller) -> Vec<StartOutcome> {
+    /// directory, until there are no more processes to be had: those that were not tried have no
+    /// outcome.
+    pub fn start(&mut self, services: Vec<(FileId, OsString)>, poller: &Poller) -> Vec<StartOutcome> {
         let mut outcomes = Vec::with_capacity(services.len());
-        for (identity, name) in services {
-            self.forget(identity, poller);
+        for (id, name) in services {
+            self.forget(id, poller);
             let attempt = match occupied(&ServiceDir::at(&name)) {
-                Some(ok) => Ok(StartAttempt::Occupied { is_watched: self.watch(identity, ok, poller) }),
+                Some(ok) => Ok(StartAttempt::Occupied { is_watched: self.watch(id, ok, poller) }),
                 None => self.execute(&name).map_err(|why| no_process(&name, why)),
             };
             let has_failed = attempt.is_err();
-            outcomes.push(StartOutcome { identity, attempt });
+            outcomes.push(StartOutcome { id, attempt });
             if has_failed {
                 break;
             }
@@ -83,24 +83,24 @@ impl RunsvStarter {
         program.spawn().map(StartAttempt::Started)
     }
 
-    /// The services whose occupants, among these tokens, have gone.
-    pub fn vacated(&self, ready: &[usize]) -> Vec<Identity> {
+    /// The services that another runsv has left; one of these tokens is ready for each.
+    pub fn vacated(&self, ready: &[usize]) -> Vec<FileId> {
         self.occupants
             .iter()
             .filter(|(_, occupant)| ready.contains(&occupant.token))
-            .map(|(identity, _)| *identity)
+            .map(|(id, _)| *id)
             .collect()
     }
 
-    /// Looks no longer after who else has this service.
-    pub fn forget(&mut self, identity: Identity, poller: &Poller) {
-        if let Some(occupant) = self.occupants.remove(&identity) {
+    /// Watches no longer for the end of another runsv of this service.
+    pub fn forget(&mut self, id: FileId, poller: &Poller) {
+        if let Some(occupant) = self.occupants.remove(&id) {
             // The descriptor is closed in a moment anyway.
             let _ = poller.forget(&occupant.ok);
         }
     }
 
-    fn watch(&mut self, identity: Identity, ok: std::fs::File, poller: &Poller) -> bool {
+    fn watch(&mut self, id: FileId, ok: std::fs::File, poller: &Poller) -> bool {
         if self.occupants.len() >= most_occupants() {
             return false;
         }
@@ -108,7 +108,7 @@ impl RunsvStarter {
         self.next_token += 1;
         let is_watched = poller.watch(&ok, token).is_ok();
         if is_watched {
-            self.occupants.insert(identity, OtherRunsv { token, ok });
+            self.occupants.insert(id, OtherRunsv { token, ok });
         }
         is_watched
     }
@@ -136,7 +136,7 @@ fn occupied(service: &ServiceDir) -> Option<std::fs::File> {
             Err((_, Errno::EWOULDBLOCK)) => Some(ok),
             Ok(_) | Err(_) => None,
         },
-        // Whoever cannot read the lock cannot tell that it is free.
+        // A lock that cannot be read may be held.
         Err(why) => (why != OpenError::Why(Errno::ENOENT)).then_some(ok),
     }
 }

@@ -2,7 +2,7 @@
 
 use sys::Signal;
 
-/// What a service can be told.
+/// A command to a supervised service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Command {
     /// `u`: keep it running.
@@ -84,6 +84,8 @@ impl Command {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -94,6 +96,13 @@ mod tests {
         }
         for byte in [b'\n', b'U', b'3', 0] {
             assert_eq!(Command::from_byte(byte), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_byte_is_one_command_or_none(byte: u8) {
+            prop_assert!(Command::from_byte(byte).is_none_or(|command| command.byte() == byte));
         }
     }
 }

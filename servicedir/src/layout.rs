@@ -97,7 +97,12 @@ impl ServiceDir {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt as _;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::command::Command;
 
     #[test]
     fn names_are_those_of_the_messages() {
@@ -107,5 +112,20 @@ mod tests {
         assert_eq!(here.hook(b't'), Path::new("control/t"));
         assert_eq!(ServiceDir::at("/etc/service/web").log().path(), Path::new("/etc/service/web/log"));
         assert_eq!(here.path(), Path::new("."));
+    }
+
+    proptest! {
+        #[test]
+        fn a_service_may_have_any_name(
+            name in proptest::collection::vec(1_u8.., 1..300),
+            (byte, _) in proptest::sample::select(Command::ALL.to_vec()),
+        ) {
+            let path = Path::new(OsStr::from_bytes(&name));
+            let dir = ServiceDir::at(path);
+            prop_assume!(path.as_os_str() != ".");
+            prop_assert_eq!(dir.path(), path);
+            prop_assert_eq!(dir.lock(), path.join("supervise/lock"));
+            prop_assert!(dir.log().path().starts_with(path) && dir.hook(byte).starts_with(path));
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The contract on disk between runsv and everybody else: names, bytes and pipes.
+//! The contract on disk between a supervisor and its clients: names, bytes and pipes.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
@@ -6,15 +6,19 @@
 
 pub mod client;
 pub mod command;
+pub mod control_fifo;
 pub mod history;
 pub mod layout;
 pub mod lock;
-pub mod note;
 pub mod session;
 pub mod status;
+pub mod status_watcher;
+pub mod status_writer;
+pub mod tai64n;
 pub mod word;
 
 pub use command::Command;
+pub use history::HistoryEvent;
 pub use layout::ServiceDir;
-pub use note::HistoryEvent;
-pub use status::{State, Status, Tai64n, Want};
+pub use status::{State, Status, Want};
+pub use tai64n::Tai64n;

@@ -1,7 +1,7 @@
 //! `supervise/.session`: the session that `./run` leads with `process-group`. Where a runsv was killed, the
 //! next one ends what is left of it.
 //!
-//! Processes are signalled because of this record, so it is only believed if no other user can have
+//! Processes are signalled because of this record, so it is trusted only if no other user can have
 //! written it: neither the file nor `supervise/` belongs to, or can be written by, one. It also names the
 //! directory it was written for: a service directory is often a copy of another.
 
@@ -12,7 +12,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 use nix::unistd::{Uid, geteuid};
 use sys::error::words;
-use sys::{Error, Session, open_regular};
+use sys::{Error, FileId, Session, open_regular};
 
 use crate::layout::ServiceDir;
 
@@ -22,7 +22,7 @@ const LIMIT: u64 = 256;
 /// A record that was found.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Recorded {
-    /// What it says.
+    /// The session it names.
     pub session: Session,
     /// Whether no user but this one and root can have written it.
     pub is_trusted: bool,
@@ -32,13 +32,13 @@ pub struct Recorded {
 pub fn write(dir: &ServiceDir, session: &Session) -> Result<(), Error> {
     let (place, fresh) = (dir.session(), dir.file("supervise/.session.new"));
     let unable = |verb: &str| words(["unable to ".as_ref(), verb.as_ref(), " ".as_ref(), fresh.as_os_str()]);
-    let about = fs_err::metadata(dir.supervise()).map_err(Error::of_io(unable("open")))?;
+    let FileId { device, inode } = FileId::at(dir.supervise()).map_err(Error::of_io(unable("open")))?;
     // A runsv that was killed may have left one. One of another user is not written to.
     let _ = nix::unistd::unlink(&fresh);
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
     let mode = Mode::S_IRUSR | Mode::S_IWUSR;
     let mut file = open_regular(&fresh, flags, mode).map_err(|why| why.failure(unable("open")))?;
-    let line = format!("{} {} {session}", about.dev(), about.ino());
+    let line = format!("{device} {inode} {session}");
     file.write_all(line.as_bytes()).map_err(Error::of_io(unable("write")))?;
     sys::fs::replace::replace(&fresh, &place).map_err(Error::of(unable("rename")))
 }
@@ -62,7 +62,8 @@ pub fn read(dir: &ServiceDir) -> Option<Recorded> {
     }
     let mut words = line.splitn(3, ' ');
     let mut is_next = |number: u64| words.next().and_then(|word| word.parse().ok()) == Some(number);
-    if !is_next(around.dev()) || !is_next(around.ino()) {
+    let FileId { device, inode } = FileId::of(&around);
+    if !is_next(device) || !is_next(inode) {
         return None;
     }
     let session = Session::parse(words.next()?)?;
@@ -78,6 +79,8 @@ fn is_ours(about: &std::fs::Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -149,5 +152,16 @@ mod tests {
         remove(&other);
         nix::unistd::mkfifo(&other.session(), Mode::S_IRUSR | Mode::S_IWUSR).expect("a fifo");
         assert_eq!(read(&other), None);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn any_bytes_are_a_record_of_this_directory_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let (_dir, service, _) = service();
+            fs_err::write(service.session(), bytes).expect("a file");
+            prop_assert_eq!(read(&service), None);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The 20 bytes of `supervise/status` and the text of `supervise/stat` (REC).
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use crate::tai64n::Tai64n;
 
 /// What a service does; the number is the byte on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,7 +13,7 @@ pub enum State {
     Finish = 2,
 }
 
-/// What runsv was told to make of a service. The record writes `d` for both Down and Exit.
+/// What the supervisor is to make of a service. The record writes `d` for both Down and Exit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Want {
     /// Keep it running.
@@ -26,43 +26,6 @@ pub enum Want {
     Unknown,
 }
 
-/// A TAI64N label (GEN-8), as the record holds it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Tai64n {
-    /// 2^62 + 10 + Unix seconds.
-    pub seconds: u64,
-    /// Below 10^9.
-    pub nanoseconds: u32,
-}
-
-impl Tai64n {
-    /// The label of the Unix epoch; runit's ten seconds are constant, there is no leap table.
-    const EPOCH: u64 = (1 << 62) + 10;
-
-    /// The label of a moment, at the original's resolution: the microsecond's middle.
-    pub fn of(time: SystemTime) -> Self {
-        let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { seconds: Self::EPOCH + since.as_secs(), nanoseconds: since.subsec_micros() * 1000 + 500 }
-    }
-
-    /// The moment of the label.
-    pub fn time(self) -> SystemTime {
-        let since =
-            Duration::new(self.seconds.saturating_sub(Self::EPOCH), self.nanoseconds.min(999_999_999));
-        UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH)
-    }
-
-    /// Whole seconds of `now` less whole seconds of this label, never below 0 (REC-5).
-    pub fn age_at(self, now: Self) -> u64 {
-        now.seconds.saturating_sub(self.seconds)
-    }
-
-    /// `@` and 24 hexadecimal digits.
-    pub fn label(self) -> String {
-        format!("@{:016x}{:08x}", self.seconds, self.nanoseconds)
-    }
-}
-
 /// What runsv publishes about a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
@@ -71,7 +34,7 @@ pub struct Status {
     pub since: Tai64n,
     /// The process, 0 for none.
     pub pid: u32,
-    /// Whether it was told to pause.
+    /// Whether it was paused.
     pub is_paused: bool,
     /// What it is wanted to be.
     pub want: Want,
@@ -168,6 +131,8 @@ impl Status {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const WHEN: Tai64n = Tai64n { seconds: 0x4000_0000_6b00_f738, nanoseconds: 0x3856_c484 };
@@ -215,17 +180,31 @@ mod tests {
         assert_eq!(Status::from_bytes(&longer), Some(status));
     }
 
-    #[test]
-    fn a_stamp_is_runits_label_of_the_time() {
-        let time = UNIX_EPOCH + Duration::new(0x6b00_f738 - 10, 945_210_123);
-        assert_eq!(Tai64n::of(time), Tai64n { seconds: 0x4000_0000_6b00_f738, nanoseconds: 945_210_500 });
-        assert_eq!(Tai64n::of(time).label(), "@400000006b00f7383856c484");
-        assert_eq!(Tai64n::of(time).time(), UNIX_EPOCH + Duration::new(0x6b00_f738 - 10, 945_210_500));
-    }
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_status_or_too_short(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let Some(status) = Status::from_bytes(&bytes) else {
+                prop_assert!(bytes.len() < RECORD_SIZE);
+                return Ok(());
+            };
+            let _ = (status.to_text(), status.pid_text(), status.since.time());
+        }
 
-    #[test]
-    fn a_label_from_the_future_is_no_age() {
-        let later = Tai64n { seconds: WHEN.seconds + 5, ..WHEN };
-        assert_eq!((WHEN.age_at(later), later.age_at(WHEN)), (5, 0));
+        #[test]
+        fn every_status_is_read_as_it_was_written(
+            (seconds, nanoseconds, pid) in any::<(u64, u32, u32)>(),
+            (is_paused, got_term, is_wanted) in any::<(bool, bool, bool)>(),
+            state in proptest::sample::select(vec![State::Down, State::Run, State::Finish]),
+        ) {
+            let status = Status {
+                since: Tai64n { seconds, nanoseconds },
+                pid,
+                is_paused,
+                want: if is_wanted { Want::Up } else { Want::Down },
+                got_term,
+                state: Some(state),
+            };
+            prop_assert_eq!(Status::from_bytes(&status.to_bytes()), Some(status));
+        }
     }
 }

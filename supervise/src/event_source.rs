@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::os::fd::{AsFd as _, BorrowedFd};
 
 use servicedir::Command;
-use servicedir::lock::ControlFifo;
+use servicedir::control_fifo::ControlFifo;
 
 use crate::state::{ServiceEvent, ServicePair, ServiceRole};
 

@@ -1,7 +1,8 @@
 //! Effects: makes `supervise/` again where it, or the whole service directory, was removed.
 
 use servicedir::ServiceDir;
-use servicedir::lock::{ControlFifo, Lock, LockFile, LockState, OkFifo, make_supervise};
+use servicedir::control_fifo::{ControlFifo, OkFifo};
+use servicedir::lock::{Lock, LockFile, LockState, make_supervise};
 
 use crate::directory::Directory;
 use crate::effects::Effects;

@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use servicedir::lock::{ControlFifo, Lock, LockFile, OkFifo, StatusWriter, Supervise, make_supervise};
+use servicedir::control_fifo::{ControlFifo, OkFifo};
+use servicedir::lock::{Lock, LockFile, Supervise, make_supervise};
+use servicedir::status_writer::StatusWriter;
 use servicedir::{ServiceDir, Want};
 use sys::errno_text::errno_of;
 use sys::{Errno, Error, Logger, Now};

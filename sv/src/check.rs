@@ -1,4 +1,4 @@
-//! Hands: the running of `./check`, for several services at a time (SV-44).
+//! Effects: runs `./check`, for several services at a time (SV-44).
 
 use std::os::fd::AsFd;
 
@@ -13,24 +13,24 @@ pub struct Checks {
     null: Option<File>,
 }
 
-/// What a check came to.
-pub struct Outcome {
-    /// Which.
+/// The end of a check.
+pub struct CheckOutcome {
+    /// Its process.
     pub check: Pid,
-    /// Whether it exited with 0. A death by signal is no yes (DEV-4).
-    pub agrees: bool,
+    /// Whether it exited with 0. Death by a signal is a failure (DEV-4).
+    pub has_succeeded: bool,
     /// Why it could not be executed.
     pub failure: Option<Errno>,
 }
 
 impl Checks {
-    /// Opens what their output goes to.
+    /// Opens /dev/null for the output of the checks.
     pub fn new() -> Self {
         let null = OpenOptions::new().write(true).open("/dev/null").ok();
         Self { null }
     }
 
-    /// Starts the check of a service: in its directory, with sv's input and error output.
+    /// Starts the check of a service in its directory, with sv's standard input and standard error.
     pub fn start(&self, dir: &ServiceDir) -> Result<Pid, Errno> {
         let stderr = std::io::stderr();
         let stdout = self.null.as_ref().map_or_else(|| stderr.as_fd(), AsFd::as_fd);
@@ -38,22 +38,22 @@ impl Checks {
     }
 }
 
-/// The checks that have ended.
-pub fn collect() -> Vec<Outcome> {
+/// Reaps the checks that have ended.
+pub fn reap() -> Vec<CheckOutcome> {
     std::iter::from_fn(reap_next)
         .map(|(check, ending)| {
             let failure = failure_of(check).map(|failure| failure.why);
-            Outcome { check, agrees: ending.is_success(), failure }
+            CheckOutcome { check, has_succeeded: ending.is_success(), failure }
         })
         .collect()
 }
 
-/// Ends a check, and what it has started.
+/// Kills a check and its descendants.
 pub fn kill(check: Pid) {
     let mut rest = vec![check];
     while let Some(pid) = rest.pop() {
         rest.extend(procfs::children(pid));
-        // A process that is gone already needs no signal.
+        // A process that has ended needs no signal.
         let _ = Signal::KILL.send(pid);
     }
 }

@@ -1,15 +1,12 @@
-//! Machine: the command line and the environment (SV-1, SV-2, SV-3, GEN-4).
+//! State: the command line and the environment (SV-1, SV-2, SV-3, GEN-4).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, value_parser};
-
 use crate::verb::Verb;
 
-/// As whom sv was called.
+/// How sv was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     /// As `sv`: services are arguments, the exit code counts failures.
@@ -18,35 +15,35 @@ pub enum Mode {
     Script,
 }
 
-/// What sv is to do.
+/// A parsed command line.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Invocation {
-    /// What.
+    /// The command.
     pub verb: Verb,
-    /// With which services, as they were typed.
+    /// The services, as they were typed.
     pub names: Vec<OsString>,
     /// Whether `-v` or `-w` asks to wait and report.
     pub is_verbose: bool,
     /// How long to wait at most.
     pub limit: Duration,
-    /// Whether the answer is to be JSON.
+    /// Whether to print JSON.
     pub is_json: bool,
 }
 
-/// Why sv can do nothing.
+/// Why the command line cannot be carried out.
 #[derive(Debug, PartialEq, Eq)]
 pub enum UsageError {
     /// Only the version was asked for.
     Version,
     /// An option that does not exist.
-    IllegalOption(Vec<u8>),
+    IllegalOption(u8),
     /// An option without its argument.
-    MissingArgument(Vec<u8>),
+    MissingArgument(u8),
     /// A word is missing, or means nothing.
     Usage,
 }
 
-/// How long sv waits if nobody says otherwise.
+/// How long sv waits by default.
 const LIMIT: Duration = Duration::from_secs(7);
 
 /// The base name of the program, which decides the mode and stands in messages (GEN-5).
@@ -57,20 +54,17 @@ pub fn program_name(program: Option<OsString>) -> (OsString, Mode) {
     (OsStr::from_bytes(base).to_owned(), mode)
 }
 
-/// Understands the arguments (without the program's name) and the value of `SVWAIT`.
+/// Parses the arguments (without the program's name) and the value of `SVWAIT`.
 pub fn parse(
     arguments: Vec<OsString>,
     svwait: Option<OsString>,
     name: &OsStr,
     mode: Mode,
 ) -> Result<Invocation, UsageError> {
-    let (arguments, operands) = split(arguments);
-    let mut matches = matches(arguments, mode)?;
-    let is_json = mode == Mode::Sv && matches.get_flag("json");
-    let given = matches.remove_one::<OsString>("limit");
-    let is_verbose = given.is_some() || matches.get_count("verbose") > 0;
+    let mut words = arguments.into_iter();
+    let SvOptions { is_json, has_v, limit: given } = SvOptions::read(&mut words, mode)?;
+    let is_verbose = has_v || given.is_some();
     let limit = given.or(svwait).map_or(LIMIT, |text| Duration::from_secs(number(text.as_bytes())));
-    let mut words = matches.remove_many::<OsString>("words").into_iter().flatten().chain(operands);
     let word = words.next().ok_or(UsageError::Usage)?;
     let names: Vec<OsString> = match mode {
         Mode::Sv => words.collect(),
@@ -83,74 +77,63 @@ pub fn parse(
     Ok(Invocation { verb, names, is_verbose, limit, is_json })
 }
 
-/// Takes apart what may be options, and what cannot be. Of two words in a row without a dash, the
-/// second is not an option's, and so no more options follow. There may be a thousand names, and clap
-/// takes its time for each.
-fn split(mut arguments: Vec<OsString>) -> (Vec<OsString>, Vec<OsString>) {
-    let is_word = |argument: &OsString| !argument.as_bytes().starts_with(b"-");
-    let are_words = |pair: &[OsString]| pair.iter().all(is_word);
-    let end = arguments.windows(2).position(are_words).map_or(arguments.len(), |first| first + 2);
-    let operands = arguments.split_off(end);
-    (arguments, operands)
+/// The options before the command.
+#[derive(Default)]
+struct SvOptions {
+    is_json: bool,
+    has_v: bool,
+    limit: Option<OsString>,
 }
 
-fn matches(mut arguments: Vec<OsString>, mode: Mode) -> Result<clap::ArgMatches, UsageError> {
-    loop {
-        let error = match command_line(mode).try_get_matches_from(arguments.iter().map(OsString::as_os_str)) {
-            Ok(matches) => return Ok(matches),
-            Err(error) => error,
-        };
-        let about = match error.get(ContextKind::InvalidArg) {
-            Some(ContextValue::String(option)) => option.clone().into_bytes(),
-            _ => Vec::new(),
-        };
-        match error.kind() {
-            ErrorKind::DisplayVersion => return Err(UsageError::Version),
-            // There are no other long options: whatever begins with two dashes ends the options. (Two
-            // dashes alone are what clap calls the second dash of `-v-`.)
-            ErrorKind::UnknownArgument | ErrorKind::TooManyValues
-                if about.starts_with(b"--") && about != b"--" =>
-            {
-                let long = arguments.iter_mut().find(|argument| argument.as_bytes().starts_with(&about));
-                *long.ok_or(UsageError::Usage)? = "--".into();
+impl SvOptions {
+    /// Takes the options from the arguments, as runit's getopt does: letters may share one dash, the value
+    /// of `-w` is the rest of its argument or the next one, and the first word without a dash ends them.
+    fn read(arguments: &mut std::vec::IntoIter<OsString>, mode: Mode) -> Result<Self, UsageError> {
+        let mut options = Self::default();
+        while let Some(argument) = arguments.as_slice().first() {
+            match argument.as_bytes() {
+                b"--json" if mode == Mode::Sv => {
+                    options.is_json = true;
+                    arguments.next();
+                }
+                // The original has no long options: whatever begins with two dashes ends the options.
+                [b'-', b'-', ..] => {
+                    arguments.next();
+                    break;
+                }
+                [b'-', _, ..] => {
+                    let argument = arguments.next().unwrap_or_default();
+                    options.read_letters(argument.as_bytes().get(1..).unwrap_or_default(), arguments)?;
+                }
+                _ => break,
             }
-            ErrorKind::UnknownArgument => return Err(UsageError::IllegalOption(letter(&about))),
-            // `-w <SEC>`
-            _ => return Err(UsageError::MissingArgument(letter(&about))),
         }
+        Ok(options)
     }
-}
 
-/// The original knows bytes, not letters.
-fn letter(option: &[u8]) -> Vec<u8> {
-    option.iter().skip(1).take(1).copied().collect()
-}
-
-fn command_line(mode: Mode) -> clap::Command {
-    let command = clap::Command::new("sv")
-        .no_binary_name(true)
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .version("-")
-        .arg(Arg::new("verbose").short('v').action(ArgAction::Count))
-        .arg(
-            Arg::new("limit")
-                .short('w')
-                .value_name("SEC")
-                .value_parser(value_parser!(OsString))
-                .allow_hyphen_values(true)
-                .overrides_with("limit"),
-        )
-        .arg(Arg::new("version").short('V').action(ArgAction::Version))
-        .arg(
-            Arg::new("words")
-                .num_args(0..)
-                .action(ArgAction::Append)
-                .value_parser(value_parser!(OsString))
-                .trailing_var_arg(true),
-        );
-    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).overrides_with("json");
-    if mode == Mode::Sv { command.arg(json) } else { command }
+    /// Reads the letters behind one dash.
+    fn read_letters(
+        &mut self,
+        mut letters: &[u8],
+        arguments: &mut std::vec::IntoIter<OsString>,
+    ) -> Result<(), UsageError> {
+        while let [letter, rest @ ..] = letters {
+            match letter {
+                b'v' => self.has_v = true,
+                b'V' => return Err(UsageError::Version),
+                b'w' => {
+                    let is_joined = !rest.is_empty();
+                    let joined = is_joined.then(|| OsStr::from_bytes(rest).to_owned());
+                    let value = joined.or_else(|| arguments.next());
+                    self.limit = Some(value.ok_or(UsageError::MissingArgument(b'w'))?);
+                    return Ok(());
+                }
+                _ => return Err(UsageError::IllegalOption(*letter)),
+            }
+            letters = rest;
+        }
+        Ok(())
+    }
 }
 
 /// Digits from the start; no digits are 0 (GEN-7).
@@ -170,21 +153,38 @@ pub fn usage(name: &OsStr, mode: Mode) -> Vec<u8> {
 }
 
 impl UsageError {
-    /// What is said before the usage text, if anything.
+    /// The line before the usage text, if there is one.
     pub fn message(&self, name: &OsStr) -> Option<OsString> {
-        let (what, letter): (&[u8], &[u8]) = match self {
+        let (what, letter): (&[u8], u8) = match self {
             Self::Usage => return None,
             Self::Version => return Some(concat!("sv ", env!("CARGO_PKG_VERSION")).into()),
-            Self::IllegalOption(letter) => (b": illegal option -- ", letter),
-            Self::MissingArgument(letter) => (b": option requires an argument -- ", letter),
+            Self::IllegalOption(letter) => (b": illegal option -- ", *letter),
+            Self::MissingArgument(letter) => (b": option requires an argument -- ", *letter),
         };
-        Some(OsString::from_vec([name.as_bytes(), what, letter].concat()))
+        Some(OsString::from_vec([name.as_bytes(), what, &[letter]].concat()))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn what_follows_the_command_is_taken_as_it_is(
+            options in prop::collection::vec("-v|-w[0-9]{1,3}|-vw[0-9]|--json", 0..4),
+            names in prop::collection::vec("-?-?[a-z0-9=-]{1,6}", 1..4),
+        ) {
+            let arguments = options.iter().map(String::as_str).chain(["status"]).chain(names.iter().map(|it| &**it));
+            let invocation = parse(arguments.map(OsString::from).collect(), None, OsStr::new("sv"), Mode::Sv);
+            let invocation = invocation.expect("a good command line");
+            prop_assert_eq!(invocation.names, names.iter().map(OsString::from).collect::<Vec<_>>());
+            prop_assert_eq!(invocation.is_verbose, options.iter().any(|option| option != "--json"));
+            prop_assert_eq!(invocation.is_json, options.iter().any(|option| option == "--json"));
+        }
+    }
 
     fn sv(line: &str) -> Result<Invocation, UsageError> {
         let arguments = line.split_whitespace().map(OsString::from).collect();
@@ -217,24 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn two_words_in_a_row_end_what_may_be_options() {
-        let options = |line: &str| {
-            let arguments = line.split_whitespace().map(OsString::from).collect();
-            split(arguments).0.len()
-        };
-        for (line, number) in [
-            ("status a b -v", 2),
-            ("-v status a b", 3),
-            // The first of the two may belong to -w, the second cannot.
-            ("-w 3 status a -v", 3),
-            ("-w3 -v status -a b c", 6),
-            ("-- status a b", 3),
-            ("status", 1),
-            ("-V", 1),
-            ("", 0),
-        ] {
-            assert_eq!(options(line), number, "{line}");
-        }
+    fn a_value_may_look_like_an_option_and_a_name_like_anything() {
         assert_eq!(waiting("-w 3 status a -v"), (true, 3, names(&["a", "-v"])));
         assert_eq!(waiting("-w -- up -v b"), (true, 0, names(&["-v", "b"])));
         assert_eq!(waiting("up a --json"), (false, 7, names(&["a", "--json"])));
@@ -260,16 +243,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_apart() {
-        assert_eq!(sv("-x status a"), Err(UsageError::IllegalOption(b"x".to_vec())));
-        assert_eq!(sv("-vx status a"), Err(UsageError::IllegalOption(b"x".to_vec())));
+    fn each_mistake_has_its_error() {
+        assert_eq!(sv("-x status a"), Err(UsageError::IllegalOption(b'x')));
+        assert_eq!(sv("-vx status a"), Err(UsageError::IllegalOption(b'x')));
         for line in
             ["-v- status a", "-v-x status -- a", "-v-- status -- a", "-v-json status a", "-v-w3 status a"]
         {
-            assert_eq!(sv(line), Err(UsageError::IllegalOption(b"-".to_vec())), "{line}");
+            assert_eq!(sv(line), Err(UsageError::IllegalOption(b'-')), "{line}");
         }
-        assert_eq!(sv("-h"), Err(UsageError::IllegalOption(b"h".to_vec())));
-        assert_eq!(sv("-w"), Err(UsageError::MissingArgument(b"w".to_vec())));
+        assert_eq!(sv("-h"), Err(UsageError::IllegalOption(b'h')));
+        assert_eq!(sv("-w"), Err(UsageError::MissingArgument(b'w')));
         assert_eq!(sv("-V -x"), Err(UsageError::Version));
         for line in ["", "-v", "up", "-", "- status a", "status", "--help", "--", "restar a"] {
             assert_eq!(sv(line), Err(UsageError::Usage), "{line}");
@@ -302,7 +285,7 @@ mod tests {
 
     #[test]
     fn messages_are_the_originals() {
-        let usage_error = UsageError::MissingArgument(b"w".to_vec());
+        let usage_error = UsageError::MissingArgument(b'w');
         assert_eq!(
             usage_error.message(OsStr::new("sv")),
             Some("sv: option requires an argument -- w".into())

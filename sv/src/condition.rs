@@ -1,21 +1,21 @@
-//! Machine: when a word is fulfilled (SV-35, as DEV-6 and field note B48 want it).
+//! State: when a command counts as carried out (SV-35 with DEV-6).
 
 use std::time::Duration;
 
 use servicedir::{State, Status, Tai64n, Want};
 
-/// How long a process has to live to count as up where no check says so: as long as lies between two
-/// looks of the original's sv.
-pub const LIFE: Duration = Duration::from_millis(420);
+/// How long a process has to live to count as up where there is no check: the time between two reads of the
+/// original's sv.
+pub const MIN_UPTIME: Duration = Duration::from_millis(420);
 
-/// Something that shows that a command has been carried out.
+/// What a status must show for a command to count as carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
-    /// It runs, is wanted up, and its check agrees.
+    /// The service runs, is wanted up, and its check succeeds.
     Up,
     /// It is down, and stays so.
     Down,
-    /// It was started, or needs not to be started again.
+    /// It was started, or will not be started again.
     Once,
     /// runsv is gone.
     Gone,
@@ -23,76 +23,76 @@ pub enum Sign {
     Paused,
     /// It is not paused.
     Continued,
-    /// A new process runs and its check agrees, or it is down for good.
+    /// A new process runs and its check succeeds, or the service stays down.
     Renewed,
-    /// It is what it is wanted to be, and its check agrees.
+    /// It is up or down as it is wanted, and its check succeeds.
     AsRequested,
 }
 
-/// How far a service is.
+/// How far a service is from its condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verdict {
-    /// There.
+    /// Fulfilled.
     Reached,
-    /// There as soon as `./check` says so, or, without a check, if the process lives for so much longer.
-    Lives(Duration),
-    /// Not there.
+    /// Fulfilled when `./check` succeeds or, without a check, when the process has lived for so much longer.
+    UpIn(Duration),
+    /// Not fulfilled.
     NotYet,
 }
 
-/// What is waited for.
+/// What sv waits for at one service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Condition {
     signs: &'static [Sign],
     before: Status,
-    /// The process that was seen last, and after how much waiting it was first seen.
-    seen: Option<(Process, Duration)>,
+    /// The process in the last status, and after how much waiting it was first seen.
+    seen: Option<(ProcessStart, Duration)>,
 }
 
-/// The time of a look, on both clocks.
+/// The time of a read, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
-    /// How long ago the time in the status is. It tells the age of a process as long as nothing sets the
-    /// wall clock; zero for a time to come.
+pub struct Timing {
+    /// The age of the status by the wall clock: the age of a process, unless the clock was set. Zero for a
+    /// time in the future.
     pub age: Duration,
-    /// How long the service has been attended to, by the clock that cannot be set.
+    /// How long sv has waited for the service, by the monotonic clock.
     pub waited: Duration,
 }
 
-/// One life of a service.
-pub type Process = (Tai64n, u32);
+/// Identifies one process of a service: its start and its pid.
+pub type ProcessStart = (Tai64n, u32);
 
-/// The life a status tells of.
-pub fn process(status: &Status) -> Process {
+/// The process of a status.
+pub fn process_start(status: &Status) -> ProcessStart {
     (status.since, status.pid)
 }
 
 impl Condition {
-    /// Waits for `signs` at a service that was as `before` when nothing had been sent yet.
+    /// Waits for `signs` at a service that had the status `before` when nothing had been sent.
     pub fn new(signs: &'static [Sign], before: Status) -> Self {
         Self { signs, before, seen: None }
     }
 
-    /// Judges the status of a service whose runsv lives.
-    pub fn verdict(&mut self, now: &Status, look: Look) -> Verdict {
-        let rest = LIFE.saturating_sub(self.lived(process(now), look));
+    /// Judges the status of a service that has a runsv.
+    pub fn verdict(&mut self, now: &Status, timing: Timing) -> Verdict {
+        let rest = MIN_UPTIME.saturating_sub(self.lived(process_start(now), timing));
         self.signs.iter().map(|sign| self.shows(*sign, now, rest)).max().unwrap_or(Verdict::Reached)
     }
 
-    /// How long a process has certainly lived.
-    fn lived(&mut self, process: Process, look: Look) -> Duration {
+    /// The time that a process has lived for at least.
+    fn lived(&mut self, process: ProcessStart, timing: Timing) -> Duration {
         let first = match self.seen {
             Some((seen, first)) if seen == process => first,
-            _ => look.waited,
+            _ => timing.waited,
         };
         self.seen = Some((process, first));
-        let is_new = process != self::process(&self.before);
-        // A process that was started in the meantime is no older than the wait, whatever its stamp says.
-        let age = if is_new { look.age.min(look.waited) } else { look.age };
-        age.max(look.waited.saturating_sub(first))
+        let is_new = process != process_start(&self.before);
+        // A process that was started during the wait is no older than the wait, whatever its label.
+        let age = if is_new { timing.age.min(timing.waited) } else { timing.age };
+        age.max(timing.waited.saturating_sub(first))
     }
 
-    /// Whether the end of runsv is what is waited for.
+    /// Whether the end of runsv fulfils it.
     pub fn is_reached_without_runsv(&self) -> bool {
         self.signs.contains(&Sign::Gone)
     }
@@ -101,16 +101,16 @@ impl Condition {
         let has_process = now.pid != 0;
         let is_running = has_process && now.state == Some(State::Run);
         let is_down = !has_process && now.state == Some(State::Down);
-        // As in the original, only this letter says so; what no runsv writes says nothing.
+        // As in the original, an unknown byte does not mean down.
         let is_wanted_down = matches!(now.want, Want::Down | Want::Exit);
         // `./run` has ended and `./finish` is about to start: neither a process nor down.
         let is_between = !has_process && now.state == Some(State::Finish);
-        // The whole stamp: a service that was started in this very second is still the old one.
+        // The nanoseconds count: two starts may lie within one second.
         let is_another = now.since != self.before.since;
-        let lives_if = |fact| if fact { Verdict::Lives(rest) } else { Verdict::NotYet };
+        let up_if = |fact| if fact { Verdict::UpIn(rest) } else { Verdict::NotYet };
         match sign {
             _ if is_between => Verdict::NotYet,
-            Sign::Up => lives_if(is_running && !is_wanted_down),
+            Sign::Up => up_if(is_running && !is_wanted_down),
             Sign::Down => when(is_down && now.want != Want::Up),
             Sign::Once if has_process => when(is_wanted_down),
             Sign::Once => when(is_another),
@@ -118,8 +118,8 @@ impl Condition {
             Sign::Paused => when(!has_process || now.is_paused),
             Sign::Continued => when(!has_process || !now.is_paused),
             Sign::Renewed if !has_process && is_wanted_down => Verdict::Reached,
-            Sign::Renewed => lives_if(has_process && is_another && !now.got_term),
-            Sign::AsRequested if now.want == Want::Up => lives_if(is_running),
+            Sign::Renewed => up_if(has_process && is_another && !now.got_term),
+            Sign::AsRequested if now.want == Want::Up => up_if(is_running),
             Sign::AsRequested => when(is_down),
         }
     }
@@ -132,9 +132,9 @@ fn when(fact: bool) -> Verdict {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use Verdict::{Lives, NotYet, Reached};
+    use Verdict::{NotYet, Reached, UpIn};
 
-    const GROWN: Verdict = Lives(Duration::ZERO);
+    const UP: Verdict = UpIn(Duration::ZERO);
 
     fn stamp(nanoseconds: u32) -> Tai64n {
         Tai64n { seconds: (1 << 62) + 1000, nanoseconds }
@@ -156,54 +156,54 @@ mod tests {
         Status { want, pid: 8, state: Some(State::Finish), ..bare(stamp(since)) }
     }
 
-    fn look(age: u64, waited: u64) -> Look {
-        Look { age: Duration::from_millis(age), waited: Duration::from_millis(waited) }
+    fn timing(age: u64, waited: u64) -> Timing {
+        Timing { age: Duration::from_millis(age), waited: Duration::from_millis(waited) }
     }
 
-    fn lives(rest: u64) -> Verdict {
-        Lives(Duration::from_millis(rest))
+    fn up_in(rest: u64) -> Verdict {
+        UpIn(Duration::from_millis(rest))
     }
 
-    /// Of a look at a process that has lived for long enough.
+    /// The verdict on a process that has lived for long enough.
     fn verdict(sign: &'static [Sign], before: Status, now: Status) -> Verdict {
-        Condition::new(sign, before).verdict(&now, look(420, 420))
+        Condition::new(sign, before).verdict(&now, timing(420, 420))
     }
 
     #[test]
     fn up_is_a_running_service_that_is_wanted_up() {
         let judge = |now| verdict(&[Sign::Up], down(1, Want::Down), now);
-        assert_eq!(judge(running(2, Want::Up)), GROWN);
+        assert_eq!(judge(running(2, Want::Up)), UP);
         assert_eq!(judge(running(2, Want::Down)), NotYet);
         assert_eq!(judge(finishing(2, Want::Up)), NotYet);
         assert_eq!(judge(down(2, Want::Up)), NotYet);
     }
 
     #[test]
-    fn a_new_process_has_to_live_as_long_as_lies_between_two_looks_of_the_original() {
+    fn a_new_process_has_to_live_as_long_as_the_original_pauses() {
         let mut condition = Condition::new(&[Sign::Up], down(1, Want::Down));
         let first = running(2, Want::Up);
-        assert_eq!(condition.verdict(&first, look(0, 3)), lives(420));
-        assert_eq!(condition.verdict(&first, look(300, 303)), lives(120));
-        assert_eq!(condition.verdict(&first, look(420, 423)), GROWN);
+        assert_eq!(condition.verdict(&first, timing(0, 3)), up_in(420));
+        assert_eq!(condition.verdict(&first, timing(300, 303)), up_in(120));
+        assert_eq!(condition.verdict(&first, timing(420, 423)), UP);
     }
 
     #[test]
     fn the_next_process_has_to_live_as_long_as_the_one_before_should_have() {
         let mut condition = Condition::new(&[Sign::Up], down(1, Want::Down));
-        assert_eq!(condition.verdict(&running(2, Want::Up), look(400, 403)), lives(20));
-        assert_eq!(condition.verdict(&down(3, Want::Up), look(0, 404)), NotYet);
-        assert_eq!(condition.verdict(&running(4, Want::Up), look(1, 1004)), lives(419));
-        assert_eq!(condition.verdict(&running(4, Want::Up), look(420, 1423)), GROWN);
+        assert_eq!(condition.verdict(&running(2, Want::Up), timing(400, 403)), up_in(20));
+        assert_eq!(condition.verdict(&down(3, Want::Up), timing(0, 404)), NotYet);
+        assert_eq!(condition.verdict(&running(4, Want::Up), timing(1, 1004)), up_in(419));
+        assert_eq!(condition.verdict(&running(4, Want::Up), timing(420, 1423)), UP);
         // It died, and another was started, between two looks.
-        assert_eq!(condition.verdict(&running(5, Want::Up), look(2, 2500)), lives(418));
+        assert_eq!(condition.verdict(&running(5, Want::Up), timing(2, 2500)), up_in(418));
     }
 
     #[test]
     fn a_process_that_was_there_before_is_as_old_as_its_stamp() {
         let before = running(1, Want::Up);
-        let judge = |age| Condition::new(&[Sign::AsRequested], before).verdict(&before, look(age, 0));
-        assert_eq!(judge(420), GROWN);
-        assert_eq!(judge(99), lives(321));
+        let judge = |age| Condition::new(&[Sign::AsRequested], before).verdict(&before, timing(age, 0));
+        assert_eq!(judge(420), UP);
+        assert_eq!(judge(99), up_in(321));
     }
 
     #[test]
@@ -211,17 +211,17 @@ mod tests {
         // The stamp of a time to come: the process is as old as it has been seen.
         let before = running(1, Want::Up);
         let mut condition = Condition::new(&[Sign::AsRequested], before);
-        assert_eq!(condition.verdict(&before, look(0, 1)), lives(420));
-        assert_eq!(condition.verdict(&before, look(0, 301)), lives(120));
-        assert_eq!(condition.verdict(&before, look(0, 421)), GROWN);
+        assert_eq!(condition.verdict(&before, timing(0, 1)), up_in(420));
+        assert_eq!(condition.verdict(&before, timing(0, 301)), up_in(120));
+        assert_eq!(condition.verdict(&before, timing(0, 421)), UP);
     }
 
     #[test]
     fn a_clock_that_was_set_forward_makes_no_process_older() {
         let hour = 3_600_000;
         let mut condition = Condition::new(&[Sign::Up], down(1, Want::Down));
-        assert_eq!(condition.verdict(&running(2, Want::Up), look(hour, 5)), lives(415));
-        assert_eq!(condition.verdict(&running(2, Want::Up), look(hour, 420)), GROWN);
+        assert_eq!(condition.verdict(&running(2, Want::Up), timing(hour, 5)), up_in(415));
+        assert_eq!(condition.verdict(&running(2, Want::Up), timing(hour, 420)), UP);
     }
 
     #[test]
@@ -252,9 +252,9 @@ mod tests {
         assert_eq!(judge(Status { got_term: true, ..before }), NotYet);
         assert_eq!(judge(finishing(1, Want::Up)), NotYet);
         assert_eq!(judge(down(2, Want::Up)), NotYet);
-        assert_eq!(judge(running(2, Want::Up)), GROWN);
+        assert_eq!(judge(running(2, Want::Up)), UP);
         // The same process id may come again.
-        assert_eq!(judge(Status { pid: before.pid, ..running(2, Want::Up) }), GROWN);
+        assert_eq!(judge(Status { pid: before.pid, ..running(2, Want::Up) }), UP);
         assert_eq!(judge(Status { got_term: true, ..running(2, Want::Up) }), NotYet);
         assert_eq!(judge(down(2, Want::Down)), NotYet);
     }
@@ -283,7 +283,7 @@ mod tests {
     #[test]
     fn a_want_that_no_runsv_writes_is_not_down() {
         let odd = running(1, Want::Unknown);
-        assert_eq!(verdict(&[Sign::Up], odd, odd), GROWN);
+        assert_eq!(verdict(&[Sign::Up], odd, odd), UP);
         assert_eq!(verdict(&[Sign::Once], odd, odd), NotYet);
         assert_eq!(verdict(&[Sign::Renewed], odd, down(2, Want::Unknown)), NotYet);
         assert_eq!(verdict(&[Sign::Down], odd, down(2, Want::Unknown)), Reached);
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn a_check_compares_with_what_is_requested() {
         let judge = |now| verdict(&[Sign::AsRequested], now, now);
-        assert_eq!(judge(running(1, Want::Up)), GROWN);
+        assert_eq!(judge(running(1, Want::Up)), UP);
         assert_eq!(judge(down(1, Want::Up)), NotYet);
         assert_eq!(judge(finishing(1, Want::Up)), NotYet);
         assert_eq!(judge(down(1, Want::Down)), Reached);

@@ -1,10 +1,10 @@
-//! Hands: all that can be seen of a service at one moment, for whoever shows it in another form
-//! than runit's line.
+//! Effects: all that `sv list` and JSON show of a service at one moment.
 
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use serde::Serialize;
 use servicedir::client::ClientError;
 use servicedir::{ServiceDir, State, Status, Tai64n, Want};
 use sys::errno_text::phrase;
@@ -12,23 +12,22 @@ use sys::error::words;
 use sys::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
-use crate::json::Json;
-use crate::service::Service;
+use crate::service::NamedService;
 use crate::snapshot::Snapshot;
 use crate::time::rfc3339;
 
 /// How many checks run at a time.
 const CHECKS_AT_ONCE: usize = 64;
 
-/// A service as it was seen.
+/// A service at one moment.
 pub struct Details {
-    /// As it was named.
+    /// The name, as it was typed.
     pub name: OsString,
-    /// What runsv says of it, or why that cannot be known.
+    /// Its status, or why it cannot be read.
     pub status: Result<Status, ClientError>,
-    /// Whether there is a file `down`, if that can be told.
+    /// Whether there is a file `down`, or why that cannot be checked.
     pub has_down: Result<bool, Errno>,
-    /// Whether its check agrees: nothing without a check, or if nobody asked.
+    /// Whether its check succeeded: `None` without a check, or if it was not run.
     pub is_ready: Option<bool>,
     /// Its log service, if there is one.
     pub log: Option<Box<Details>>,
@@ -36,8 +35,8 @@ pub struct Details {
 }
 
 impl Details {
-    /// Of a service, and its log service, as they were seen.
-    pub fn of(service: &Service, snapshot: Snapshot) -> Self {
+    /// The details of a service and its log service.
+    pub fn of(service: &NamedService, snapshot: Snapshot) -> Self {
         let dir = service.client().map_or_else(|_| ServiceDir::at(""), |client| client.dir().clone());
         Self::new(service.name.clone(), dir, snapshot)
     }
@@ -48,12 +47,12 @@ impl Details {
         Self { name, status: snapshot.status, has_down: snapshot.has_down, is_ready: None, log, dir }
     }
 
-    /// How many of the two cannot be asked.
+    /// How many of the two have no readable status.
     pub fn failures(&self) -> usize {
         usize::from(self.status.is_err()) + self.log.as_ref().map_or(0, |log| log.failures())
     }
 
-    /// What is wrong, in runit's words.
+    /// The error, in runit's words.
     pub fn error(&self) -> Option<String> {
         match (&self.status, self.has_down) {
             (Err(refusal), _) => Some(String::from_utf8_lossy(&refusal.to_bytes()).into_owned()),
@@ -63,7 +62,7 @@ impl Details {
     }
 
     /// The documented object: see `sv.8`.
-    pub fn to_json(&self, now: Tai64n) -> Json {
+    pub fn to_json(&self, now: Tai64n) -> ServiceJson {
         let status = self.status.as_ref().ok();
         let state = status.and_then(|status| status.state).map(|state| match state {
             State::Down => "down",
@@ -75,23 +74,21 @@ impl Details {
             Want::Down | Want::Exit => Some("down"),
             Want::Unknown => None,
         });
-        let is_there = !matches!(self.status, Err(ClientError::Directory(_)));
-        let normally_up = self.has_down.ok().filter(|_| is_there).map(|has_down| !has_down);
-        let log = self.log.as_ref().map(|log| log.to_json(now));
-        Json::Object(vec![
-            ("name", self.name.to_string_lossy().into_owned().into()),
-            ("state", state.into()),
-            ("pid", status.map(|status| status.pid).filter(|pid| *pid != 0).into()),
-            ("since", status.and_then(|status| rfc3339(status.since)).into()),
-            ("uptime", status.map(|status| status.since.age_at(now)).into()),
-            ("want", want.into()),
-            ("paused", status.map(|status| status.is_paused).into()),
-            ("normally_up", normally_up.into()),
-            ("got_term", status.map(|status| status.got_term).into()),
-            ("ready", self.is_ready.into()),
-            ("log", log.unwrap_or(Json::Null)),
-            ("error", self.error().into()),
-        ])
+        let exists = !matches!(self.status, Err(ClientError::Directory(_)));
+        ServiceJson {
+            name: self.name.to_string_lossy().into_owned(),
+            state,
+            pid: status.map(|status| status.pid).filter(|pid| *pid != 0),
+            since: status.and_then(|status| rfc3339(status.since)),
+            uptime: status.map(|status| status.since.age_at(now)),
+            want,
+            paused: status.map(|status| status.is_paused),
+            normally_up: self.has_down.ok().filter(|_| exists).map(|has_down| !has_down),
+            got_term: status.map(|status| status.got_term),
+            ready: self.is_ready,
+            log: self.log.as_ref().map(|log| Box::new(log.to_json(now))),
+            error: self.error(),
+        }
     }
 
     fn runs(&self) -> bool {
@@ -99,45 +96,62 @@ impl Details {
     }
 }
 
-/// Asks the checks of all services and their logs, for so long at most. Who does not run, or does not
-/// answer in time, is not ready.
-pub fn ask_checks(portraits: &mut [Details], limit: Duration) {
-    let mut askable = Vec::new();
-    let mut people: Vec<&mut Details> = portraits.iter_mut().collect();
-    while let Some(details) = people.pop() {
+/// The JSON object of a service, with its members in the order in which they are printed.
+#[derive(Serialize)]
+pub struct ServiceJson {
+    name: String,
+    state: Option<&'static str>,
+    pid: Option<u32>,
+    since: Option<String>,
+    uptime: Option<u64>,
+    want: Option<&'static str>,
+    paused: Option<bool>,
+    normally_up: Option<bool>,
+    got_term: Option<bool>,
+    ready: Option<bool>,
+    log: Option<Box<ServiceJson>>,
+    error: Option<String>,
+}
+
+/// Runs the checks of all services and their logs, for so long at most. A service that does not run is not ready,
+/// nor is one with a check that does not end in time.
+pub fn run_checks(services: &mut [Details], limit: Duration) {
+    let mut pending = Vec::new();
+    let mut unseen: Vec<&mut Details> = services.iter_mut().collect();
+    while let Some(details) = unseen.pop() {
         let runs = details.runs();
         let Details { dir, is_ready, log, status, .. } = details;
         if status.is_ok() && nix::sys::stat::stat(&dir.check()).is_ok() {
             *is_ready = Some(false);
             if runs {
-                askable.push((&*dir, is_ready));
+                pending.push((&*dir, is_ready));
             }
         }
-        people.extend(log.as_deref_mut());
+        unseen.extend(log.as_deref_mut());
     }
-    // Without the means to wait, nobody has said yes.
+    // Without a poller the checks cannot be awaited.
     let Ok(poller) = Poller::new(&[Signal::CHLD]) else { return };
-    ask(askable, &Checks::new(), poller, Instant::now().checked_add(limit));
+    run_all(pending, &Checks::new(), poller, Instant::now().checked_add(limit));
 }
 
-/// Somebody whose check is to be asked, and where its answer goes.
-type Asked<'a> = (&'a ServiceDir, &'a mut Option<bool>);
+/// A service with a check to run, and the place for the result.
+type PendingCheck<'a> = (&'a ServiceDir, &'a mut Option<bool>);
 
-fn ask(mut waiting: Vec<Asked>, checks: &Checks, mut poller: Poller, deadline: Option<Instant>) {
+fn run_all(mut waiting: Vec<PendingCheck>, checks: &Checks, mut poller: Poller, deadline: Option<Instant>) {
     let mut running: Vec<(Pid, &mut Option<bool>)> = Vec::new();
     loop {
         while running.len() < CHECKS_AT_ONCE
-            && let Some((dir, answer)) = waiting.pop()
+            && let Some((dir, result)) = waiting.pop()
         {
-            running.extend(checks.start(dir).ok().map(|check| (check, answer)));
+            running.extend(checks.start(dir).ok().map(|check| (check, result)));
         }
         if running.is_empty() {
             return;
         }
         poller.wait(deadline);
-        for outcome in check::collect() {
+        for outcome in check::reap() {
             if let Some(at) = running.iter().position(|(check, _)| *check == outcome.check) {
-                *running.swap_remove(at).1 = Some(outcome.agrees);
+                *running.swap_remove(at).1 = Some(outcome.has_succeeded);
             }
         }
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {

@@ -1,107 +1,84 @@
-//! Machine: what a service's status and history come to in plain words (`sv why`).
+//! State: what a service's status and history mean, in plain words (`sv why`).
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use servicedir::history::HistoryEntry;
-use servicedir::{Command, HistoryEvent, State, Status, Tai64n, Want};
+use nix::errno::Errno;
+use servicedir::history::{HistoryEntry, HistoryEvent};
+use servicedir::{Command, State, Status, Tai64n, Want};
+use sys::errno_text::phrase;
 use sys::{ExitStatus, Pid, Signal};
 
 use crate::time::human;
 
-/// How many events are told.
-const TOLD: usize = 12;
+/// How many events are shown.
+const SHOWN: usize = 12;
 
-/// How many short lives in a row make a loop.
+/// How many short runs in a row make a crash loop.
 const LOOP: usize = 3;
 
-/// What there is to know about a service whose runsv lives.
+/// What is known about a service that has a runsv.
 #[derive(Debug, Clone)]
-pub struct Facts {
-    /// What runsv says of it.
+pub struct Observation {
+    /// The status that runsv publishes.
     pub status: Status,
     /// Whether there is a file `down`.
     pub has_down: bool,
-    /// What runsv remembers, oldest first.
+    /// The history, oldest entry first.
     pub entries: Vec<HistoryEntry>,
-    /// The control script that is being waited for, if it still runs.
-    pub hook: Option<(String, Pid)>,
-    /// Who is left of the process group that is being waited for.
+    /// The control script that runsv waits for, if it still runs.
+    pub control_script: Option<(String, Pid)>,
+    /// The remaining members of the process group that runsv waits for.
     pub group: Vec<String>,
     /// The present.
     pub now: Tai64n,
 }
 
-/// A line of the history, understood.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Event<'a> {
-    /// What runsv remembers.
-    HistoryEvent(HistoryEvent),
-    /// `./run` could not be executed: why.
-    Unable(&'a str),
-    /// Anything else.
-    Other,
-}
-
-impl<'a> Event<'a> {
-    /// Reads what runsv has written.
-    pub fn parse(line: &'a str) -> Self {
-        if let Some(note) = HistoryEvent::parse(line) {
-            return Self::HistoryEvent(note);
-        }
-        let unable = line
-            .strip_prefix("unable to start ")
-            .and_then(|rest| rest.strip_prefix("./run: ").or_else(|| rest.strip_prefix("log/./run: ")));
-        unable.map_or(Self::Other, Self::Unable)
-    }
-}
-
-/// How the service is, and what it waits for.
-pub fn state(facts: &Facts) -> String {
-    let status = &facts.status;
-    let age = human(status.since.age_at(facts.now));
+/// The state of the service, and what it waits for.
+pub fn state(observation: &Observation) -> String {
+    let status = &observation.status;
+    let age = human(status.since.age_at(observation.now));
     match status.state {
-        Some(State::Run) => running(facts, &age),
+        Some(State::Run) => running(observation, &age),
         Some(State::Finish) => {
-            let is_finishing =
-                |event: &Event| matches!(event, Event::HistoryEvent(HistoryEvent::Finishing(_)));
-            let time = facts.age_of_last(is_finishing).map_or_else(String::new, |age| format!(" for {age}"));
+            let finish = observation.age_of_last(|event| matches!(event, HistoryEvent::Finishing(_)));
+            let time = finish.map_or_else(String::new, |age| format!(" for {age}"));
             let process = if status.pid == 0 { String::new() } else { format!(", pid {}", status.pid) };
             format!("./run has ended, ./finish runs{time}{process}")
         }
         Some(State::Down) if status.want == Want::Up => {
-            let what = match (facts.last_event(), &facts.hook) {
-                (_, Some((hook, pid))) => format!("waits for {hook} (pid {pid}) before it is started"),
-                (Event::HistoryEvent(HistoryEvent::Rests(_)), None) => {
-                    "rests for the rest of a second before the next start".to_owned()
+            let what = match (observation.last_event(), &observation.control_script) {
+                (_, Some((script, pid))) => format!("waits for {script} (pid {pid}) before it is started"),
+                (Some(HistoryEvent::Rests(_)), None) => {
+                    "waits for the rest of a second before the next start".to_owned()
                 }
                 _ => "is about to be started".to_owned(),
             };
             format!("down for {age} but wanted up: {what}")
         }
-        Some(State::Down) => format!("down for {age}: {}", why_down(facts)),
+        Some(State::Down) => format!("down for {age}: {}", why_down(observation)),
         None => "in a state that no runsv writes".to_owned(),
     }
 }
 
-fn running(facts: &Facts, age: &str) -> String {
-    let status = &facts.status;
+fn running(observation: &Observation, age: &str) -> String {
+    let status = &observation.status;
     let mut text = format!("running for {age}, pid {}", status.pid);
-    if facts.has_down {
+    if observation.has_down {
         text += ", normally down";
     }
     if status.is_paused {
         text += ", paused: tell it cont";
     }
-    if let Some((hook, pid)) = &facts.hook {
-        let _ = write!(text, "; waits for {hook} (pid {pid}) to end");
-    } else if let Event::HistoryEvent(HistoryEvent::GroupLives(_)) = facts.last_event()
-        && !facts.group.is_empty()
+    if let Some((script, pid)) = &observation.control_script {
+        let _ = write!(text, "; waits for {script} (pid {pid}) to end");
+    } else if let Some(HistoryEvent::GroupLives(_)) = observation.last_event()
+        && !observation.group.is_empty()
     {
-        let _ =
-            write!(text, "; ./run has ended, waits for the rest of its group: {}", facts.group.join(", "));
+        let group = observation.group.join(", ");
+        let _ = write!(text, "; ./run has ended, waits for the rest of its group: {group}");
     } else if status.got_term {
-        let age = facts.age_of_last(|event| matches!(event, Event::HistoryEvent(HistoryEvent::Sent(..))));
+        let age = observation.age_of_last(|event| matches!(event, HistoryEvent::Sent(..)));
         let since = age.map_or_else(String::new, |age| format!(" {age} ago"));
         let _ = write!(text, "; was told to end{since}, and has not yet");
     } else if matches!(status.want, Want::Down | Want::Exit) {
@@ -110,68 +87,66 @@ fn running(facts: &Facts, age: &str) -> String {
     text
 }
 
-/// Who wants it down.
-fn why_down(facts: &Facts) -> String {
-    let mut notes =
-        facts.entries.iter().rev().filter_map(|entry| Some((HistoryEvent::parse(&entry.what)?, entry.when)));
-    let decision = notes.find(|(note, _)| {
+/// The reason for a service to be wanted down.
+fn why_down(observation: &Observation) -> String {
+    let decides = |event: HistoryEvent| {
         matches!(
-            note,
+            event,
             HistoryEvent::Began(_)
                 | HistoryEvent::ToldToLeave
                 | HistoryEvent::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
         )
-    });
-    let age = |when: Tai64n| human(when.age_at(facts.now));
-    match decision {
+    };
+    let age = |when: Tai64n| human(when.age_at(observation.now));
+    match observation.last(decides) {
         Some((HistoryEvent::Told(Command::Once), when)) => {
-            return format!("was to run once, {} ago, and has ended", age(when));
+            format!("was to run once, {} ago, and has ended", age(when))
         }
-        Some((HistoryEvent::Told(Command::Down), when)) => {
-            return format!("was told to be down {} ago", age(when));
-        }
+        Some((HistoryEvent::Told(Command::Down), when)) => format!("was told to be down {} ago", age(when)),
         Some((HistoryEvent::Told(Command::Exit) | HistoryEvent::ToldToLeave, _)) => {
-            return "was told to exit".to_owned();
+            "was told to exit".to_owned()
         }
-        // Whatever was told before is over.
-        _ => {}
-    }
-    if facts.has_down {
-        "nobody has told it to be up, and there is a file down".to_owned()
-    } else {
-        "was told to be down".to_owned()
+        // Commands before the start of this runsv no longer count.
+        _ if observation.has_down => "there is a file down, and no command to start it".to_owned(),
+        _ => "was told to be down".to_owned(),
     }
 }
 
-impl Facts {
-    fn last_event(&self) -> Event<'_> {
-        self.entries.last().map_or(Event::Other, |entry| Event::parse(&entry.what))
+impl Observation {
+    fn last_event(&self) -> Option<HistoryEvent> {
+        self.entries.last().and_then(event_of)
     }
 
-    /// How long ago the last of these was.
-    fn age_of_last(&self, is_it: impl Fn(&Event) -> bool) -> Option<String> {
-        let last = self.entries.iter().rev().find(|entry| is_it(&Event::parse(&entry.what)))?;
-        Some(human(last.when.age_at(self.now)))
+    /// The newest event of this kind, and its time.
+    fn last(&self, is_it: impl Fn(HistoryEvent) -> bool) -> Option<(HistoryEvent, Tai64n)> {
+        let mut events = self.entries.iter().rev().filter_map(|entry| Some((event_of(entry)?, entry.when)));
+        events.find(|(event, _)| is_it(*event))
+    }
+
+    fn age_of_last(&self, is_it: impl Fn(HistoryEvent) -> bool) -> Option<String> {
+        self.last(is_it).map(|(_, when)| human(when.age_at(self.now)))
     }
 }
 
-/// The last events: how long ago, and what.
+fn event_of(entry: &HistoryEntry) -> Option<HistoryEvent> {
+    entry.event.as_ref().ok().copied()
+}
+
+/// The newest entries: how long ago, and what happened.
 pub fn events(entries: &[HistoryEntry], now: Tai64n) -> Vec<(String, String)> {
-    let first = entries.len().saturating_sub(TOLD);
+    let first = entries.len().saturating_sub(SHOWN);
     let recent = entries.get(first..).unwrap_or_default();
-    recent
-        .iter()
-        .map(|entry| (format!("{} ago", human(entry.when.age_at(now))), plain(&entry.what)))
-        .collect()
+    recent.iter().map(|entry| (format!("{} ago", human(entry.when.age_at(now))), sentence(entry))).collect()
 }
 
-fn plain(line: &str) -> String {
-    match HistoryEvent::parse(line) {
-        Some(HistoryEvent::Told(_) | HistoryEvent::ToldToLeave) => format!("was {line}"),
-        Some(HistoryEvent::Sent(..)) => format!("runsv {line}"),
-        Some(HistoryEvent::Ended(how, time)) => format!("./run {} after {}", ended(how), lived(time)),
-        Some(HistoryEvent::Finished(how)) => format!("./finish {}", ended(how)),
-        _ => line.to_owned(),
+fn sentence(entry: &HistoryEntry) -> String {
+    match &entry.event {
+        Ok(event @ (HistoryEvent::Told(_) | HistoryEvent::ToldToLeave)) => format!("was {event}"),
+        Ok(event @ HistoryEvent::Sent(..)) => format!("runsv {event}"),
+        Ok(HistoryEvent::Ended(how, time)) => format!("./run {} after {}", ended(*how), duration(*time)),
+        Ok(HistoryEvent::Finished(how)) => format!("./finish {}", ended(*how)),
+        Ok(event) => event.to_string(),
+        Err(text) => text.clone(),
     }
 }
 
@@ -182,7 +157,7 @@ fn ended(how: ExitStatus) -> String {
     }
 }
 
-fn lived(time: Duration) -> String {
+fn duration(time: Duration) -> String {
     if time < Duration::from_secs(60) {
         format!("{:.3} s", time.as_secs_f64())
     } else {
@@ -190,58 +165,50 @@ fn lived(time: Duration) -> String {
     }
 }
 
-/// What usually is behind such a story.
+/// The usual causes of such a history.
 pub fn hints(entries: &[HistoryEntry]) -> Vec<String> {
-    let events: Vec<Event> = entries.iter().map(|entry| Event::parse(&entry.what)).collect();
-    let mut hints = Vec::new();
-    let lives = lives(&events);
-    if let Some(last) = lives.last()
-        && let Some(hint) = hint(last)
-    {
-        hints.push(hint);
-    }
-    let is_short = |life: &&Life| life.time < Duration::from_secs(1) && !life.was_asked;
-    let short = lives.iter().rev().take_while(is_short).count();
+    let runs = past_runs(entries.iter().filter_map(event_of));
+    let mut hints: Vec<String> = runs.last().and_then(hint).into_iter().collect();
+    let is_short = |run: &&PastRun| run.time < Duration::from_secs(1) && !run.was_asked;
+    let short = runs.iter().rev().take_while(is_short).count();
     if short >= LOOP {
         hints.push(format!(
-            "a crash loop: the last {short} times it did not live for a second; try ./run by hand"
+            "crash loop: the last {short} times ./run ended within a second; start it by hand to see why"
         ));
     }
     hints
 }
 
-/// One life of `./run`, from its start to its end.
+/// One run of `./run`, from its start to its end.
 #[derive(Debug, Clone, PartialEq)]
-struct Life<'a> {
+struct PastRun {
     how: ExitStatus,
     time: Duration,
-    unable: Option<&'a str>,
+    not_started: Option<Errno>,
     sent: Vec<Signal>,
     was_told_kill: bool,
     was_asked: bool,
 }
 
-fn lives<'a>(events: &[Event<'a>]) -> Vec<Life<'a>> {
-    let mut lives = Vec::new();
-    let (mut unable, mut sent, mut told) = (None, Vec::new(), Vec::new());
+fn past_runs(events: impl Iterator<Item = HistoryEvent>) -> Vec<PastRun> {
+    let mut runs = Vec::new();
+    let (mut not_started, mut sent, mut told) = (None, Vec::new(), Vec::new());
     for event in events {
         match event {
-            Event::Unable(why) => unable = Some(*why),
-            Event::HistoryEvent(HistoryEvent::Sent(signal, _)) => sent.push(*signal),
-            Event::HistoryEvent(HistoryEvent::Told(command)) => told.push(*command),
-            Event::HistoryEvent(HistoryEvent::ToldToLeave) => told.push(Command::Exit),
-            Event::HistoryEvent(HistoryEvent::Started(_)) => {
-                (unable, sent, told) = (None, Vec::new(), Vec::new());
-            }
-            Event::HistoryEvent(HistoryEvent::Ended(how, time)) => {
+            HistoryEvent::NotStarted("./run" | "log/./run", why) => not_started = Some(why),
+            HistoryEvent::Sent(signal, _) => sent.push(signal),
+            HistoryEvent::Told(command) => told.push(command),
+            HistoryEvent::ToldToLeave => told.push(Command::Exit),
+            HistoryEvent::Started(_) => (not_started, sent, told) = (None, Vec::new(), Vec::new()),
+            HistoryEvent::Ended(how, time) => {
                 let sent = std::mem::take(&mut sent);
                 let told = std::mem::take(&mut told);
                 let asks =
                     |command: &Command| !matches!(command, Command::Up | Command::Once | Command::Cont);
-                lives.push(Life {
-                    how: *how,
-                    time: *time,
-                    unable: unable.take(),
+                runs.push(PastRun {
+                    how,
+                    time,
+                    not_started: not_started.take(),
                     was_told_kill: told.contains(&Command::Kill),
                     was_asked: !sent.is_empty() || told.iter().any(asks),
                     sent,
@@ -250,56 +217,64 @@ fn lives<'a>(events: &[Event<'a>]) -> Vec<Life<'a>> {
             _ => {}
         }
     }
-    lives
+    runs
 }
 
-fn hint(life: &Life) -> Option<String> {
-    if let Some(why) = life.unable {
-        let what = match why {
-            "file does not exist" => "run, or the program its first line names after #!, is missing",
-            "access denied" => "run, or what its first line names after #!, may not be executed",
-            "exec format error" => "run is no program: a script must begin with a line such as #!/bin/sh",
-            _ => "run cannot be executed",
-        };
-        return Some(format!("{what} ({why})"));
+fn hint(run: &PastRun) -> Option<String> {
+    match (run.not_started, run.how) {
+        (Some(why), _) => Some(hint_for_start(why)),
+        (None, ExitStatus::Exited(code)) => hint_for_code(code, run.was_asked).map(str::to_owned),
+        (None, ExitStatus::Killed { signal, .. }) => hint_for_signal(signal, run),
     }
-    let (end, was_sent) = match life.how {
-        ExitStatus::Exited(_) => (life.how.to_string(), false),
-        ExitStatus::Killed { signal, .. } => (signal.to_string(), life.sent.contains(&signal)),
+}
+
+fn hint_for_start(why: Errno) -> String {
+    let what = match why {
+        Errno::ENOENT => "run is missing, or the interpreter that its first line names after #!",
+        Errno::EACCES => "run, or the interpreter that its first line names after #!, is not executable",
+        Errno::ENOEXEC => "run is no program: a script must begin with a line such as #!/bin/sh",
+        _ => "run cannot be executed",
     };
-    let hint = match end.as_str() {
-        "exit 0" if !life.was_asked => {
-            "./run ended by itself and without complaint: does its program put itself into the background? \
-             It must stay in the foreground"
+    format!("{what} ({})", phrase(why))
+}
+
+fn hint_for_code(code: u8, was_asked: bool) -> Option<&'static str> {
+    match code {
+        0 if !was_asked => Some(
+            "./run exited by itself, with success: a program that puts itself into the background must be \
+             told to stay in the foreground",
+        ),
+        100 => Some("exit code 100: wrong command line or configuration, by the convention of such programs"),
+        111 => Some(
+            "exit code 111: system error, by the convention of programs such as chpst: see what they printed",
+        ),
+        126 => Some("exit code 126: the shell found a program but could not execute it"),
+        127 => Some(
+            "exit code 127: the shell did not find a program; the PATH of a service is that of its runsv, \
+             not that of your shell",
+        ),
+        _ => None,
+    }
+}
+
+fn hint_for_signal(signal: Signal, run: &PastRun) -> Option<String> {
+    let was_sent = run.sent.contains(&signal);
+    let hint = match signal {
+        Signal::SYS => "it made a system call that a filter forbids",
+        Signal::KILL if was_sent && !run.was_told_kill => {
+            "it did not end in the time that timeout-kill gives it, so runsv killed it"
         }
-        "exit 100" => {
-            "exit code 100 stands for a wrong command line or configuration in programs of this kind"
+        _ if was_sent => return None,
+        Signal::KILL => {
+            "runsv did not send this SIGKILL: the kernel may have, when memory ran out (see dmesg), or another \
+             process"
         }
-        "exit 111" => {
-            "exit code 111 stands for an error of the system in programs of this kind (chpst, for one): \
-             what they printed says which"
-        }
-        "exit 126" => "exit code 126 is a shell's that found a program but could not execute it",
-        "exit 127" => {
-            "exit code 127 is a shell's that did not find a program: the PATH of a service is that of its \
-             runsv, not that of your shell"
-        }
-        "SIGKILL" if was_sent && life.was_told_kill => return None,
-        "SIGKILL" if was_sent => "it did not end in the time that timeout-kill gives it, so runsv killed it",
-        "SIGKILL" => {
-            "runsv did not send this SIGKILL: perhaps the kernel did, for want of memory (dmesg tells), or \
-             somebody by hand"
-        }
-        "SIGSEGV" | "SIGBUS" | "SIGILL" | "SIGFPE" | "SIGABRT" | "SIGTRAP" if !was_sent => {
+        Signal::SEGV | Signal::BUS | Signal::ILL | Signal::FPE | Signal::ABRT | Signal::TRAP => {
             "a crash: a fault in the program itself"
         }
-        "SIGSYS" => "it made a system call that a filter forbids",
-        "SIGPIPE" if !was_sent => "it wrote to a pipe or connection whose reader was gone",
-        "SIGXCPU" | "SIGXFSZ" if !was_sent => "it went over a limit (ulimit) of processor time or file size",
-        signal if signal.starts_with("SIG") && !was_sent => {
-            return Some(format!("runsv did not send this {signal}: somebody else did"));
-        }
-        _ => return None,
+        Signal::PIPE => "it wrote to a pipe or connection whose reader was gone",
+        Signal::XCPU | Signal::XFSZ => "it exceeded a limit (ulimit) of processor time or file size",
+        _ => return Some(format!("runsv did not send this {signal}: another process did")),
     };
     Some(hint.to_owned())
 }
@@ -315,11 +290,11 @@ mod tests {
     }
 
     fn history(lines: &[(u64, &str)]) -> Vec<HistoryEntry> {
-        lines.iter().map(|(age, what)| HistoryEntry { when: ago(*age), what: (*what).to_owned() }).collect()
+        lines.iter().map(|(age, text)| HistoryEntry::new(ago(*age), text)).collect()
     }
 
-    fn facts(state: State, pid: u32, want: Want, lines: &[(u64, &str)]) -> Facts {
-        Facts {
+    fn observed(state: State, pid: u32, want: Want, lines: &[(u64, &str)]) -> Observation {
+        Observation {
             status: Status {
                 since: ago(300),
                 pid,
@@ -330,44 +305,36 @@ mod tests {
             },
             has_down: false,
             entries: history(lines),
-            hook: None,
+            control_script: None,
             group: Vec::new(),
             now: NOW,
         }
     }
 
     #[test]
-    fn a_message_about_run_is_understood() {
-        assert_eq!(Event::parse("unable to start ./run: access denied"), Event::Unable("access denied"));
-        assert_eq!(Event::parse("unable to start log/./run: access denied"), Event::Unable("access denied"));
-        assert_eq!(Event::parse("told up"), Event::HistoryEvent(HistoryEvent::Told(Command::Up)));
-        assert_eq!(Event::parse("./run ended: who knows"), Event::Other);
-    }
-
-    #[test]
-    fn the_state_says_who_waits_for_what() {
-        let up = facts(State::Run, 7, Want::Up, &[]);
+    fn the_state_says_what_is_waited_for() {
+        let up = observed(State::Run, 7, Want::Up, &[]);
         assert_eq!(state(&up), "running for 5m, pid 7");
-        let mut stopping = facts(State::Run, 7, Want::Down, &[(9, "sent SIGTERM to pid 7")]);
+        let mut stopping = observed(State::Run, 7, Want::Down, &[(9, "sent SIGTERM to pid 7")]);
         stopping.status.got_term = true;
         assert_eq!(state(&stopping), "running for 5m, pid 7; was told to end 9s ago, and has not yet");
-        stopping.hook = Some(("control/d".to_owned(), Pid::from_raw(9)));
+        stopping.control_script = Some(("control/d".to_owned(), Pid::from_raw(9)));
         assert_eq!(state(&stopping), "running for 5m, pid 7; waits for control/d (pid 9) to end");
-        let mut group = facts(State::Run, 7, Want::Down, &[(1, "waits for the rest of process group 7")]);
+        let mut group = observed(State::Run, 7, Want::Down, &[(1, "waits for the rest of process group 7")]);
         group.group = vec!["sleep (pid 8)".to_owned()];
         assert_eq!(
             state(&group),
             "running for 5m, pid 7; ./run has ended, waits for the rest of its group: sleep (pid 8)"
         );
-        let once = facts(State::Run, 7, Want::Down, &[]);
+        let once = observed(State::Run, 7, Want::Down, &[]);
         assert_eq!(state(&once), "running for 5m, pid 7; will not be started again when it ends");
-        let finish = facts(State::Finish, 8, Want::Up, &[(2, "started ./finish, pid 8")]);
+        let finish = observed(State::Finish, 8, Want::Up, &[(2, "started ./finish, pid 8")]);
         assert_eq!(state(&finish), "./run has ended, ./finish runs for 2s, pid 8");
     }
 
     #[test]
     fn the_state_says_why_it_is_down() {
-        let down = |lines: &[(u64, &str)]| facts(State::Down, 0, Want::Down, lines);
+        let down = |lines: &[(u64, &str)]| observed(State::Down, 0, Want::Down, lines);
         assert_eq!(state(&down(&[])), "down for 5m: was told to be down");
         assert_eq!(
             state(&down(&[(120, "told once"), (60, "./run ended: exit 0, after 60.000 s")])),
@@ -377,25 +344,25 @@ mod tests {
             state(&down(&[(200, "told up"), (100, "told down"), (100, "told hup")])),
             "down for 5m: was told to be down 1m ago"
         );
-        let file = Facts { has_down: true, ..down(&[]) };
-        assert_eq!(state(&file), "down for 5m: nobody has told it to be up, and there is a file down");
-        let rests = facts(State::Down, 0, Want::Up, &[(0, "rests 0.990 s before the next start")]);
+        let file = Observation { has_down: true, ..down(&[]) };
+        assert_eq!(state(&file), "down for 5m: there is a file down, and no command to start it");
+        let rests = observed(State::Down, 0, Want::Up, &[(0, "rests 0.990 s before the next start")]);
         assert_eq!(
             state(&rests),
-            "down for 5m but wanted up: rests for the rest of a second before the next start"
+            "down for 5m but wanted up: waits for the rest of a second before the next start"
         );
-        let hook = Facts {
-            hook: Some(("control/u".to_owned(), Pid::from_raw(9))),
-            ..facts(State::Down, 0, Want::Up, &[(0, "waits for control/u, pid 9")])
+        let script = Observation {
+            control_script: Some(("control/u".to_owned(), Pid::from_raw(9))),
+            ..observed(State::Down, 0, Want::Up, &[(0, "waits for control/u, pid 9")])
         };
         assert_eq!(
-            state(&hook),
+            state(&script),
             "down for 5m but wanted up: waits for control/u (pid 9) before it is started"
         );
     }
 
     #[test]
-    fn events_are_told_in_plain_words_with_their_age() {
+    fn events_are_shown_in_plain_words_with_their_age() {
         let lines = [
             (7200, "started ./run, pid 7"),
             (12, "told down"),
@@ -405,10 +372,10 @@ mod tests {
             (10, "./finish ended: exit 3"),
             (3, "./run ended: exit 1, after 0.250 s"),
         ];
-        let told: Vec<String> =
+        let shown: Vec<String> =
             events(&history(&lines), NOW).into_iter().map(|(age, what)| format!("{age}: {what}")).collect();
         assert_eq!(
-            told,
+            shown,
             [
                 "2h ago: started ./run, pid 7",
                 "12s ago: was told down",
@@ -420,7 +387,7 @@ mod tests {
             ]
         );
         let many = vec![(1, "told hup"); 50];
-        assert_eq!(events(&history(&many), NOW).len(), TOLD);
+        assert_eq!(events(&history(&many), NOW).len(), SHOWN);
     }
 
     fn first_hint(lines: &[&str]) -> String {
@@ -433,7 +400,7 @@ mod tests {
         for (lines, hint) in [
             (&["./run ended: exit 127, after 2.000 s"][..], "PATH"),
             (&["./run ended: exit 126, after 2.000 s"], "could not execute"),
-            (&["./run ended: exit 111, after 2.000 s"], "error of the system"),
+            (&["./run ended: exit 111, after 2.000 s"], "system error"),
             (&["./run ended: exit 0, after 2.000 s"], "foreground"),
             (&["./run ended: SIGKILL, after 2.000 s"], "memory"),
             (&["told down", "sent SIGKILL to pid 7", "./run ended: SIGKILL, after 9.000 s"], "timeout-kill"),
@@ -441,7 +408,7 @@ mod tests {
             (&["./run ended: SIGTERM, after 2.000 s"], "runsv did not send this SIGTERM"),
             (
                 &["unable to start ./run: access denied", "./run ended: exit 111, after 0.001 s"],
-                "may not be executed",
+                "is not executable",
             ),
         ] {
             let said = first_hint(lines);
@@ -464,11 +431,11 @@ mod tests {
     }
 
     #[test]
-    fn three_short_lives_in_a_row_are_a_crash_loop() {
-        let life = [(1, "started ./run, pid 7"), (1, "./run ended: exit 1, after 0.010 s")];
-        assert_eq!(hints(&history(&[life, life].concat())), Vec::<String>::new());
-        let hints = hints(&history(&[life, life, life].concat()));
+    fn three_short_runs_in_a_row_are_a_crash_loop() {
+        let run = [(1, "started ./run, pid 7"), (1, "./run ended: exit 1, after 0.010 s")];
+        assert_eq!(hints(&history(&[run, run].concat())), Vec::<String>::new());
+        let hints = hints(&history(&[run, run, run].concat()));
         assert_eq!(hints.len(), 1);
-        assert!(hints.iter().all(|hint| hint.contains("crash loop")), "{hints:?}");
+        assert!(hints.iter().all(|hint| hint.contains("crash loop: the last 3 times")), "{hints:?}");
     }
 }

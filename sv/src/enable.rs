@@ -1,4 +1,4 @@
-//! Hands: puts services into the services directory, and takes them out of it: links only.
+//! Effects: adds services to the services directory, and removes them from it: symbolic links only.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,33 +13,33 @@ use sys::error::words;
 
 use crate::service::identity;
 
-/// Where service directories are kept, unless `SVSOURCE` says otherwise.
+/// The directory of service directories, unless `SVSOURCE` names another.
 const SOURCES: &str = "/etc/sv";
 
-/// A change that was made, or was not needed.
-pub struct Change {
+/// A link that was made or removed, or did not have to be.
+pub struct LinkChange {
     /// The service's name in the services directory.
     pub name: OsString,
-    /// The service itself, wherever it is.
+    /// The client of the service directory itself.
     pub service: Client,
 }
 
-/// Links a service directory into `base`, for runsvdir to find: the one at a path, or the one of
-/// this name among the sources.
+/// Links a service directory into `base`, where runsvdir scans: the one at a path, or the one of this name
+/// among the sources.
 ///
-/// The link appears whole or not at all, and never in the place of anything else.
-pub fn enable(word: &OsStr, base: &Path) -> Result<Change, ClientError> {
+/// An existing entry is never replaced.
+pub fn enable(word: &OsStr, base: &Path) -> Result<LinkChange, ClientError> {
     let source = source(word).map_err(|why| refusal("unable to find the service directory", why))?;
     let name = source.file_name().map(OsStr::to_owned).unwrap_or_default();
     if name.is_empty() || name.as_bytes().starts_with(b".") {
-        return Err(plain("runsvdir passes over names that begin with a dot"));
+        return Err(plain("runsvdir ignores names that begin with a dot"));
     }
-    // Where it was looked for is what somebody who mistypes a name, or `SVSOURCE`, has to know.
+    // The message has the whole path, which shows a mistake in the name or in `SVSOURCE`.
     for file in [source.clone(), source.join("run")] {
         let text = || words(["unable to find ".as_ref(), file.as_os_str()]);
         fs_err::metadata(&file).map_err(|error| refusal(text(), errno_of(&error)))?;
     }
-    let change = Change { service: Client::of(ServiceDir::at(&source)), name };
+    let change = LinkChange { service: Client::of(ServiceDir::at(&source)), name };
     let link = base.join(&change.name);
     match nix::unistd::symlinkat(&source, nix::fcntl::AT_FDCWD, &link) {
         Ok(()) => Ok(change),
@@ -52,8 +52,8 @@ pub fn enable(word: &OsStr, base: &Path) -> Result<Change, ClientError> {
 
 /// Removes the link to a service from `base`; runsvdir then stops the service.
 ///
-/// A directory that stands in `base` itself is somebody's work and is left alone.
-pub fn disable(word: &OsStr, base: &Path) -> Result<Change, ClientError> {
+/// A directory in `base` is never removed: it may be the only copy.
+pub fn disable(word: &OsStr, base: &Path) -> Result<LinkChange, ClientError> {
     let (name, parent) = split(word, base);
     if name.is_empty() || identity(&parent) != identity(base) {
         return Err(ClientError::Trouble(Error::plain(words([
@@ -68,20 +68,20 @@ pub fn disable(word: &OsStr, base: &Path) -> Result<Change, ClientError> {
     if !about.is_symlink() {
         let down = link.join("down");
         let advice = words([
-            "a directory, not a link, is not removed; to have it down for good: touch ".as_ref(),
+            "a directory, not a symlink, is not removed; to keep it down: touch ".as_ref(),
             down.as_os_str(),
             " && sv down ".as_ref(),
             &name,
         ]);
         return Err(ClientError::Trouble(Error::plain(advice)));
     }
-    // The service has to be known when its name is gone.
+    // Resolved before the link is removed.
     let service = fs_err::canonicalize(&link).unwrap_or_else(|_| link.clone());
     fs_err::remove_file(&link).map_err(|error| ClientError::Trouble(Error::new(text(), errno_of(&error))))?;
-    Ok(Change { service: Client::of(ServiceDir::at(service)), name })
+    Ok(LinkChange { service: Client::of(ServiceDir::at(service)), name })
 }
 
-/// The absolute path of the service directory that is meant.
+/// The absolute path of the service directory.
 fn source(word: &OsStr) -> Result<PathBuf, Errno> {
     if word.is_empty() {
         return Err(Errno::ENOENT);

@@ -1,10 +1,11 @@
 //! sv: controls and manages services monitored by runsv.
 //!
-//! `args` and `verb` say what is wanted, `condition` when it is fulfilled, `line` how it is said:
-//! machines. `service`, `snapshot`, `report` and `check` are hands; `waiter` is the loop that waits.
+//! State, without input or output: `cli` and `verb` parse the command, `condition` decides when it is
+//! fulfilled, `line` formats a status. Effects: `service`, `snapshot`, `report` and `check`. The event loop
+//! that waits is `waiter`.
 //!
-//! What runit's sv does not have begins in `people`: `table`, `json`, `time` and `story` are its
-//! machines, `details`, `why`, `lint` and `enable` its hands.
+//! `own_commands` is the entry to what runit's sv does not have: `table`, `json`, `time` and `diagnosis` are
+//! state, `details`, `why`, `lint` and `enable` effects.
 
 mod check;
 mod cli;
@@ -12,10 +13,10 @@ mod condition;
 mod details;
 mod diagnosis;
 mod enable;
-mod extensions;
 mod json;
 mod line;
 mod lint;
+mod own_commands;
 mod report;
 mod service;
 mod snapshot;
@@ -36,15 +37,15 @@ use sys::log::{write_line, write_usage};
 use cli::{Invocation, Mode};
 use condition::Condition;
 use report::Report;
-use service::Service;
+use service::NamedService;
 use snapshot::Snapshot;
-use verb::{Order, Verb};
+use verb::{ControlVerb, Verb};
 use waiter::Waiter;
 
-/// Where services are, unless `SVDIR` says otherwise (GEN-10).
+/// The services directory, unless `SVDIR` names another (GEN-10).
 const SERVICES: &str = "/etc/service";
 
-/// Used wrongly, or unable to begin.
+/// The exit code of a usage error and of a failed start.
 pub const FATAL: u8 = 100;
 
 /// The exit code counts failures up to here (SV-46).
@@ -64,37 +65,35 @@ pub fn run(args: Vec<OsString>) -> u8 {
             return if mode == Mode::Sv { FATAL } else { 2 };
         }
     };
-    // The original needs it to find back. Here only relative names do, but whoever relies on the
-    // message shall have it.
+    // The original needs it to return there. Here only relative names do; the message is kept.
     if let Err(why) = fs_err::File::open(".") {
         let failure = Error::new("fatal: unable to open current directory", errno_of(&why));
         write_line(&failure.to_bytes());
         return if mode == Mode::Sv { FATAL } else { 151 };
     }
     let base = std::env::var_os("SVDIR").map_or_else(|| PathBuf::from(SERVICES), PathBuf::from);
-    if invocation.is_json || matches!(invocation.verb, Verb::People(_)) {
-        return for_people(invocation, &base);
+    if invocation.is_json || matches!(invocation.verb, Verb::Own(_)) {
+        return run_own_command(invocation, &base);
     }
     let Invocation { verb, names, is_verbose, limit, .. } = invocation;
-    let services = Service::find_all(names, &base);
+    let services = NamedService::find_all(names, &base);
     let mut report = Report::new();
     let code = match verb {
         Verb::Status => {
-            let sights = Snapshot::of_all(&services);
-            let tell = |(service, snapshot)| report.tell_sight(service, snapshot);
-            let answers: Vec<_> = services.iter().zip(&sights).map(tell).collect();
-            match (mode, answers.first()) {
-                (Mode::Script, Some(answer)) => *answer as usize,
+            let print = |service| report.print_snapshot(service, &Snapshot::of(service));
+            let codes: Vec<_> = services.iter().map(print).collect();
+            match (mode, codes.first()) {
+                (Mode::Script, Some(code)) => *code as usize,
                 _ => report.failures,
             }
         }
-        Verb::Order(order) => {
-            let waiter = (order.waits || is_verbose).then(|| Waiter::new(limit, order.ends_runsv()));
-            carry_out(order, &services, waiter, &mut report);
+        Verb::Control(verb) => {
+            let waiter = (verb.waits || is_verbose).then(|| Waiter::new(limit, verb.ends_runsv()));
+            carry_out(verb, &services, waiter, &mut report);
             if mode == Mode::Script { report.failures.min(1) } else { report.failures }
         }
-        // Handled above.
-        Verb::People(_) => 0,
+        // See above.
+        Verb::Own(_) => 0,
     };
     report.flush();
     exit_code(code)
@@ -104,10 +103,10 @@ fn exit_code(failures: usize) -> u8 {
     u8::try_from(failures.min(MOST_FAILURES)).unwrap_or(u8::MAX)
 }
 
-/// What runit's sv does not have.
-fn for_people(invocation: Invocation, base: &Path) -> u8 {
+/// Runs a command that runit's sv does not have.
+fn run_own_command(invocation: Invocation, base: &Path) -> u8 {
     let mut report = Report::new();
-    let result = extensions::carry_out(invocation, base, &mut report);
+    let result = own_commands::carry_out(invocation, base, &mut report);
     report.flush();
     result.map_or_else(
         |failure| {
@@ -118,24 +117,29 @@ fn for_people(invocation: Invocation, base: &Path) -> u8 {
     )
 }
 
-/// Tells each service, and then waits for all of them (SV-33).
-fn carry_out<'a>(order: Order, services: &'a [Service], mut waiter: Option<Waiter<'a>>, report: &mut Report) {
+/// Sends the commands to each service, and then waits for all of them (SV-33).
+fn carry_out<'a>(
+    verb: ControlVerb,
+    services: &'a [NamedService],
+    mut waiter: Option<Waiter<'a>>,
+    report: &mut Report,
+) {
     for service in services {
         if let Some(waiter) = &mut waiter {
-            waiter.attend(service);
+            waiter.add(service);
         }
-        let told = service.status().and_then(|before| service.send(order.commands).map(|()| before));
-        match told {
+        let sent = service.status().and_then(|before| service.send(verb.commands).map(|()| before));
+        match sent {
             Ok(before) => {
                 if let Some(waiter) = &mut waiter {
-                    waiter.expect(Condition::new(order.signs, before));
+                    waiter.expect(Condition::new(verb.signs, before));
                 }
             }
-            Err(ClientError::NotRunning) if order.ends_runsv() => report.tell_gone(service),
-            Err(refusal) => report.refuse(service, &refusal),
+            Err(ClientError::NotRunning) if verb.ends_runsv() => report.print_gone(service),
+            Err(refusal) => report.print_refusal(service, &refusal),
         }
     }
     if let Some(waiter) = waiter {
-        waiter.wait(order.kills, report);
+        waiter.wait(verb.kills, report);
     }
 }

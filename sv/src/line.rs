@@ -1,4 +1,4 @@
-//! Machine: the words of a status line (SV-21).
+//! State: the words of a status line (SV-21).
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -8,7 +8,7 @@ use servicedir::{State, Status, Tai64n, Want};
 
 /// Appends `run: NAME: (pid 7) 3s, ...`, without a line end.
 ///
-/// A byte that no runsv writes has no word for its state (SV-42).
+/// An unknown state byte has no word (SV-42).
 pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down: bool, now: Tai64n) {
     text.extend_from_slice(match status.state {
         Some(State::Down) => b"down: ",
@@ -18,7 +18,7 @@ pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down:
     });
     text.extend_from_slice(name.as_bytes());
     text.extend_from_slice(b": ");
-    // Writing to memory does not fail.
+    // Writing to a Vec cannot fail.
     if status.state != Some(State::Down) {
         let _ = write!(text, "(pid {}) ", status.pid);
     }
@@ -29,7 +29,7 @@ pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down:
     }
 }
 
-/// What is worth saying beside the state: what differs from what is usual.
+/// The words after the seconds: what differs from the normal state.
 pub fn facts(status: &Status, has_down: bool) -> impl Iterator<Item = &'static str> {
     let has_process = status.pid != 0;
     [
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_from_the_future_is_no_seconds_old() {
+    fn a_time_in_the_future_is_no_seconds_ago() {
         let mut text = Vec::new();
         let now = Tai64n { seconds: SINCE.seconds - 9, nanoseconds: 0 };
         write_status(&mut text, OsStr::new("a"), &service(State::Run, 7), false, now);

@@ -1,4 +1,4 @@
-//! Hands: what sv says, and the count of what failed.
+//! Effects: the output of sv, and the count of failures.
 
 use std::ffi::OsStr;
 use std::io::{IsTerminal as _, Write};
@@ -12,59 +12,58 @@ use sys::log::write_line;
 use sys::{Error, printable};
 
 use crate::line::write_status;
-use crate::service::Service;
+use crate::service::NamedService;
 use crate::snapshot::{Snapshot, has_down};
 
-/// How much is gathered before it is written.
+/// How much is buffered before it is written.
 const ENOUGH: usize = 32 * 1024;
 
-/// LSB's answers to `status` (SV-62).
+/// LSB's exit codes of `status` (SV-62).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum LsbStatus {
     /// It runs.
     Running = 0,
-    /// It cannot be asked.
+    /// No runsv answers.
     Failed = 1,
     /// It is down.
     Down = 3,
-    /// It does not say.
+    /// Its status cannot be read.
     Unknown = 4,
 }
 
-/// Standard output, and what has failed so far.
+/// Standard output, and the number of failures so far.
 ///
-/// Lines go out together, but always whole, before anything on standard error, and before sv
-/// waits.
+/// Lines are buffered. They are written whole, before a message on standard error, and before sv sleeps.
 pub struct Report {
     text: Vec<u8>,
-    /// Whether standard output is a terminal: there a name cannot be more than a name.
-    is_shown: bool,
+    /// Whether standard output is a terminal, where control characters in names are replaced.
+    is_terminal: bool,
     now: Tai64n,
-    /// How many lines told of a failure.
+    /// How many lines reported a failure.
     pub failures: usize,
 }
 
 impl Report {
-    /// Nothing said, nothing failed.
+    /// An empty report.
     pub fn new() -> Self {
-        let is_shown = std::io::stdout().is_terminal();
-        Self { text: Vec::new(), is_shown, now: Tai64n::of(SystemTime::now()), failures: 0 }
+        let is_terminal = std::io::stdout().is_terminal();
+        Self { text: Vec::new(), is_terminal, now: Tai64n::of(SystemTime::now()), failures: 0 }
     }
 
-    /// From here on, ages are counted to this moment.
+    /// Counts ages to this moment from now on.
     pub fn set_now(&mut self) {
         self.now = Tai64n::of(SystemTime::now());
     }
 
-    /// Says how a service was seen to be, and its log service (SV-22).
-    pub fn tell_sight(&mut self, service: &Service, snapshot: &Snapshot) -> Answer {
+    /// Prints the status of a service and its log service (SV-22).
+    pub fn print_snapshot(&mut self, service: &NamedService, snapshot: &Snapshot) -> LsbStatus {
         let status = match &snapshot.status {
             Ok(status) => status,
             Err(refusal) => {
-                self.refuse(service, refusal);
+                self.print_refusal(service, refusal);
                 return match refusal {
-                    ClientError::Trouble(_) => Answer::Unknown,
-                    ClientError::Directory(_) | ClientError::NotRunning => Answer::Failed,
+                    ClientError::Trouble(_) => LsbStatus::Unknown,
+                    ClientError::Directory(_) | ClientError::NotRunning => LsbStatus::Failed,
                 };
             }
         };
@@ -74,37 +73,37 @@ impl Report {
         if let Some(log) = &snapshot.log {
             self.write_log(&mut line, &service.name, log);
         }
-        self.say(&line);
+        self.print_line(&line);
         match status.pid {
-            _ if !is_complete => Answer::Unknown,
-            0 => Answer::Down,
-            _ => Answer::Running,
+            _ if !is_complete => LsbStatus::Unknown,
+            0 => LsbStatus::Down,
+            _ => LsbStatus::Running,
         }
     }
 
     /// `WORD: run: NAME: ...`
-    pub fn tell(&mut self, word: &str, service: &Service, status: &Status) {
+    pub fn print_status(&mut self, word: &str, service: &NamedService, status: &Status) {
         let mut line = format!("{word}: ").into_bytes();
         if let Ok(client) = service.client() {
             self.write_service(&mut line, &service.name, &service.name, status, has_down(client.dir()));
         }
-        self.say(&line);
+        self.print_line(&line);
     }
 
     /// `ok: NAME: runsv not running`, as it should be (SV-41).
-    pub fn tell_gone(&mut self, service: &Service) {
-        self.say(&[b"ok: ", service.name.as_bytes(), b": runsv not running"].concat());
+    pub fn print_gone(&mut self, service: &NamedService) {
+        self.print_line(&[b"ok: ", service.name.as_bytes(), b": runsv not running"].concat());
     }
 
     /// `fail: NAME: ...` or `warning: NAME: ...`, and one more failure.
-    pub fn refuse(&mut self, service: &Service, refusal: &ClientError) {
+    pub fn print_refusal(&mut self, service: &NamedService, refusal: &ClientError) {
         self.failures += 1;
         let line = [severity(refusal), service.name.as_bytes(), b": ", &refusal.to_bytes()].concat();
-        self.say(&line);
+        self.print_line(&line);
     }
 
     /// `warning: unable to TEXT NAME/FILE: ERR`, on standard error.
-    pub fn complain(&mut self, text: &str, name: &OsStr, file: &str, why: Errno) {
+    pub fn warn(&mut self, text: &str, name: &OsStr, file: &str, why: Errno) {
         let mut message = std::ffi::OsString::from(format!("warning: unable to {text} "));
         message.push(name);
         message.push(file);
@@ -117,29 +116,30 @@ impl Report {
         });
     }
 
-    /// Writes what was said. Nobody can be told if that fails.
+    /// Writes the buffered lines. A failure cannot be reported anywhere.
     pub fn flush(&mut self) {
         let mut stdout = std::io::stdout();
         let _ = stdout.write_all(&self.text).and_then(|()| stdout.flush());
         self.text.clear();
     }
 
-    /// Says a line that runit's sv does not know, in which there may be anything of what was found.
-    pub fn remark(&mut self, line: &str) {
+    /// Prints a line that runit's sv does not have. Control characters are replaced always: it may contain
+    /// anything that was found in a file.
+    pub fn print_own_line(&mut self, line: &str) {
         self.put(&printable(line.as_bytes()));
     }
 
-    /// Writes whole lines of another form than runit's, in which nothing acts on a terminal by accident.
-    pub fn write(&mut self, lines: &str) {
+    /// Prints whole lines as they are: the caller has replaced control characters.
+    pub fn print_text(&mut self, lines: &str) {
         self.text.extend_from_slice(lines.as_bytes());
         if self.text.len() >= ENOUGH {
             self.flush();
         }
     }
 
-    /// Says one of runit's lines. Programs read names as they are.
-    fn say(&mut self, line: &[u8]) {
-        if self.is_shown { self.put(&printable(line)) } else { self.put(line) }
+    /// Prints one of runit's lines. Programs get names unchanged.
+    fn print_line(&mut self, line: &[u8]) {
+        if self.is_terminal { self.put(&printable(line)) } else { self.put(line) }
     }
 
     fn put(&mut self, line: &[u8]) {
@@ -150,7 +150,7 @@ impl Report {
         }
     }
 
-    /// Appends `run: SHOWN: ...`; nothing, if it cannot be told whether it is normally down.
+    /// Appends `run: SHOWN: ...`; nothing if the file `down` cannot be checked.
     fn write_service(
         &mut self,
         line: &mut Vec<u8>,
@@ -161,12 +161,12 @@ impl Report {
     ) -> bool {
         match has_down {
             Ok(has_down) => write_status(line, shown, status, has_down, self.now),
-            Err(why) => self.complain("stat", name, "/down", why),
+            Err(why) => self.warn("stat", name, "/down", why),
         }
         has_down.is_ok()
     }
 
-    /// Appends the log service, or what is wrong with it (SV-25).
+    /// Appends the status of the log service, or the reason why there is none (SV-25).
     fn write_log(&mut self, line: &mut Vec<u8>, name: &OsStr, log: &Snapshot) {
         line.extend_from_slice(b"; ");
         let refusal = match &log.status {

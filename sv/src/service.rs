@@ -1,4 +1,4 @@
-//! Hands: a service, by the name it was called (SV-10).
+//! Effects: a service, by the name on the command line (SV-10).
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -7,21 +7,21 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
 use servicedir::{Command, ServiceDir, Status};
+use sys::FileId;
 use sys::errno_text::errno_of;
 
-/// A service as it was named, and where that is.
-pub struct Service {
-    /// As it was typed, and is printed (SV-12).
+/// A service name and the directory that it means.
+pub struct NamedService {
+    /// The name as it was typed, and is printed (SV-12).
     pub name: OsString,
     client: Option<Client>,
 }
 
-impl Service {
-    /// The services called so, below `base` unless the name says otherwise. Every question to
-    /// one goes to the same place (DEV-10).
+impl NamedService {
+    /// Resolves names: below `base`, unless a name is a path. Each service keeps its path (DEV-10).
     ///
-    /// When all of them are below it, that becomes the working directory: a thousand short paths
-    /// are found sooner.
+    /// If all of them are below `base`, it becomes the working directory: the kernel resolves a thousand
+    /// short paths faster.
     pub fn find_all(names: Vec<OsString>, base: &Path) -> Vec<Self> {
         let is_entered = names.iter().all(|name| is_below_base(name)) && nix::unistd::chdir(base).is_ok();
         let find = |name: OsString| {
@@ -31,29 +31,29 @@ impl Service {
         names.into_iter().map(find).collect()
     }
 
-    /// Whoever can be asked, unless there is no such place.
+    /// The client of the service, unless the name means no directory.
     pub fn client(&self) -> Result<&Client, ClientError> {
         self.client.as_ref().ok_or(ClientError::Directory(Errno::ENOENT))
     }
 
-    /// How it is.
+    /// Its status.
     pub fn status(&self) -> Result<Status, ClientError> {
         self.client()?.status()
     }
 
-    /// Tells it something; nothing is told in no commands.
+    /// Sends commands, if there are any.
     pub fn send(&self, commands: &[Command]) -> Result<(), ClientError> {
         if commands.is_empty() { Ok(()) } else { self.client()?.send(commands) }
     }
 }
 
-/// What makes two paths the same directory: its device and number.
-pub fn identity(path: &Path) -> Option<(u64, u64)> {
-    nix::sys::stat::stat(path).ok().map(|about| (about.st_dev, about.st_ino))
+/// The device and inode of a directory, which are the same for all its paths.
+pub fn identity(path: &Path) -> Option<FileId> {
+    FileId::at(path).ok()
 }
 
-/// The names of all services below `base`, sorted, as runsvdir sees them: directories, through links
-/// or not, that do not begin with a dot. A link that leads nowhere was meant to be one.
+/// The names of all services below `base`, sorted, as runsvdir sees them: directories and symbolic links to
+/// them, but no name that begins with a dot. Dangling symbolic links are included: they are a mistake to show.
 pub fn all(base: &Path) -> Result<Vec<OsString>, Errno> {
     let entries = fs_err::read_dir(base).map_err(|why| errno_of(&why))?;
     let is_service = |name: &OsString| {
@@ -66,7 +66,7 @@ pub fn all(base: &Path) -> Result<Vec<OsString>, Errno> {
     Ok(names)
 }
 
-/// Where a service is; nowhere, if its name or the directory of services is empty.
+/// The directory of a service; `None` if its name or the services directory is empty.
 fn place(name: &OsStr, base: &Path) -> Option<PathBuf> {
     if is_below_base(name) {
         return (!base.as_os_str().is_empty()).then(|| base.join(name));
@@ -74,7 +74,7 @@ fn place(name: &OsStr, base: &Path) -> Option<PathBuf> {
     (!name.is_empty()).then(|| name.into())
 }
 
-/// Whether a name is not a path by itself.
+/// Whether a name means an entry of the services directory, and is not a path.
 pub fn is_below_base(name: &OsStr) -> bool {
     match name.as_bytes() {
         [] | [b'/' | b'.', ..] | [.., b'/'] => false,

@@ -1,4 +1,4 @@
-//! Machine: what sv's words mean (SV-4).
+//! State: the meaning of sv's words (SV-4).
 
 use servicedir::Command;
 use servicedir::Command::{Alarm, Cont, Down, Exit, Hup, Interrupt, Kill, Once, Pause, Quit, Term, Up};
@@ -6,25 +6,25 @@ use servicedir::Command::{Alarm, Cont, Down, Exit, Hup, Interrupt, Kill, Once, P
 use crate::cli::Mode;
 use crate::condition::Sign;
 
-/// What sv is asked to do with each service.
+/// What sv does with each service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
-    /// Say how it is.
+    /// Print its status.
     Status,
-    /// Tell it something, and perhaps wait until it is so.
-    Order(Order),
-    /// Something that runit's sv does not know.
-    People(Word),
+    /// Send commands, and perhaps wait until they are carried out.
+    Control(ControlVerb),
+    /// A command that runit's sv does not have.
+    Own(OwnVerb),
 }
 
-/// The words that are for people, not for scripts written for runit.
+/// The commands that runit's sv does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Word {
+pub enum OwnVerb {
     /// Show all services in a table.
     List,
-    /// Tell what happened to a service lately.
+    /// Explain the state of a service by its recent history.
     Why,
-    /// Look for what is wrong in service directories.
+    /// Check service directories for mistakes.
     Lint,
     /// Put a service into the services directory.
     Enable,
@@ -32,9 +32,9 @@ pub enum Word {
     Disable,
 }
 
-impl Word {
-    /// Only the whole word: `e`, `enabl` and `d`, `disabl` go on meaning what they always have, and
-    /// so do all of them in an init script, which others have written (SV-4).
+impl OwnVerb {
+    /// Only the whole word: `e`, `enabl` and `d`, `disabl` keep their old meaning, and in an init script,
+    /// which other programs call with their own words, the whole words do, too (SV-4).
     fn parse(word: &[u8], mode: Mode) -> Option<Self> {
         if mode == Mode::Script {
             return None;
@@ -50,42 +50,41 @@ impl Word {
     }
 }
 
-/// What a service is told, and when that is fulfilled.
+/// The commands to send, and when they are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Order {
-    /// What is sent, in one write.
+pub struct ControlVerb {
+    /// The commands, sent in one write.
     pub commands: &'static [Command],
-    /// What has to be seen.
+    /// What shows that they are carried out.
     pub signs: &'static [Sign],
-    /// Whether it waits without being asked to with `-v`.
+    /// Whether sv waits even without `-v`.
     pub waits: bool,
-    /// Whether a service that takes too long is killed.
+    /// Whether a service that takes too long gets KILL.
     pub kills: bool,
 }
 
-impl Order {
-    /// Whether runsv itself is to end, so that its absence is success (SV-41).
+impl ControlVerb {
+    /// Whether runsv itself ends, so that a missing runsv is success (SV-41).
     pub fn ends_runsv(self) -> bool {
         self.commands.contains(&Exit)
     }
 }
 
 impl Verb {
-    /// What the word means; `None` for one that means nothing. Whole words come first, then the
-    /// first letter decides.
+    /// Parses a word; `None` if it has no meaning. Whole words come first, then the first letter decides.
     pub fn parse(word: &[u8], mode: Mode) -> Option<Self> {
-        let people = || Word::parse(word, mode).map(Self::People);
-        Self::whole_word(word).or_else(people).or_else(|| Self::by_first_letter(word, mode))
+        let own = || OwnVerb::parse(word, mode).map(Self::Own);
+        Self::whole_word(word).or_else(own).or_else(|| Self::by_first_letter(word, mode))
     }
 
     /// Whether the word makes sense without the name of a service.
     pub fn may_be_alone(self) -> bool {
-        matches!(self, Self::People(Word::List | Word::Lint))
+        matches!(self, Self::Own(OwnVerb::List | OwnVerb::Lint))
     }
 
-    /// Whether the answer can be had as JSON.
+    /// Whether its output can be JSON.
     pub fn has_json(self) -> bool {
-        matches!(self, Self::Status | Self::People(Word::List))
+        matches!(self, Self::Status | Self::Own(OwnVerb::List))
     }
 
     fn whole_word(word: &[u8]) -> Option<Self> {
@@ -136,19 +135,19 @@ const TERMINATED: &[Sign] = &[Sign::Renewed, Sign::Continued];
 const RESTART: &[Command] = &[Term, Cont, Up];
 const RESTARTED: &[Sign] = &[Sign::Renewed, Sign::Continued, Sign::Up];
 
-/// A word that waits only if asked to.
+/// A word that waits only with `-v` or `-w`.
 fn plain(commands: &'static [Command], signs: &'static [Sign]) -> Verb {
-    Verb::Order(Order { commands, signs, waits: false, kills: false })
+    Verb::Control(ControlVerb { commands, signs, waits: false, kills: false })
 }
 
-/// A word that waits by itself.
+/// A word that always waits.
 fn waiting(commands: &'static [Command], signs: &'static [Sign]) -> Verb {
-    Verb::Order(Order { commands, signs, waits: true, kills: false })
+    Verb::Control(ControlVerb { commands, signs, waits: true, kills: false })
 }
 
-/// A word that waits by itself, and kills what is late.
+/// A word that always waits, and sends KILL to a service that is late.
 fn killing(commands: &'static [Command], signs: &'static [Sign]) -> Verb {
-    Verb::Order(Order { commands, signs, waits: true, kills: true })
+    Verb::Control(ControlVerb { commands, signs, waits: true, kills: true })
 }
 
 #[cfg(test)]
@@ -160,11 +159,11 @@ mod tests {
         match Verb::parse(word.as_bytes(), mode) {
             None => "usage".to_owned(),
             Some(Verb::Status) => "status".to_owned(),
-            Some(Verb::People(word)) => format!("{word:?}"),
-            Some(Verb::Order(order)) => {
-                let bytes: String = order.commands.iter().map(|command| char::from(command.byte())).collect();
-                let waits = if order.waits { " waits" } else { "" };
-                let kills = if order.kills { " kills" } else { "" };
+            Some(Verb::Own(word)) => format!("{word:?}"),
+            Some(Verb::Control(verb)) => {
+                let bytes: String = verb.commands.iter().map(|command| char::from(command.byte())).collect();
+                let waits = if verb.waits { " waits" } else { "" };
+                let kills = if verb.kills { " kills" } else { "" };
                 format!("{bytes}{waits}{kills}")
             }
         }
@@ -234,9 +233,9 @@ mod tests {
     }
 
     #[test]
-    fn only_words_that_end_runsv_want_it_gone() {
+    fn only_words_that_end_runsv_expect_its_end() {
         let ends_runsv = |word: &str| match Verb::parse(word.as_bytes(), Mode::Sv) {
-            Some(Verb::Order(order)) => order.ends_runsv(),
+            Some(Verb::Control(verb)) => verb.ends_runsv(),
             _ => false,
         };
         assert!(["exit", "shutdown", "force-shutdown", "X"].into_iter().all(ends_runsv));

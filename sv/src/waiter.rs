@@ -1,113 +1,113 @@
-//! Loop: waits until services are what they were told to be, or the time is over.
+//! Event loop: waits until the conditions of all services are fulfilled, or the time is over.
 //!
-//! Most services react within a few milliseconds, and those are spent looking: to let go of an
-//! inotify descriptor costs the kernel ten. Whoever takes longer is watched first, read second, and
-//! then sv sleeps. After each wake-up the disk is read again: wake-ups are hints, the disk is the
-//! truth.
+//! Most services react within a few milliseconds. For these sv polls the status, because closing an inotify
+//! descriptor costs the kernel ten. After that it watches first, reads second, and sleeps third, so that no
+//! change is missed. After each wake-up it reads the status again: a wake-up is only a hint.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
-use servicedir::client::{ClientError, StatusChange, StatusWatcher};
+use servicedir::client::ClientError;
+use servicedir::status_watcher::{StatusChange, StatusWatcher};
 use servicedir::{Command, Status};
 use sys::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
-use crate::condition::{Condition, LIFE, Look, Process, Verdict, process};
+use crate::condition::{Condition, MIN_UPTIME, ProcessStart, Timing, Verdict, process_start};
 use crate::report::Report;
-use crate::service::Service;
+use crate::service::NamedService;
 
-/// The least time anything is given: the original looks a second time, and ends after a third pause,
-/// whatever the limit says. A process that starts at once has the time to live for long enough.
-const LEAST_LIMIT: Duration = LIFE.saturating_mul(2);
+/// The shortest wait, whatever the limit: the original reads twice and pauses three times even with 0. A
+/// process that starts at once can live long enough in it.
+const LEAST_LIMIT: Duration = MIN_UPTIME.saturating_mul(2);
 
-/// How soon a look is taken again where no event will tell, and a check asked again; each pause is
+/// The pauses between two reads of a status that cannot be watched, and between two runs of a check. Each is
 /// twice the one before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
-const LONGEST_PAUSE_BLIND: Duration = Duration::from_millis(80);
+const LONGEST_PAUSE_UNWATCHED: Duration = Duration::from_millis(80);
 
-/// How long services are looked at, and how often, before they are watched.
+/// How long statuses are polled before they are watched, and how often.
 const PROMPT: Duration = Duration::from_millis(12);
 const PROMPT_TICK: Duration = Duration::from_micros(500);
 
-/// More services than this are watched from the beginning: to look at all of them takes its time.
+/// More services than this are watched from the beginning: polling them takes longer than a change.
 const FEW: usize = 8;
 
-/// How long the death of a killed service is waited for.
+/// How long sv waits for the exit of a killed service.
 const KILL_LIMIT: Duration = Duration::from_secs(1);
 
 /// How many checks run at a time.
 const CHECKS_AT_ONCE: usize = 64;
 
-/// The token of the watch; services have smaller ones.
+/// The poller's token of the status watcher. Services have smaller tokens.
 const WATCH: usize = usize::MAX - 1;
 
-/// Whoever waits.
+/// Waits for any number of services.
 pub struct Waiter<'a> {
     deadline: Option<Instant>,
     poller: Option<Poller>,
-    watch: StatusWatcher,
-    /// When whoever is still waited for is watched; nothing once they are.
+    watcher: StatusWatcher,
+    /// When polling ends and watching begins; `None` once it has.
     watch_at: Option<Instant>,
     checks: Option<Checks>,
     services: Vec<Waiting<'a>>,
-    /// How many descriptors may be kept open to feel the end of a runsv.
+    /// How many more `supervise/ok` may be held open.
     spare_descriptors: usize,
 }
 
-/// A service that was told something.
+/// A service that commands were sent to.
 struct Waiting<'a> {
-    service: &'a Service,
-    /// When it began to be attended to.
+    service: &'a NamedService,
+    /// When it was added.
     since: Instant,
-    /// What is waited for; nothing yet, or no more.
+    /// What to wait for; `None` before the commands are sent, and after the report.
     condition: Option<Condition>,
-    /// `supervise/ok`, as long as runsv has it open, too.
+    /// `supervise/ok`, held open: it reports an error when runsv ends.
     held: Option<OwnedFd>,
-    /// Whether the end of its runsv is told.
-    feels_the_end: bool,
-    /// Whether every change is told.
+    /// Whether the end of its runsv causes a wake-up.
+    is_polled: bool,
+    /// Whether each change of its status causes a wake-up.
     is_watched: bool,
-    /// Whether it has to be looked at, ...
+    /// Whether its status must be read now, ...
     is_due: bool,
-    /// ... or when.
-    look_at: Option<Instant>,
+    /// ... or at which time.
+    read_at: Option<Instant>,
     pause: Duration,
-    /// Whether a runsv has ended since.
-    has_left: bool,
-    check: Check,
-    has_complained: bool,
+    /// Whether a runsv has ended since it was added.
+    has_runsv_left: bool,
+    check: CheckState,
+    has_warned: bool,
 }
 
-/// What is known from `./check`.
+/// The state of `./check`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Check {
-    /// Nothing.
-    Unasked,
-    /// It looks at this process.
-    Running(Pid, Process),
-    /// This process is available.
-    Agrees(Process),
+enum CheckState {
+    /// It does not run.
+    Idle,
+    /// This check runs, for this process of the service.
+    Running(Pid, ProcessStart),
+    /// It succeeded for this process of the service.
+    Succeeded(ProcessStart),
 }
 
 impl<'a> Waiter<'a> {
-    /// For so long, counted from now. With `is_eager` every change is told from the beginning, also
-    /// one that is undone at once.
+    /// Waits for so long, counted from now. With `is_eager` services are watched from the beginning, so that
+    /// a change that is undone at once is seen, too.
     pub fn new(limit: Duration, is_eager: bool) -> Self {
         let now = Instant::now();
         let descriptors = getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft);
         let mut waiter = Self {
             deadline: now.checked_add(limit.max(LEAST_LIMIT)),
-            // Without a poller there is still the looking now and then.
+            // Without a poller sv polls the statuses.
             poller: Poller::new(&[Signal::CHLD]).ok(),
-            watch: StatusWatcher::blind(),
+            watcher: StatusWatcher::blind(),
             watch_at: Some(now + PROMPT),
             checks: None,
             services: Vec::new(),
-            // The other half is for everything else.
+            // Half of the limit is kept for other files.
             spare_descriptors: usize::try_from(descriptors / 2).unwrap_or(usize::MAX),
         };
         if is_eager {
@@ -116,22 +116,22 @@ impl<'a> Waiter<'a> {
         waiter
     }
 
-    /// Attends to a service from now on. To be called before it is read and told anything.
-    pub fn attend(&mut self, service: &'a Service) {
+    /// Adds a service. Must be called before its status is read and commands are sent.
+    pub fn add(&mut self, service: &'a NamedService) {
         let token = self.services.len();
         let mut waiting = Waiting::new(service);
         if let Ok(client) = service.client() {
             if self.spare_descriptors > 0 {
                 waiting.held = client.hold().ok();
             }
-            waiting.feels_the_end = match (&waiting.held, &self.poller) {
+            waiting.is_polled = match (&waiting.held, &self.poller) {
                 (Some(held), Some(poller)) => poller.watch(held, token).is_ok(),
                 _ => false,
             };
-            if waiting.feels_the_end {
+            if waiting.is_polled {
                 self.spare_descriptors -= 1;
             }
-            waiting.is_watched = waiting.feels_the_end && self.watch.add(client, token);
+            waiting.is_watched = waiting.is_polled && self.watcher.add(client, token);
         }
         self.services.push(waiting);
         if self.services.len() > FEW {
@@ -139,35 +139,36 @@ impl<'a> Waiter<'a> {
         }
     }
 
-    /// From now on changes are told; what happened before is looked for.
+    /// Watches all services from now on, and reads all of them once for what happened before.
     fn watch_all(&mut self) {
         if self.watch_at.take().is_none() {
             return;
         }
-        let watch = StatusWatcher::new();
-        let can_wake = |poller: &Poller| watch.descriptor().is_some_and(|it| poller.watch(it, WATCH).is_ok());
+        let watcher = StatusWatcher::new();
+        let can_wake =
+            |poller: &Poller| watcher.descriptor().is_some_and(|it| poller.watch(it, WATCH).is_ok());
         if !self.poller.as_ref().is_some_and(can_wake) {
             return;
         }
-        self.watch = watch;
+        self.watcher = watcher;
         for (token, waiting) in self.services.iter_mut().enumerate() {
             if let Ok(client) = waiting.service.client() {
-                waiting.is_watched = waiting.feels_the_end && self.watch.add(client, token);
+                waiting.is_watched = waiting.is_polled && self.watcher.add(client, token);
             }
             waiting.is_due = true;
-            waiting.look_at = None;
+            waiting.read_at = None;
         }
     }
 
-    /// The service that was watched last has a condition.
+    /// Sets the condition of the service that was added last.
     pub fn expect(&mut self, condition: Condition) {
         if let Some(waiting) = self.services.last_mut() {
             waiting.condition = Some(condition);
         }
     }
 
-    /// Waits, and reports each service when it is there, or the time is over; whoever is late is
-    /// killed if that was asked for.
+    /// Waits, and reports each service when its condition is fulfilled or the time is over. With `kills` the
+    /// late ones get KILL.
     pub fn wait(mut self, kills: bool, report: &mut Report) {
         loop {
             let now = Instant::now();
@@ -176,58 +177,58 @@ impl<'a> Waiter<'a> {
             }
             let is_over = self.deadline.is_some_and(|deadline| deadline <= now);
             report.set_now();
-            self.look(now, is_over, report);
+            self.read_due(now, is_over, report);
             if !self.services.iter().any(Waiting::is_waiting) {
                 return;
             }
             if is_over {
-                return self.give_up(kills, report);
+                return self.time_out(kills, report);
             }
             report.flush();
             self.sleep(self.deadline);
-            self.hear_checks(report);
+            self.reap_checks(report);
         }
     }
 
-    /// Looks at everybody who may have changed; at the end, at everybody.
-    fn look(&mut self, now: Instant, is_over: bool, report: &mut Report) {
+    /// Reads each status that may have changed; at the end, all of them.
+    fn read_due(&mut self, now: Instant, is_over: bool, report: &mut Report) {
         let mut running = self.services.iter().filter(|waiting| waiting.is_being_checked()).count();
         let is_prompt = self.watch_at.is_some();
         for waiting in &mut self.services {
-            let is_time = waiting.look_at.is_some_and(|at| at <= now);
+            let is_time = waiting.read_at.is_some_and(|at| at <= now);
             if !waiting.is_waiting() || !(waiting.is_due || is_time || is_over) {
                 continue;
             }
             waiting.is_due = false;
-            waiting.look_at = None;
+            waiting.read_at = None;
             let may_check = running < CHECKS_AT_ONCE && !is_over;
-            if waiting.look(&mut self.checks, may_check, report) {
+            if waiting.read(&mut self.checks, may_check, report) {
                 running += 1;
-            } else if waiting.is_waiting() && !waiting.is_watched && waiting.look_at.is_none() {
+            } else if waiting.is_waiting() && !waiting.is_watched && waiting.read_at.is_none() {
                 if is_prompt {
-                    waiting.look_at = Some(now + PROMPT_TICK);
+                    waiting.read_at = Some(now + PROMPT_TICK);
                 } else {
-                    waiting.look_again(LONGEST_PAUSE_BLIND);
+                    waiting.read_later(LONGEST_PAUSE_UNWATCHED);
                 }
             }
         }
     }
 
-    /// Takes in what the checks have said.
-    fn hear_checks(&mut self, report: &mut Report) {
+    /// Reaps the checks that have ended.
+    fn reap_checks(&mut self, report: &mut Report) {
         if self.checks.is_none() {
             return;
         }
-        for outcome in check::collect() {
-            let asked = |waiting: &&mut Waiting| matches!(waiting.check, Check::Running(check, _) if check == outcome.check);
-            if let Some(waiting) = self.services.iter_mut().find(asked) {
-                waiting.hear(outcome.agrees, outcome.failure, report);
+        for outcome in check::reap() {
+            let is_its = |waiting: &&mut Waiting| matches!(waiting.check, CheckState::Running(pid, _) if pid == outcome.check);
+            if let Some(waiting) = self.services.iter_mut().find(is_its) {
+                waiting.check_ended(outcome.has_succeeded, outcome.failure, report);
             }
         }
     }
 
-    /// Says who is late.
-    fn give_up(mut self, kills: bool, report: &mut Report) {
+    /// Reports the services that are late.
+    fn time_out(mut self, kills: bool, report: &mut Report) {
         let word = if kills { "kill" } else { "timeout" };
         let mut killed = Vec::new();
         for waiting in self.services.iter_mut().filter(|waiting| waiting.is_waiting()) {
@@ -235,26 +236,26 @@ impl<'a> Waiter<'a> {
             let status = match waiting.service.status() {
                 Ok(status) => status,
                 Err(refusal) => {
-                    report.refuse(waiting.service, &refusal);
+                    report.print_refusal(waiting.service, &refusal);
                     continue;
                 }
             };
-            report.tell(word, waiting.service, &status);
+            report.print_status(word, waiting.service, &status);
             report.failures += 1;
             if kills {
                 report.flush();
                 match waiting.service.send(&[Command::Kill]) {
                     Ok(()) => killed.push((waiting.service, status.pid)),
-                    Err(refusal) => report.refuse(waiting.service, &refusal),
+                    Err(refusal) => report.print_refusal(waiting.service, &refusal),
                 }
             }
         }
         report.flush();
-        self.confirm(killed);
+        self.await_kills(killed);
     }
 
-    /// Waits a moment for the killed to be dead, so that whoever comes next finds them so.
-    fn confirm(&mut self, mut killed: Vec<(&'a Service, u32)>) {
+    /// Waits a moment for the exit of the killed services, so that the next command finds them down.
+    fn await_kills(&mut self, mut killed: Vec<(&'a NamedService, u32)>) {
         let deadline = Instant::now() + KILL_LIMIT;
         loop {
             killed.retain(|(service, pid)| {
@@ -269,11 +270,11 @@ impl<'a> Waiter<'a> {
         }
     }
 
-    /// Sleeps until somebody may have changed, has to be looked at again, or the deadline.
+    /// Sleeps until a status may have changed or must be read again, or until the deadline.
     fn sleep(&mut self, deadline: Option<Instant>) {
-        let looks =
-            self.services.iter().filter(|waiting| waiting.is_waiting()).filter_map(|waiting| waiting.look_at);
-        let until = looks.chain(deadline).chain(self.watch_at).min();
+        let reads =
+            self.services.iter().filter(|waiting| waiting.is_waiting()).filter_map(|waiting| waiting.read_at);
+        let until = reads.chain(deadline).chain(self.watch_at).min();
         let Some(poller) = &mut self.poller else {
             std::thread::sleep(FIRST_PAUSE);
             return;
@@ -282,10 +283,10 @@ impl<'a> Waiter<'a> {
         let wakeup = if is_prompt { poller.wait_precisely(until) } else { poller.wait(until) };
         for token in wakeup.ready {
             if token == WATCH {
-                for (token, change) in self.watch.changes() {
+                for (token, change) in self.watcher.changes() {
                     if let Some(waiting) = self.services.get_mut(token) {
                         waiting.is_due = true;
-                        waiting.has_left |= change == StatusChange::Left;
+                        waiting.has_runsv_left |= change == StatusChange::Left;
                     }
                 }
             } else if let Some(waiting) = self.services.get_mut(token) {
@@ -296,20 +297,20 @@ impl<'a> Waiter<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    fn new(service: &'a Service) -> Self {
+    fn new(service: &'a NamedService) -> Self {
         Self {
             service,
             since: Instant::now(),
             condition: None,
             held: None,
-            feels_the_end: false,
+            is_polled: false,
             is_watched: false,
             is_due: true,
-            look_at: None,
+            read_at: None,
             pause: FIRST_PAUSE,
-            has_left: false,
-            check: Check::Unasked,
-            has_complained: false,
+            has_runsv_left: false,
+            check: CheckState::Idle,
+            has_warned: false,
         }
     }
 
@@ -318,15 +319,15 @@ impl<'a> Waiting<'a> {
     }
 
     fn is_being_checked(&self) -> bool {
-        matches!(self.check, Check::Running(..))
+        matches!(self.check, CheckState::Running(..))
     }
 
-    /// Reads the disk, and reports the service if there is nothing more to wait for. Says whether
-    /// a check was started.
-    fn look(&mut self, checks: &mut Option<Checks>, may_check: bool, report: &mut Report) -> bool {
+    /// Reads the status, and reports the service if its condition is fulfilled. Returns whether a check was
+    /// started.
+    fn read(&mut self, checks: &mut Option<Checks>, may_check: bool, report: &mut Report) -> bool {
         let Some(condition) = &mut self.condition else { return false };
-        if self.has_left && condition.is_reached_without_runsv() {
-            report.tell_gone(self.service);
+        if self.has_runsv_left && condition.is_reached_without_runsv() {
+            report.print_gone(self.service);
             self.finish();
             return false;
         }
@@ -335,38 +336,38 @@ impl<'a> Waiting<'a> {
             Err(refusal) => {
                 match refusal {
                     ClientError::NotRunning if condition.is_reached_without_runsv() => {
-                        report.tell_gone(self.service);
+                        report.print_gone(self.service);
                     }
-                    refusal => report.refuse(self.service, &refusal),
+                    refusal => report.print_refusal(self.service, &refusal),
                 }
                 self.finish();
                 return false;
             }
         };
-        match condition.verdict(&status, look(&status, self.since)) {
+        match condition.verdict(&status, timing(&status, self.since)) {
             Verdict::NotYet => return false,
-            Verdict::Lives(_) if self.check == Check::Agrees(process(&status)) => {}
-            Verdict::Lives(rest) => match self.has_check() {
-                Ok(true) => return self.ask(checks, may_check, &status, report),
+            Verdict::UpIn(_) if self.check == CheckState::Succeeded(process_start(&status)) => {}
+            Verdict::UpIn(rest) => match self.has_check() {
+                Ok(true) => return self.start_check(checks, may_check, &status, report),
                 Ok(false) if rest.is_zero() => {}
                 Ok(false) => {
-                    self.look_at = Some(Instant::now() + rest);
+                    self.read_at = Some(Instant::now() + rest);
                     return false;
                 }
                 Err(why) => {
-                    self.complain("stat", why, report);
-                    self.look_again(LONGEST_PAUSE);
+                    self.warn("stat", why, report);
+                    self.read_later(LONGEST_PAUSE);
                     return false;
                 }
             },
             Verdict::Reached => {}
         }
-        report.tell("ok", self.service, &status);
+        report.print_status("ok", self.service, &status);
         self.finish();
         false
     }
 
-    /// Whether there is a file `check`, if that can be told.
+    /// Whether there is a file `check`.
     fn has_check(&self) -> Result<bool, Errno> {
         let Ok(client) = self.service.client() else { return Ok(false) };
         match nix::sys::stat::stat(&client.dir().check()) {
@@ -376,76 +377,76 @@ impl<'a> Waiting<'a> {
         }
     }
 
-    /// Asks the check, unless it is still busy.
-    fn ask(
+    /// Starts the check, unless it runs or has to pause.
+    fn start_check(
         &mut self,
         checks: &mut Option<Checks>,
         may_check: bool,
         status: &Status,
         report: &mut Report,
     ) -> bool {
-        if self.is_being_checked() || self.look_at.is_some() {
+        if self.is_being_checked() || self.read_at.is_some() {
             return false;
         }
         if !may_check {
-            self.look_again(LONGEST_PAUSE);
+            self.read_later(LONGEST_PAUSE);
             return false;
         }
         let Ok(client) = self.service.client() else { return false };
         match checks.get_or_insert_with(Checks::new).start(client.dir()) {
             Ok(check) => {
-                self.check = Check::Running(check, process(status));
+                self.check = CheckState::Running(check, process_start(status));
                 true
             }
             Err(why) => {
-                self.complain("fork for", why, report);
-                self.look_again(LONGEST_PAUSE);
+                self.warn("fork for", why, report);
+                self.read_later(LONGEST_PAUSE);
                 false
             }
         }
     }
 
-    /// The check has ended.
-    fn hear(&mut self, agrees: bool, failure: Option<Errno>, report: &mut Report) {
-        let Check::Running(_, about) = self.check else { return };
+    /// Takes in the result of the check.
+    fn check_ended(&mut self, has_succeeded: bool, failure: Option<Errno>, report: &mut Report) {
+        let CheckState::Running(_, process) = self.check else { return };
         if let Some(why) = failure {
-            self.complain("run", why, report);
+            self.warn("run", why, report);
         }
-        if agrees {
-            self.check = Check::Agrees(about);
+        if has_succeeded {
+            self.check = CheckState::Succeeded(process);
             self.is_due = true;
         } else {
-            self.check = Check::Unasked;
-            self.look_again(LONGEST_PAUSE);
+            self.check = CheckState::Idle;
+            self.read_later(LONGEST_PAUSE);
         }
     }
 
-    fn look_again(&mut self, longest: Duration) {
-        self.look_at = Some(Instant::now() + self.pause.min(longest));
+    fn read_later(&mut self, longest: Duration) {
+        self.read_at = Some(Instant::now() + self.pause.min(longest));
         self.pause = (self.pause * 2).min(longest);
     }
 
-    /// Says once what is wrong with the check.
-    fn complain(&mut self, text: &str, why: Errno, report: &mut Report) {
-        if !self.has_complained {
-            self.has_complained = true;
-            report.complain(text, &self.service.name, "/check", why);
+    /// Warns once about the check.
+    fn warn(&mut self, text: &str, why: Errno, report: &mut Report) {
+        if !self.has_warned {
+            self.has_warned = true;
+            report.warn(text, &self.service.name, "/check", why);
         }
     }
 
-    /// Waits no longer; the check is not needed any more.
+    /// Ends the wait for this service, and its check.
     fn finish(&mut self) {
         self.condition = None;
-        if let Check::Running(check, _) = self.check {
-            self.check = Check::Unasked;
+        if let CheckState::Running(check, _) = self.check {
+            self.check = CheckState::Idle;
             check::kill(check);
         }
     }
 }
 
-/// The time of a look at a status.
-fn look(status: &Status, since: Instant) -> Look {
-    // The label of a moment to come is the work of a clock that was set.
+/// The age of a status that was read now.
+fn timing(status: &Status, since: Instant) -> Timing {
+    // A time in the future means that the clock was set back.
     let age = SystemTime::now().duration_since(status.since.time()).unwrap_or_default();
-    Look { age, waited: since.elapsed() }
+    Timing { age, waited: since.elapsed() }
 }

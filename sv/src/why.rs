@@ -1,4 +1,4 @@
-//! Hands: gathers what is known of a service, and tells it (`sv why`).
+//! Effects: gathers what is known of a service, and explains it (`sv why`).
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,18 +6,19 @@ use std::path::Path;
 
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
-use servicedir::{HistoryEvent, ServiceDir, Status, Tai64n, Want, history};
+use servicedir::history::{self, HistoryEntry};
+use servicedir::{HistoryEvent, ServiceDir, Status, Tai64n, Want};
 use sys::{Pid, Signal, procfs};
 
-use crate::diagnosis::{self, Facts};
+use crate::diagnosis::{self, Observation};
 use crate::lint;
-use crate::service::{self, Service, identity, is_below_base};
+use crate::service::{self, NamedService, identity, is_below_base};
 
 /// How many members of a process group are named.
 const NAMED: usize = 5;
 
-/// What happened to a service, in a few lines; and whether it could be asked.
-pub fn tell(service: &Service, base: &Path, now: Tai64n) -> (Vec<String>, bool) {
+/// The lines that explain the state of a service; and whether its status could be read.
+pub fn explain(service: &NamedService, base: &Path, now: Tai64n) -> (Vec<String>, bool) {
     let name = &*service.name.to_string_lossy();
     let found = service.client().map(|client| (client, client.status()));
     let (client, status) = match found {
@@ -31,10 +32,11 @@ pub fn tell(service: &Service, base: &Path, now: Tai64n) -> (Vec<String>, bool) 
     let entries = history::read(dir).unwrap_or_default();
     let (first, hints) = match &status {
         Ok(status) => {
-            let (hook, group) = waited_for(entries.last());
+            let (control_script, group) = waited_for(entries.last());
             let has_down = nix::sys::stat::stat(&dir.down()).is_ok();
-            let facts = Facts { status: *status, has_down, entries: entries.clone(), hook, group, now };
-            (format!("{name}: {}", diagnosis::state(&facts)), hints(name, dir, &facts))
+            let entries = entries.clone();
+            let observation = Observation { status: *status, has_down, entries, control_script, group, now };
+            (format!("{name}: {}", diagnosis::state(&observation)), hints(name, dir, &observation))
         }
         Err(refusal) => {
             let mut hints = without_runsv(refusal, service, dir, base);
@@ -51,13 +53,13 @@ fn lines(first: String, events: Vec<(String, String)>, hints: &[String]) -> Vec<
     std::iter::once(first).chain(events).chain(hints).collect()
 }
 
-/// As `sv status` says it.
+/// The line of `sv status`.
 fn refused(name: &str, refusal: &ClientError) -> String {
     let severity = if matches!(refusal, ClientError::Trouble(_)) { "warning" } else { "fail" };
     format!("{severity}: {name}: {}", String::from_utf8_lossy(&refusal.to_bytes()))
 }
 
-/// Where a service that does not exist was looked for, and which it may have been.
+/// Where a service that does not exist was looked for, and which other name may be meant.
 fn nowhere(name: &OsStr, base: &Path) -> Vec<String> {
     if !is_below_base(name) {
         return Vec::new();
@@ -66,19 +68,19 @@ fn nowhere(name: &OsStr, base: &Path) -> Vec<String> {
     let others = service::all(base).unwrap_or_default();
     let meant = others.iter().map(|other| other.to_string_lossy()).find(|it| lint::is_close(&name, it));
     let looked = format!("looked in {}, which SVDIR can change", base.display());
-    std::iter::once(looked).chain(meant.map(|meant| format!("there is {meant} in it"))).collect()
+    std::iter::once(looked).chain(meant.map(|meant| format!("did you mean \"{meant}\"?"))).collect()
 }
 
 /// The control script and the processes that the last event says are waited for, if they are still
 /// there.
-fn waited_for(last: Option<&history::HistoryEntry>) -> (Option<(String, Pid)>, Vec<String>) {
-    match last.and_then(|entry| HistoryEvent::parse(&entry.what)) {
-        Some(HistoryEvent::Asks(byte, pid)) => {
-            let is_hook =
+fn waited_for(last: Option<&HistoryEntry>) -> (Option<(String, Pid)>, Vec<String>) {
+    match last.and_then(|entry| entry.event.as_ref().ok()) {
+        Some(&HistoryEvent::Asks(byte, pid)) => {
+            let is_control_script =
                 process(pid).and_then(|it| procfs::stat(it.parent)).is_some_and(|it| it.name == "runsv");
-            (is_hook.then(|| (format!("control/{}", char::from(byte)), pid)), Vec::new())
+            (is_control_script.then(|| (format!("control/{}", char::from(byte)), pid)), Vec::new())
         }
-        Some(HistoryEvent::GroupLives(leader)) => {
+        Some(&HistoryEvent::GroupLives(leader)) => {
             let is_member = |pid: &Pid| process(*pid).is_some_and(|it| it.group == leader);
             (None, procfs::all().into_iter().filter(is_member).take(NAMED).map(procfs::describe).collect())
         }
@@ -86,26 +88,26 @@ fn waited_for(last: Option<&history::HistoryEntry>) -> (Option<(String, Pid)>, V
     }
 }
 
-/// A process that is not just waiting to be reaped.
+/// A process that is not a zombie.
 fn process(pid: Pid) -> Option<procfs::Stat> {
     procfs::stat(pid).filter(|it| it.state != 'Z')
 }
 
-fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
-    let mut hints = diagnosis::hints(&facts.entries);
+fn hints(name: &str, dir: &ServiceDir, observation: &Observation) -> Vec<String> {
+    let mut hints = diagnosis::hints(&observation.entries);
     let unused_log = lint::unused_log(dir, name);
-    if let Ok(pid) = i32::try_from(facts.status.pid)
+    if let Ok(pid) = i32::try_from(observation.status.pid)
         && pid > 0
     {
-        hints.extend(obstacle(Pid::from_raw(pid), &facts.status));
+        hints.extend(obstacle(Pid::from_raw(pid), &observation.status));
     }
-    if facts.status.pid == 0 && facts.status.want == Want::Up {
-        if facts.entries.is_empty() {
-            hints.push("there is no history: this runsv keeps none, or has nothing to tell yet".to_owned());
+    if observation.status.pid == 0 && observation.status.want == Want::Up {
+        if observation.entries.is_empty() {
+            hints.push("there is no history: this runsv keeps none, or has had no event yet".to_owned());
         }
         hints.extend(findings(dir, name));
     } else {
-        if facts.status.want == Want::Down && facts.status.pid == 0 {
+        if observation.status.want == Want::Down && observation.status.pid == 0 {
             hints.push(format!("to start it: sv up {name}"));
         }
         hints.extend(unused_log.iter().map(ToString::to_string));
@@ -118,8 +120,8 @@ fn hints(name: &str, dir: &ServiceDir, facts: &Facts) -> Vec<String> {
     hints
 }
 
-/// What keeps the signals of runsv from a process, or the process from heeding them, as far as the kernel
-/// tells.
+/// The reason why the signals of runsv do not reach a process, or have no effect on it, as far as /proc shows
+/// it.
 fn obstacle(pid: Pid, status: &Status) -> Option<String> {
     let process = procfs::stat(pid)?;
     let runsv = process.parent;
@@ -149,28 +151,31 @@ fn obstacle(pid: Pid, status: &Status) -> Option<String> {
 
 /// What `sv lint` finds.
 fn findings(dir: &ServiceDir, name: &str) -> Vec<String> {
-    // What it advises must hold wherever the reader is.
+    // The advice holds in any working directory.
     let path = std::path::absolute(dir.path()).unwrap_or_else(|_| dir.path().to_owned());
-    lint::look(&path, name, &mut lint::Needs::default())
+    lint::check(&path, name, &mut lint::DependencyGraph::default())
         .into_iter()
         .map(|finding| finding.to_string())
         .collect()
 }
 
-/// What to do about a runsv that is not there, or cannot be asked.
-fn without_runsv(refusal: &ClientError, service: &Service, dir: &ServiceDir, base: &Path) -> Vec<String> {
+/// What to do if runsv does not run, or its status cannot be read.
+fn without_runsv(
+    refusal: &ClientError,
+    service: &NamedService,
+    dir: &ServiceDir,
+    base: &Path,
+) -> Vec<String> {
     if let ClientError::Trouble(failure) = refusal {
         match failure.why() {
             Some(Errno::EACCES | Errno::EPERM) => {
-                return vec![
-                    "whoever asks needs write permission on supervise/ok: try as its owner".to_owned(),
-                ];
+                return vec!["sv needs write permission on supervise/ok: try as its owner".to_owned()];
             }
             Some(Errno::ENOENT) => {}
             _ => return Vec::new(),
         }
     }
-    // A log service is that of the runsv of its service.
+    // A log service has the runsv of its service.
     if let Some(parent) = dir.path().parent().filter(|_| dir.path().ends_with("log"))
         && let name = service.name.to_string_lossy()
         && let Some(finding) =
@@ -182,27 +187,26 @@ fn without_runsv(refusal: &ClientError, service: &Service, dir: &ServiceDir, bas
     let mut hints = Vec::new();
     if !is_entry_of(base, dir.path()) {
         hints.push(format!(
-            "it is not in {place}, which SVDIR can change, so no runsvdir looks after it: sv enable {}",
+            "it is not in {place}, which SVDIR can change, so no runsvdir scans it: sv enable {}",
             service.name.to_string_lossy()
         ));
         return hints;
     }
     hints.push(match scanner_of(base) {
         Some(pid) => format!(
-            "runsvdir (pid {pid}) looks after {place} and should have started a runsv: its messages tell why not"
+            "runsvdir (pid {pid}) scans {place} and should have started a runsv: see its messages"
         ),
         None => format!(
-            "no runsvdir that could be seen looks after {place}: start one with runsvdir {place}, \
-             or name another directory with SVDIR"
+            "no visible runsvdir scans {place}: start one with runsvdir {place}, or set SVDIR to another directory"
         ),
     });
     hints
 }
 
-/// Whether the services directory has this directory, under whatever name.
+/// Whether the services directory contains this directory, under any name.
 fn is_entry_of(base: &Path, dir: &Path) -> bool {
     let wanted = identity(dir);
-    // A log service is its service's.
+    // A log service belongs to its service.
     let parent = if dir.ends_with("log") { dir.parent().and_then(identity) } else { None };
     let entries = service::all(base).unwrap_or_default();
     entries
@@ -211,13 +215,13 @@ fn is_entry_of(base: &Path, dir: &Path) -> bool {
         .any(|it| it.is_some() && (it == wanted || it == parent))
 }
 
-/// The runsvdir that scans a directory. It works there, or where the name that it was given leads there.
+/// The runsvdir that scans a directory: it is its working directory, or one of its arguments leads there.
 fn scanner_of(base: &Path) -> Option<Pid> {
     let base = identity(base)?;
     let is_scanner = |pid: &Pid| {
         let place = procfs::path(*pid, "cwd");
         let is_base = |path: &Path| identity(path) == Some(base);
-        // It may see other files under the same name.
+        // Its root directory may be another one.
         let leads_to_base = |word: &Path| match word.strip_prefix("/") {
             Ok(rest) => is_base(&procfs::path(*pid, "root").join(rest)),
             Err(_) => is_base(&place.join(word)),

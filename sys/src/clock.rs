@@ -1,11 +1,11 @@
-//! The two clocks: one that cannot jump, for deadlines, and the wall clock, for stamps others read.
+//! The two clocks: one that cannot jump, for deadlines, and the wall clock, for time stamps that other programs read.
 
 use std::time::{Duration, Instant, SystemTime};
 
 /// A moment, on both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// For deadlines and lifetimes; unaffected when somebody sets the clock.
+    /// For deadlines and lifetimes; unaffected when the clock is set.
     pub monotonic: Instant,
     /// For the time stamps that other programs read.
     pub wall: SystemTime,

@@ -1,4 +1,4 @@
-//! What a program says on stderr: runit's one line, in one write, and never waiting for a reader.
+//! Messages on stderr: runit's one line, in one write that never blocks.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,60 +12,60 @@ use crate::output_queue::OutputQueue;
 use crate::printable::printable;
 use crate::signal::{Signal, SignalSet};
 
-/// How long an error that comes again is only counted: one that stays away longer is news.
-const MEMORY: Duration = Duration::from_secs(60);
+/// How long a repeated error is only counted. After a longer pause it is written again.
+const REPEAT_WINDOW: Duration = Duration::from_secs(60);
 
 /// How many different errors are remembered.
 const REMEMBERED: usize = 16;
 
 /// How long a fatal message waits for a reader that is only slow.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const FATAL_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Says things on stderr, for one program (and one service), and never waits for a reader: what cannot
 /// be written now is kept, up to 64 KiB, and written with the next message or [`flush`](Self::flush).
 ///
-/// The same warning, said again and again, is written once and then counted: it is written again
-/// at the 10th, 100th, ... time, with the count.
+/// A repeated warning is written once and then counted: it is written again at the 10th, 100th, ...
+/// time, with the count.
 #[derive(Debug, Default)]
 pub struct Logger {
-    who: OsString,
-    said: Vec<Said>,
+    prefix: OsString,
+    logged: Vec<LoggedMessage>,
     kept: Option<Vec<u8>>,
-    outbox: OutputQueue,
+    queue: OutputQueue,
 }
 
 #[derive(Debug)]
-struct Said {
+struct LoggedMessage {
     message: Vec<u8>,
     times: u64,
     last: Instant,
 }
 
 impl Logger {
-    /// For messages that begin with `who`, such as `runsv web`.
-    pub fn new(who: impl Into<OsString>) -> Self {
-        Self { who: who.into(), ..Self::default() }
+    /// For messages that begin with `prefix`, such as `runsv web`.
+    pub fn new(prefix: impl Into<OsString>) -> Self {
+        Self { prefix: prefix.into(), ..Self::default() }
     }
 
-    /// `WHO: fatal: MESSAGE`, the last one of the program.
+    /// `PREFIX: fatal: MESSAGE`, the last one of the program.
     pub fn fatal(&mut self, failure: &Error) {
         let line = self.line("fatal: ", &failure.to_bytes());
         self.write(&line);
-        self.conclude(LAST_WORDS);
+        self.conclude(FATAL_TIMEOUT);
     }
 
-    /// `WHO: warning: MESSAGE`, unless it was said a moment ago.
+    /// `PREFIX: warning: MESSAGE`, unless it is a repetition.
     pub fn warn(&mut self, failure: &Error) {
-        self.say_again("warning: ", failure.to_bytes());
+        self.log_once("warning: ", failure.to_bytes());
     }
 
-    /// `WHO: fatal: MESSAGE` on behalf of a child that could not start, unless it was said a
-    /// moment ago.
+    /// `PREFIX: fatal: MESSAGE` on behalf of a child that could not start, unless it is a
+    /// repetition.
     pub fn fatal_in_child(&mut self, failure: &Error) {
-        self.say_again("fatal: ", failure.to_bytes());
+        self.log_once("fatal: ", failure.to_bytes());
     }
 
-    /// `WHO: MESSAGE`.
+    /// `PREFIX: MESSAGE`.
     pub fn say(&mut self, message: &str) {
         let line = self.line("", message.as_bytes());
         self.write(&line);
@@ -82,27 +82,27 @@ impl Logger {
         self.kept.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
-    /// Whatever was said is news again: something has changed.
+    /// Forgets which messages were written: something has changed, so none is a repetition.
     pub fn forget(&mut self) {
-        self.said.clear();
+        self.logged.clear();
     }
 
-    fn say_again(&mut self, severity: &str, message: Vec<u8>) {
+    fn log_once(&mut self, severity: &str, message: Vec<u8>) {
         let now = Instant::now();
-        self.said.retain(|said| now.saturating_duration_since(said.last) < MEMORY);
+        self.logged.retain(|logged| now.saturating_duration_since(logged.last) < REPEAT_WINDOW);
         let mut line = self.line(severity, &message);
-        if let Some(said) = self.said.iter_mut().find(|said| said.message == message) {
-            said.times += 1;
-            said.last = now;
-            if !is_power_of_ten(said.times) {
+        if let Some(logged) = self.logged.iter_mut().find(|logged| logged.message == message) {
+            logged.times += 1;
+            logged.last = now;
+            if !is_power_of_ten(logged.times) {
                 return;
             }
-            line.extend_from_slice(format!(" ({} times)", said.times).as_bytes());
+            line.extend_from_slice(format!(" ({} times)", logged.times).as_bytes());
         } else {
-            if self.said.len() == REMEMBERED {
-                self.said.remove(0);
+            if self.logged.len() == REMEMBERED {
+                self.logged.remove(0);
             }
-            self.said.push(Said { message, times: 1, last: now });
+            self.logged.push(LoggedMessage { message, times: 1, last: now });
         }
         self.write(&line);
     }
@@ -111,39 +111,39 @@ impl Logger {
         let line = whole_line(line);
         match &mut self.kept {
             Some(kept) => kept.extend(line),
-            None => self.outbox.post(line, |dropped| notice(&self.who, dropped)),
+            None => self.queue.post(line, |dropped| notice(&self.prefix, dropped)),
         }
     }
 
     /// Writes as much as there is room for of what could not be written before.
     pub fn flush(&mut self) {
-        self.outbox.flush(|dropped| notice(&self.who, dropped));
+        self.queue.flush(|dropped| notice(&self.prefix, dropped));
     }
 
     /// Gives a reader that is only slow this long for what could not be written before.
-    pub fn conclude(&mut self, patience: Duration) {
-        self.outbox.conclude(patience, |dropped| notice(&self.who, dropped));
+    pub fn conclude(&mut self, timeout: Duration) {
+        self.queue.conclude(timeout, |dropped| notice(&self.prefix, dropped));
     }
 
     /// What will have room for messages that could not be written yet, if there are any.
     pub fn unsaid(&self) -> Option<BorrowedFd<'_>> {
-        self.outbox.unsaid()
+        self.queue.unsaid()
     }
 
     /// Where messages go, once there was one.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.outbox.descriptor()
+        self.queue.descriptor()
     }
 
     fn line(&self, severity: &str, message: &[u8]) -> Vec<u8> {
-        [self.who.as_bytes(), b": ", severity.as_bytes(), message].concat()
+        [self.prefix.as_bytes(), b": ", severity.as_bytes(), message].concat()
     }
 }
 
-/// The line that tells of lines that could not even be kept.
-fn notice(who: &OsStr, dropped: usize) -> Vec<u8> {
+/// The line that reports lines for which there was no room.
+fn notice(prefix: &OsStr, dropped: usize) -> Vec<u8> {
     let text = format!(": warning: {dropped} lines dropped: stderr was not read");
-    whole_line(&[who.as_bytes(), text.as_bytes()].concat())
+    whole_line(&[prefix.as_bytes(), text.as_bytes()].concat())
 }
 
 /// Writes a line to stderr in one go. A reader that is gone is no reason to die.
@@ -177,7 +177,7 @@ fn write_unbroken(descriptor: BorrowedFd<'_>, mut text: &[u8]) {
 }
 
 /// Writes without being ended by it: a SIGPIPE that the write itself causes is taken off again before
-/// it can be delivered. The disposition of SIGPIPE belongs to whoever started us.
+/// it can be delivered. The disposition of SIGPIPE is inherited and stays as it is.
 pub fn without_sigpipe(write: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
     let broken_pipe = SignalSet::of(&[Signal::PIPE]);
     let before = broken_pipe.block();
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn only_every_power_of_ten_is_said_again() {
-        let said: Vec<u64> = (1..=1000).filter(|times| is_power_of_ten(*times)).collect();
-        assert_eq!(said, [1, 10, 100, 1000]);
+        let logged: Vec<u64> = (1..=1000).filter(|times| is_power_of_ten(*times)).collect();
+        assert_eq!(logged, [1, 10, 100, 1000]);
     }
 }

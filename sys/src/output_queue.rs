@@ -1,7 +1,7 @@
 //! Lines for the standard error, which may be read by no process, or not now.
 //!
 //! A write to a full pipe waits for the pipe's reader, and a supervisor must not: no service would be
-//! started again or told to stop. What cannot be written now is kept, up to a limit, and written later.
+//! started again or stopped. What cannot be written now is kept, up to a limit, and written later.
 //! The description that other processes share stays as it is: a service's own writes wait as ever.
 
 use std::collections::VecDeque;
@@ -16,6 +16,7 @@ use nix::sys::socket::{MsgFlags, send};
 use nix::sys::stat::{SFlag, fstat};
 
 use crate::log::without_sigpipe;
+use crate::procfs;
 use crate::signal::{Signal, SignalSet};
 
 /// How many bytes of lines are kept.
@@ -28,7 +29,7 @@ const PIECE: usize = 4096;
 #[derive(Debug, Default)]
 pub(crate) struct OutputQueue {
     /// Found out when there is a first line.
-    output: Option<Output>,
+    output: Option<OutputTarget>,
     waiting: VecDeque<Vec<u8>>,
     /// How many bytes of them.
     size: usize,
@@ -40,14 +41,14 @@ pub(crate) struct OutputQueue {
 
 /// Where lines go, and how to write there without waiting.
 #[derive(Debug)]
-struct Output {
+struct OutputTarget {
     /// Shared with other processes.
     inherited: BorrowedFd<'static>,
-    manner: Manner,
+    mode: WriteMode,
 }
 
 #[derive(Debug)]
-enum Manner {
+enum WriteMode {
     /// Through an opening of its own, which is set so.
     Reopened(OwnedFd),
     /// Each call says so: a socket cannot be opened again.
@@ -57,7 +58,7 @@ enum Manner {
     Asked,
 }
 
-impl Output {
+impl OutputTarget {
     fn standard_error() -> Self {
         // SAFETY: the number is never closed in a process that has this, only replaced.
         Self::like(unsafe { BorrowedFd::borrow_raw(libc::STDERR_FILENO) })
@@ -66,19 +67,21 @@ impl Output {
     fn like(inherited: BorrowedFd<'static>) -> Self {
         let kind = fstat(inherited)
             .map_or(SFlag::S_IFREG, |about| SFlag::from_bits_truncate(about.st_mode) & SFlag::S_IFMT);
-        let manner = match kind {
-            SFlag::S_IFSOCK => Manner::Socket,
+        let mode = match kind {
+            SFlag::S_IFSOCK => WriteMode::Socket,
             // A second opening of a file would begin at its beginning.
-            SFlag::S_IFIFO | SFlag::S_IFCHR => reopen(inherited).map_or(Manner::Asked, Manner::Reopened),
-            _ => Manner::Asked,
+            SFlag::S_IFIFO | SFlag::S_IFCHR => {
+                reopen(inherited).map_or(WriteMode::Asked, WriteMode::Reopened)
+            }
+            _ => WriteMode::Asked,
         };
-        Self { inherited, manner }
+        Self { inherited, mode }
     }
 
     fn descriptor(&self) -> BorrowedFd<'_> {
-        match &self.manner {
-            Manner::Reopened(own) => own.as_fd(),
-            Manner::Socket | Manner::Asked => self.inherited,
+        match &self.mode {
+            WriteMode::Reopened(own) => own.as_fd(),
+            WriteMode::Socket | WriteMode::Asked => self.inherited,
         }
     }
 
@@ -91,30 +94,30 @@ impl Output {
     }
 
     fn write_some(&self, text: &[u8]) -> Result<usize, Errno> {
-        match &self.manner {
-            Manner::Reopened(own) => without_sigpipe(|| nix::unistd::write(own, text)),
-            Manner::Socket => {
+        match &self.mode {
+            WriteMode::Reopened(own) => without_sigpipe(|| nix::unistd::write(own, text)),
+            WriteMode::Socket => {
                 send(self.inherited.as_raw_fd(), text, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL)
             }
-            Manner::Asked if self.has_room_within(Duration::ZERO) => {
+            WriteMode::Asked if self.has_room_within(Duration::ZERO) => {
                 let piece = text.get(..PIECE).unwrap_or(text);
                 without_sigpipe(|| nix::unistd::write(self.inherited, piece))
             }
-            Manner::Asked => Err(Errno::EAGAIN),
+            WriteMode::Asked => Err(Errno::EAGAIN),
         }
     }
 
-    fn has_room_within(&self, patience: Duration) -> bool {
+    fn has_room_within(&self, timeout: Duration) -> bool {
         let mut asked = [PollFd::new(self.descriptor(), PollFlags::POLLOUT)];
-        let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::ZERO);
+        let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::ZERO);
         // What cannot be asked is tried.
-        poll(&mut asked, patience).map_or(true, |ready| ready > 0)
+        poll(&mut asked, timeout).map_or(true, |ready| ready > 0)
     }
 }
 
 /// Opens what a descriptor leads to once more; not where /proc is missing, or the right to.
 fn reopen(inherited: BorrowedFd<'_>) -> Option<OwnedFd> {
-    let path = format!("/proc/self/fd/{}", inherited.as_raw_fd());
+    let path = procfs::own_descriptor(inherited.as_raw_fd());
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = fs_err::OpenOptions::new().write(true).custom_flags(flags.bits()).open(path).ok()?;
     Some(file.into_file().into())
@@ -122,7 +125,7 @@ fn reopen(inherited: BorrowedFd<'_>) -> Option<OwnedFd> {
 
 impl OutputQueue {
     /// Takes a line, with its end, and writes what there is room for. The oldest lines are dropped when
-    /// there are too many: the newest say how it stands. `notice` makes the line that tells of that.
+    /// there are too many: the newest show the present state. `notice` makes the line that reports it.
     pub(crate) fn post(&mut self, line: Vec<u8>, notice: impl Fn(usize) -> Vec<u8>) {
         self.size += line.len();
         self.waiting.push_back(line);
@@ -142,7 +145,7 @@ impl OutputQueue {
             let is_notice = self.dropped > 0 && !self.is_begun;
             let line = if is_notice { Some(notice(self.dropped)) } else { self.waiting.front().cloned() };
             let Some(line) = line else { return };
-            match self.output.get_or_insert_with(Output::standard_error).write(&line) {
+            match self.output.get_or_insert_with(OutputTarget::standard_error).write(&line) {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 Ok(written) if written > 0 => self.written(is_notice, &line, written),
@@ -174,12 +177,12 @@ impl OutputQueue {
 
     /// Where lines go, once there was one.
     pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.output.as_ref().map(Output::descriptor)
+        self.output.as_ref().map(OutputTarget::descriptor)
     }
 
     /// Gives a reader that is only slow a moment for what is left.
-    pub(crate) fn conclude(&mut self, patience: Duration, notice: impl Fn(usize) -> Vec<u8>) {
-        let end = Instant::now() + patience;
+    pub(crate) fn conclude(&mut self, timeout: Duration, notice: impl Fn(usize) -> Vec<u8>) {
+        let end = Instant::now() + timeout;
         while !self.waiting.is_empty()
             && let Some(output) = &self.output
             && output.has_room_within(end.saturating_duration_since(Instant::now()))
@@ -197,38 +200,38 @@ mod tests {
 
     use super::*;
 
-    /// An outbox for a descriptor that is open until the end of the test.
+    /// An queue for a descriptor that is open until the end of the test.
     fn on(descriptor: &impl AsFd) -> OutputQueue {
-        // SAFETY: each test keeps it open for as long as the outbox.
+        // SAFETY: each test keeps it open for as long as the queue.
         let inherited = unsafe { BorrowedFd::borrow_raw(descriptor.as_fd().as_raw_fd()) };
-        OutputQueue { output: Some(Output::like(inherited)), ..OutputQueue::default() }
+        OutputQueue { output: Some(OutputTarget::like(inherited)), ..OutputQueue::default() }
     }
 
-    /// An outbox for which the pipe cannot be opened again.
+    /// An queue for which the pipe cannot be opened again.
     fn without_proc(descriptor: &impl AsFd) -> OutputQueue {
-        let mut outbox = on(descriptor);
-        outbox.output.as_mut().expect("an output").manner = Manner::Asked;
-        outbox
+        let mut queue = on(descriptor);
+        queue.output.as_mut().expect("an output").mode = WriteMode::Asked;
+        queue
     }
 
     fn notice(dropped: usize) -> Vec<u8> {
         format!("{dropped} dropped\n").into_bytes()
     }
 
-    fn say(outbox: &mut OutputQueue, line: &str) {
-        outbox.post(format!("{line}\n").into_bytes(), notice);
+    fn say(queue: &mut OutputQueue, line: &str) {
+        queue.post(format!("{line}\n").into_bytes(), notice);
     }
 
-    /// Everything that a full output was told, once it is read.
-    fn read_later(mut reader: impl Read, writer: impl AsFd, mut outbox: OutputQueue) -> String {
+    /// Everything that was written to a full output, once it is read.
+    fn read_later(mut reader: impl Read, writer: impl AsFd, mut queue: OutputQueue) -> String {
         let mut text = Vec::new();
         let mut piece = [0; 4096];
-        while outbox.unsaid().is_some() {
+        while queue.unsaid().is_some() {
             let length = reader.read(&mut piece).expect("a pipe");
             text.extend_from_slice(&piece[..length]);
-            outbox.flush(notice);
+            queue.flush(notice);
         }
-        drop((outbox, writer));
+        drop((queue, writer));
         reader.read_to_end(&mut text).expect("the end of a pipe");
         String::from_utf8(text).expect("a text")
     }
@@ -237,14 +240,14 @@ mod tests {
     fn what_is_not_read_is_kept_and_the_oldest_is_dropped_and_counted() {
         for way in [on, without_proc] {
             let (reader, writer) = pipe().expect("a pipe");
-            let mut outbox = way(&writer);
-            // Far more than a pipe and the outbox can hold.
+            let mut queue = way(&writer);
+            // Far more than a pipe and the queue can hold.
             let count = 20_000;
             for number in 0..count {
-                say(&mut outbox, &format!("line {number}"));
+                say(&mut queue, &format!("line {number}"));
             }
-            assert!(outbox.size <= LIMIT && outbox.unsaid().is_some());
-            let text = read_later(reader, writer, outbox);
+            assert!(queue.size <= LIMIT && queue.unsaid().is_some());
+            let text = read_later(reader, writer, queue);
             let (mut said, mut dropped) = (0, 0);
             for line in text.lines() {
                 match line.strip_suffix(" dropped") {
@@ -261,20 +264,20 @@ mod tests {
     #[test]
     fn a_socket_that_is_full_is_not_waited_for() {
         let (writer, reader) = UnixStream::pair().expect("sockets");
-        let mut outbox = on(&writer);
+        let mut queue = on(&writer);
         for number in 0..20_000 {
-            say(&mut outbox, &format!("line {number}"));
+            say(&mut queue, &format!("line {number}"));
         }
-        assert!(outbox.unsaid().is_some());
-        assert!(read_later(reader, writer, outbox).ends_with("line 19999\n"));
+        assert!(queue.unsaid().is_some());
+        assert!(read_later(reader, writer, queue).ends_with("line 19999\n"));
     }
 
     #[test]
     fn the_inherited_descriptor_waits_as_before() {
         let (_reader, writer): (PipeReader, _) = pipe().expect("a pipe");
-        let mut outbox = on(&writer);
-        say(&mut outbox, "a line");
-        assert!(matches!(outbox.output, Some(Output { manner: Manner::Reopened(_), .. })));
+        let mut queue = on(&writer);
+        say(&mut queue, "a line");
+        assert!(matches!(queue.output, Some(OutputTarget { mode: WriteMode::Reopened(_), .. })));
         let flags = nix::fcntl::fcntl(&writer, nix::fcntl::FcntlArg::F_GETFL).expect("flags");
         assert!(!OFlag::from_bits_truncate(flags).contains(OFlag::O_NONBLOCK));
     }
@@ -282,10 +285,10 @@ mod tests {
     #[test]
     fn where_no_reader_is_left_nothing_is_kept() {
         let (reader, writer) = pipe().expect("a pipe");
-        let mut outbox = on(&writer);
+        let mut queue = on(&writer);
         drop(reader);
-        say(&mut outbox, "a line");
-        assert!(outbox.unsaid().is_none() && outbox.size == 0);
+        say(&mut queue, "a line");
+        assert!(queue.unsaid().is_none() && queue.size == 0);
     }
 
     #[test]
@@ -294,8 +297,8 @@ mod tests {
         let path = dir.path().join("log");
         fs_err::write(&path, "before\n").expect("a file");
         let file = fs_err::OpenOptions::new().append(true).open(&path).expect("a file");
-        let mut outbox = on(file.file());
-        say(&mut outbox, "a line");
+        let mut queue = on(file.file());
+        say(&mut queue, "a line");
         let text = fs_err::read_to_string(&path).expect("a file");
         assert_eq!(text, "before\na line\n");
     }

@@ -1,4 +1,4 @@
-//! The one way our programs wait: for descriptors and signals, until a deadline.
+//! The one way in which the programs wait: for descriptors and signals, until a deadline.
 
 use std::io;
 use std::mem::ManuallyDrop;
@@ -16,7 +16,7 @@ const SIGNALS: Token = Token(usize::MAX);
 
 /// mio's poll with the signals of the program.
 ///
-/// Readiness is edge-triggered and only a hint: whoever is woken reads until it would block.
+/// Readiness is edge-triggered and only a hint: a caller reads until the read would block.
 pub struct Poller {
     poll: Poll,
     events: Events,
@@ -72,9 +72,9 @@ impl Poller {
     pub fn wait_precisely(&mut self, deadline: Option<Instant>) -> Wakeup {
         const GRAIN: Duration = Duration::from_millis(1);
         let Some(deadline) = deadline else { return self.wait(None) };
-        let patience = deadline.saturating_duration_since(Instant::now());
-        let rest = Duration::from_nanos(u64::from(patience.subsec_nanos() % 1_000_000));
-        if patience >= GRAIN {
+        let timeout = deadline.saturating_duration_since(Instant::now());
+        let rest = Duration::from_nanos(u64::from(timeout.subsec_nanos() % 1_000_000));
+        if timeout >= GRAIN {
             let wakeup = self.wait(deadline.checked_sub(rest));
             // It may have been interrupted: then there is more than the rest left.
             let is_early = deadline.saturating_duration_since(Instant::now()) > rest + GRAIN;
@@ -87,11 +87,11 @@ impl Poller {
     }
 
     /// Waits for something to happen, at most until `deadline`. An interrupted or failed wait
-    /// comes back empty: the caller looks at the world anyway.
+    /// comes back empty: the caller checks its sources anyway.
     pub fn wait(&mut self, deadline: Option<Instant>) -> Wakeup {
-        let patience = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let mut wakeup = Wakeup::default();
-        if self.poll.poll(&mut self.events, patience).is_err() {
+        if self.poll.poll(&mut self.events, timeout).is_err() {
             return wakeup;
         }
         for event in &self.events {

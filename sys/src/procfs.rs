@@ -1,10 +1,12 @@
-//! What the kernel tells about processes in /proc. Every answer is a hint: the process may be
+//! The reader of /proc: what the kernel shows of processes there. Every answer is a hint: the process may be
 //! gone by the time it is read, and without /proc there are no answers.
 //!
-//! A /proc may tell of another pid namespace, where the numbers mean other processes. Who looks for
-//! processes finds none there; who asks about one by its number asks [`is_ours`] first, if it matters.
+//! If /proc belongs to another pid namespace its numbers are meaningless: listings return nothing. A caller
+//! that reads about one process by its number checks [`is_ours`] first, if it matters.
 
 use std::io::Read;
+use std::os::fd::RawFd;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
 use nix::unistd::Pid;
@@ -29,14 +31,14 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// Whether the process has not ended. A process whose first thread has ended looks like a zombie
-    /// while others of its threads go on.
+    /// Whether the process has not ended. If its first thread has ended, a process looks like a
+    /// zombie while its other threads go on.
     pub fn is_alive(&self) -> bool {
         !matches!(self.state, 'Z' | 'X') || self.threads > 1
     }
 }
 
-/// Looks one process up.
+/// Reads about one process.
 pub fn stat(pid: Pid) -> Option<Stat> {
     parse_stat(&read_text(pid, "stat")?)
 }
@@ -56,7 +58,7 @@ pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
     if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
 }
 
-/// Whether /proc tells of the pid namespace that this process lives in.
+/// Whether /proc shows the pid namespace that this process lives in.
 pub fn is_ours() -> bool {
     fs_err::read_link("/proc/self").is_ok_and(|own| own.to_str() == Some(&std::process::id().to_string()))
 }
@@ -92,8 +94,29 @@ pub fn stats() -> impl Iterator<Item = (Pid, Stat)> {
 
 /// The children of this process.
 pub fn own_children() -> Vec<Pid> {
-    // Most often there are none, and a look into /proc costs a hundred times as much.
+    // Most often there are none, and a listing of /proc costs a hundred times as much.
     if crate::has_children() { children(nix::unistd::getpid()) } else { Vec::new() }
+}
+
+/// The open descriptors of this process; `None` without /proc.
+pub(crate) fn own_descriptors() -> Option<impl Iterator<Item = RawFd>> {
+    let entries = fs_err::read_dir("/proc/self/fd").ok()?;
+    Some(entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()))
+}
+
+/// A name for what a descriptor of this process leads to, under which it can be opened once more.
+pub(crate) fn own_descriptor(number: RawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{number}"))
+}
+
+/// A word that is different after each start of the machine.
+pub(crate) fn boot_id() -> Option<String> {
+    Some(fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
+/// The number of the pid namespace that this process lives in.
+pub(crate) fn own_pid_namespace() -> Option<u64> {
+    Some(fs_err::metadata("/proc/self/ns/pid").ok()?.ino())
 }
 
 /// Every process there is.
@@ -218,7 +241,7 @@ fn pipe(inode: u64) -> PathBuf {
     PathBuf::from(format!("pipe:[{inode}]"))
 }
 
-/// Where the kernel tells this of a process: a file, or a link that leads where the process is.
+/// The path of a file of /proc about a process; some are links that lead where the process is.
 pub fn path(pid: Pid, file: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{file}"))
 }
@@ -239,6 +262,8 @@ fn parse_stat(line: &str) -> Option<Stat> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt as _;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -276,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_no_text_hides_nobody() {
+    fn a_name_that_is_no_text_hides_no_process() {
         // As the fifteen bytes that the kernel keeps of a longer name may end within a character.
         let place = tempfile::tempdir().expect("a directory");
         let program = place.path().join(std::ffi::OsStr::from_bytes(b"caf\xc3"));
@@ -303,5 +328,27 @@ mod tests {
         assert_eq!(barred("", &user), None);
         let own = nix::unistd::getpid();
         assert_eq!(barred_from_signalling(own, own), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_stat_or_none(line in "\\PC*|[0-9]{1,5} \\(\\PC{0,15}\\) [A-Z]( -?[0-9]{1,20}){0,22}") {
+            if let Some(stat) = parse_stat(&line) {
+                let _ = stat.is_alive();
+            }
+        }
+
+        #[test]
+        fn a_process_may_have_any_name(name in "\\PC{0,15}", parent in 0..i32::MAX, started: u64) {
+            let line = format!("7 ({name}) S {parent} 2 3 0 -1 4 1 2 3 4 5 6 7 8 20 0 1 0 {started} 99\n");
+            let stat = parse_stat(&line).expect("a line of the kernel's");
+            prop_assert_eq!((stat.name, stat.parent.as_raw(), stat.started), (name, parent, started));
+        }
+
+        #[test]
+        fn any_text_is_a_status_of_a_process_or_none(sender in "(Uid|CapEff|SigCgt)?:?\\PC*", target in "Uid:[\t0-9 -]*") {
+            let _ = barred(&sender, &target);
+            let _ = (users(&sender), bits(&sender, "CapEff"));
+        }
     }
 }

@@ -40,8 +40,8 @@ impl Signal {
     /// The highest signal number: `SIGRTMAX`.
     const LAST: i32 = 64;
 
-    /// `SIGRTMIN` as glibc counts, and with it kill(1), docker(1) and systemd, whose names for signals are
-    /// glibc's. musl begins one later.
+    /// `SIGRTMIN` as glibc counts, and with it kill(1), docker(1) and systemd, which use
+    /// glibc's names for signals. musl begins one later.
     const FIRST_REAL_TIME: i32 = 34;
 
     /// `SIGRTMIN+offset`.
@@ -211,6 +211,8 @@ fn bit(Signal(number): Signal) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -245,6 +247,24 @@ mod tests {
             let signal = Signal(number);
             assert_eq!(Signal::parse_displayed(&signal.to_string()), Some(signal));
         }
-        assert_eq!(Signal::parse("signal 64"), None, "nobody writes that into a file of settings");
+        assert_eq!(Signal::parse("signal 64"), None, "not a name for a file of settings");
+    }
+
+    proptest! {
+        #[test]
+        fn any_word_is_a_signal_that_can_be_sent_or_none(word in "(SIG|sig)?(RTMIN|RTMAX|TERM|hup)?[-+]?[0-9]{0,12}|\\PC*") {
+            for signal in [Signal::parse(&word), Signal::parse_displayed(&word)].into_iter().flatten() {
+                prop_assert!((1..=Signal::LAST).contains(&signal.0));
+            }
+        }
+
+        #[test]
+        fn a_set_has_the_members_it_was_given(numbers in proptest::collection::vec(any::<i32>(), 0..8)) {
+            let signals: Vec<_> = numbers.iter().map(|number| Signal(number % 70)).collect();
+            let set = SignalSet::of(&signals);
+            for number in 1..=Signal::LAST {
+                prop_assert_eq!(set.contains(Signal(number)), signals.contains(&Signal(number)));
+            }
+        }
     }
 }

@@ -1,5 +1,5 @@
-//! Nothing is left out: every clause has a scenario, every difference has a test, and what the sources
-//! and the documents refer to exists.
+//! Checks on the texts: every clause has a scenario, every difference has a test, and every number, link and
+//! path in sources and documents leads to something that exists.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -116,6 +116,19 @@ fn every_link_in_a_document_leads_somewhere() {
 }
 
 #[test]
+fn every_source_file_that_a_document_names_exists() {
+    let mut troubles = Vec::new();
+    for document in files(&workspace(), &["md"]) {
+        for place in read(&document).split('`').skip(1).step_by(2).filter(|span| is_source(span)) {
+            if !workspace().join(place).exists() && !document.with_file_name(place).exists() {
+                troubles.push(format!("{}: there is no {place}", document.display()));
+            }
+        }
+    }
+    assert_eq!(troubles, [""; 0]);
+}
+
+#[test]
 fn the_map_in_the_readme_is_complete_and_true() {
     let readme = read(&workspace().join("README.md"));
     let (_, chapter) = readme.split_once("\n## The map\n").expect("a map");
@@ -135,6 +148,11 @@ fn the_map_in_the_readme_is_complete_and_true() {
             assert!(!(is_crate || is_document) || places.contains(&name), "{name} is not on the map");
         }
     }
+}
+
+/// Whether a span of a document has the form of a source file's path: `sys/src/poller.rs`.
+fn is_source(span: &str) -> bool {
+    span.strip_suffix(".rs").is_some_and(|stem| stem.contains('/') && !stem.contains(char::is_whitespace))
 }
 
 /// A chapter and a number in it.

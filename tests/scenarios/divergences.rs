@@ -1,5 +1,5 @@
-//! Where ours differs from the original on purpose, each by its number; and, where it is quick and
-//! harmless to show, what the original does.
+//! Every deliberate difference from the original, by its number in DIVERGENCES.md: what ours does, and, where
+//! it is quick and harmless to show, what the original does.
 
 /// What ours does.
 mod ours {
@@ -70,10 +70,10 @@ mod ours {
         assert!((0..3).any(|_| in_one_rest()), "it was started before all bytes were handled");
     }
 
-    /// A log service that dies at once does not slow the main service down: its bytes are not
-    /// handled one each second.
+    /// A log service that dies at once does not slow the main service down: the bytes of the main service are
+    /// not handled one each second.
     #[test]
-    fn dev_1_a_crashing_log_makes_nobody_wait() {
+    fn dev_1_a_crashing_log_delays_no_other_service() {
         let web = Suite::ours().service("web").run("exec sleep 1000").log("echo >>../logs").running();
         fs::create_dir(web.path("control")).unwrap();
         web.write_script("control/h", "echo >>hooks");
@@ -152,7 +152,7 @@ mod ours {
         web.sv("-w 1 check").says("timeout: run: web: (pid N) Ns\n", 1);
     }
 
-    /// The record says what is so: nobody is left to be supervised.
+    /// The record is true: no process is left to be supervised.
     #[test]
     fn dev_5_the_record_after_x_and_k_is_down() {
         let web = super::ended_by_x_and_k(Suite::ours());
@@ -190,7 +190,7 @@ mod ours {
         });
     }
 
-    /// Whichever way it dies. The original mostly says so, too, but its look may fall into a life.
+    /// Whichever way it dies. The original mostly reports this, too, but its look may fall into a life.
     #[test]
     fn dev_6_a_service_that_dies_soon_after_each_start_is_not_up() {
         let tree = Suite::ours().tree();
@@ -264,7 +264,7 @@ mod ours {
         assert!(output.took >= Duration::from_secs(1), "too soon: {:?}", output.took);
     }
 
-    /// Who waits for the log's lock says so, heeds TERM, and starts when the lock is free.
+    /// A runsv that waits for the log's lock says so, obeys TERM, and starts when the lock is free.
     #[test]
     fn dev_7_a_taken_log_lock_is_waited_for_awake() {
         let (web, holder) = super::with_a_taken_log_lock(Suite::ours());
@@ -348,7 +348,7 @@ mod ours {
         assert_eq!(web.tree().command("web").arg("status").output().code(), Some(3));
     }
 
-    /// A killed process is waited for, then finish is told, then comes the restart.
+    /// The killed process is waited for, then finish runs, then the service is started again.
     #[test]
     fn dev_15_k_and_u_start_no_second_copy() {
         let run = "echo $$ >>pids; exec sleep 1000";
@@ -418,11 +418,11 @@ mod ours {
 
     /// RSV-63: once the log's input has ended nothing is started any more.
     #[test]
-    fn dev_20_a_closed_log_pipe_starts_nobody() {
+    fn dev_20_a_closed_log_pipe_starts_no_process() {
         let web = super::with_a_closed_log_pipe(Suite::ours());
         web.control("u");
         web.control("o");
-        nothing_happens_for(Duration::from_millis(300), "nobody is started", || web.status().pid == 0);
+        nothing_happens_for(Duration::from_millis(300), "nothing is started", || web.status().pid == 0);
         assert_eq!(web.runsv.stderr(), "");
         send(web.log().status().pid, Signal::SIGKILL);
         assert_eq!(web.runsv.finished().code(), Some(0));
@@ -474,8 +474,7 @@ mod ours {
         assert!(spared.into_iter().all(is_alive));
     }
 
-    /// Whoever lost its place to another runsv starts nothing and writes nothing there, until that is
-    /// gone.
+    /// A runsv that lost its place to another one starts and writes nothing there until that one is gone.
     #[test]
     fn b18_a_runsv_does_nothing_in_a_place_that_is_anothers() {
         for lose in [super::make_anew as fn(&Supervised), super::lose_supervise] {
@@ -640,7 +639,7 @@ mod ours {
         assert_eq!(runsvdir.stderr(), "");
     }
 
-    /// Who writes to the log waits when it is full, as with any pipe.
+    /// A write to a full log blocks, as with any pipe.
     #[test]
     fn b37_the_end_of_the_log_that_services_have_blocks() {
         assert!(!super::is_stderr_nonblocking_under_a_log(Suite::ours()));
@@ -667,7 +666,7 @@ mod ours {
         assert_eq!(output.code(), Some(0), "{output:?}");
     }
 
-    /// Who comes next finds it dead, though runsv has to ask a script first.
+    /// The next command finds it dead, though runsv has to run a script first.
     #[test]
     fn b50_a_service_that_was_killed_is_dead_when_sv_ends() {
         /// Three seconds until the kill, and one for the death.
@@ -684,7 +683,7 @@ mod ours {
         });
     }
 
-    /// What happened is told by a file that is not there while nothing has.
+    /// There is no file before the first event that is worth one.
     #[test]
     fn add_3_the_history_begins_with_the_first_news() {
         let web = Suite::ours().service("web").run("exec sleep 1000").running();
@@ -737,7 +736,7 @@ mod theirs {
     /// A byte that the record seems to hold already is not written, and so is lost.
     #[test]
     fn sv_31_what_is_wanted_already_is_not_sent() {
-        crate::sv::lines::u_is_not_sent_to_who_wants_up(Suite::theirs());
+        crate::sv::lines::u_is_not_sent_to_a_service_that_is_wanted_up(Suite::theirs());
         crate::sv::lines::d_is_sent_unless_term_was(Suite::theirs());
     }
 
@@ -771,7 +770,7 @@ mod theirs {
         nothing_happens_for(Duration::from_millis(500), "the log runs", || web.log().status().state == 1);
     }
 
-    /// Nobody learns of the end before the script after the signals is over.
+    /// The end is not reported before the script after the signals is over.
     #[test]
     fn dev_2_a_stop_is_told_when_its_control_script_is_over() {
         let web = super::with_a_slow_farewell(Suite::theirs());
@@ -861,7 +860,7 @@ mod theirs {
         web.eventually_reads("told", "0 0\n0 0\n");
     }
 
-    /// A runsv that is there already is told by the failures of the new one.
+    /// A runsv that is there already shows by the failures of the new one.
     #[test]
     fn rsd_15_a_runsv_that_is_there_already_makes_starts_fail() {
         let web = Suite::theirs().service("web").run("exec sleep 1000").running();
@@ -1000,7 +999,7 @@ mod theirs {
         web.eventually("it goes on", Service::is_supervised);
     }
 
-    /// RSD-8: the services beyond the first thousand have no luck.
+    /// RSD-8: the services beyond the first thousand are not started.
     #[test]
     fn b30_there_are_at_most_a_thousand_services() {
         let _crowd = Crowd::gather();
@@ -1033,7 +1032,7 @@ mod theirs {
         web.eventually_gone(pid);
     }
 
-    /// A second copy is started, and nobody says a word.
+    /// A second copy is started without a message.
     #[test]
     fn qrk_14_what_a_killed_runsv_left_is_doubled_in_silence() {
         let (web, old) = super::with_a_killed_runsv(Suite::theirs().service("web"));
@@ -1071,7 +1070,7 @@ fn after_hhhhd_in_the_rest(web: &Supervised) -> usize {
     runs
 }
 
-/// A service whose script after the signals of `d` takes until there is a file `go`.
+/// A service with a script after the signals of `d` that runs until there is a file `go`.
 fn with_a_slow_farewell(suite: &Suite) -> Supervised {
     let script = "echo >asked; until test -e go; do sleep .02; done; echo >answered";
     suite.service("web").run("exec sleep 1000").control('d', script).running()
@@ -1103,7 +1102,7 @@ fn ended_by_x_and_k(suite: &Suite) -> Supervised {
     web
 }
 
-/// A service whose log is locked by somebody else.
+/// A service with a log that another process has locked.
 fn with_a_taken_log_lock(suite: &Suite) -> (Service, Program) {
     let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").dir("log/supervise").made();
     let flock =
@@ -1115,7 +1114,7 @@ fn with_a_taken_log_lock(suite: &Suite) -> (Service, Program) {
     (web, flock)
 }
 
-/// A service in finish that was sent a `k` and a `d`, and whose finish was then allowed to end.
+/// A service in finish that was sent a `k` and a `d`, with a finish that was then allowed to end.
 fn with_k_during_finish(suite: &Suite) -> Supervised {
     let finish = "echo $* >>told; until test -e go; do sleep .02; done";
     let web = suite.service("web").run("exit 0").finish(finish).supervised();
@@ -1139,7 +1138,7 @@ fn with_a_suppressed_k(suite: &Suite) -> Supervised {
     suite.service("web").run("exec sleep 1000").control('k', "echo >asked").running()
 }
 
-/// A service that is down and told to exit, and whose log does not heed the end of its input.
+/// A service that is down and told to exit, with a log that ignores the end of its input.
 fn with_a_closed_log_pipe(suite: &Suite) -> Supervised {
     let web = suite.service("web").run("exec sleep 1000").down().log("exec sleep 1000").supervised();
     web.log().eventually_runs();
@@ -1148,7 +1147,7 @@ fn with_a_closed_log_pipe(suite: &Suite) -> Supervised {
     web
 }
 
-/// What a control script has blocked that is no shell: `yes`, until the pipe is full that nobody reads.
+/// The signals that a control script has blocked. It is no shell but `yes`, which stops at the full pipe.
 fn blocked_in_a_control_script(suite: &Suite) -> Vec<u32> {
     let web = suite
         .service("web")
@@ -1241,7 +1240,7 @@ fn killed_by_way_of_a_script(suite: &Suite, script: &str) -> (Supervised, u32, D
     (web, pid, begin.elapsed())
 }
 
-/// A service whose runsv was killed and replaced, and the process that it had left.
+/// A service after its runsv was killed and replaced, and the process that the old runsv had left.
 fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
     let web = web.run("echo $$ >>pids; exec sleep 1000").running();
     web.eventually_lines("pids", 1);
@@ -1265,7 +1264,7 @@ fn without_null_device(program: Command) -> Command {
     program.through(&words)
 }
 
-/// A service whose runsv has something to say at its start, into a pipe that is full.
+/// A service with a runsv that writes a message at its start, into a pipe that is full.
 fn warning_into_a_full_pipe(suite: &Suite) -> (Service, Command, FullPipe) {
     let web = suite.service("web").run("exec sleep 1000").file("log", "").made();
     let pipe = FullPipe::new(web.tree());
@@ -1273,7 +1272,7 @@ fn warning_into_a_full_pipe(suite: &Suite) -> (Service, Command, FullPipe) {
     (web, runsv, pipe)
 }
 
-/// A service beside an entry that a runsvdir has something to say of, into a pipe that is full.
+/// A service beside an entry that makes runsvdir write a message, into a pipe that is full.
 fn a_loop_beside_a_service(suite: &Suite) -> (Service, Program, FullPipe) {
     let web = suite.service("web").run("exec sleep 1000").made();
     symlink("loop", web.tree().services().join("loop")).expect("a link");
@@ -1282,7 +1281,7 @@ fn a_loop_beside_a_service(suite: &Suite) -> (Service, Program, FullPipe) {
     (web, runsvdir.redirected(&pipe.redirection()).start(), pipe)
 }
 
-/// A service whose runsv was killed and replaced while the exec of `./run` hangs, and that child.
+/// A service after its runsv was killed and replaced while the exec of `./run` hangs, and that child.
 fn succeeded_while_an_exec_hangs(suite: &Suite) -> (Supervised, u32) {
     let mut web = suite.service("web").run("exec sleep 1000").down().supervised();
     make_exec_hang(&web, "run");
@@ -1340,7 +1339,7 @@ fn with_a_file_for_control(suite: &Suite, is_link: bool) -> Supervised {
     web
 }
 
-/// A service whose status is a link to its record.
+/// A service with a link to its record in the place of the status.
 fn with_its_status_elsewhere(suite: &Suite) -> Supervised {
     let web = suite.service("web").run("exec sleep 1000").running();
     fs_err::rename(web.path("supervise/status"), web.path("record")).expect("a rename");
@@ -1371,8 +1370,8 @@ fn written_to_a_fifo_for_the_new_status(suite: &Suite) -> Vec<u8> {
     record
 }
 
-/// A service whose runsv leads a session, as under `runsvdir -P`, and has looked for `finish` where there is
-/// a link to a terminal.
+/// A service with a runsv that leads a session, as under `runsvdir -P`, and that has looked for `finish`
+/// where there is a link to a terminal.
 fn started_again_with_a_terminal_for_finish(suite: &Suite) -> (Supervised, OpenptyResult) {
     let terminal = openpty(None, None).expect("a terminal");
     let name = ttyname(&terminal.slave).expect("its name");
@@ -1407,7 +1406,7 @@ fn with_a_pid_that_cannot_be_written(suite: &Suite) -> (Supervised, u32) {
     (web, old)
 }
 
-/// A service that says who starts what.
+/// A service that writes down every start, and which process starts it.
 fn telling(tree: &Tree) -> Builder {
     let web = tree.service("web").run("echo run $$ >>did; exec sleep 1000");
     web.finish("echo finish $PPID >>did")
@@ -1436,7 +1435,7 @@ fn with_two_runsv(suite: &Suite, lose: fn(&Supervised)) -> (Supervised, u32, Pro
     (web, first, other)
 }
 
-/// A runsv whose directory was removed and made anew, and whose service has died since.
+/// A runsv after its directory was removed and made anew, and its service has died.
 fn with_a_directory_made_anew(suite: &Suite) -> (Supervised, u32) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let old = web.status().pid;

@@ -1,4 +1,4 @@
-//! The harness keeps its own promises.
+//! The harness itself: what it removes, what it hands to programs, how it reads a record.
 
 use nix::sys::signal::Signal;
 use tests::process::is_alive;
@@ -26,7 +26,7 @@ fn a_dropped_tree_leaves_no_process() {
     assert!(!root.exists());
 }
 
-/// TST-1: what a program starts with is the same whoever runs the tests.
+/// TST-1: what a program starts with does not depend on the user and shell that run the tests.
 #[test]
 fn a_program_starts_with_a_clean_slate() {
     let tree = Suite::theirs().tree();

@@ -1,4 +1,4 @@
-//! Every clause of the behaviour, tried on our programs and on the original's.
+//! Every clause of the contract, tried on our programs and on the original's; a folder for each program.
 
 mod coverage;
 mod divergences;
@@ -7,11 +7,11 @@ mod harness;
 mod runsv {
     mod command_line;
     pub mod control;
+    mod control_scripts;
     mod deaths;
     mod ending;
     pub mod environment;
     pub mod hanging_files;
-    mod hooks;
     mod layout;
     mod logging;
     mod process_group;
@@ -63,12 +63,12 @@ fn one_a_line(letters: &str) -> String {
     letters.chars().flat_map(|letter| [letter, '\n']).collect()
 }
 
-/// What closes each descriptor slowly, to be put in front of a program, and itself out of the way: who
-/// is told something meanwhile is told it between any two of them.
+/// A command prefix that slows down each `close` of the program behind it, so that a signal or a byte can
+/// arrive between any two of them. strace itself is out of the way.
 const CLOSES_SLOWLY: &[&str] =
     &["strace", "-D", "-o", "/dev/null", "-e", "trace=close", "-e", "inject=close:delay_exit=30000"];
 
-/// Sends a program this until it is gone.
+/// Sends a program this signal until it is gone.
 #[track_caller]
 fn tell_until_it_has_left(program: &tests::Program, signal: nix::sys::signal::Signal) {
     tests::eventually("it has left", || {

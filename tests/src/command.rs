@@ -39,7 +39,7 @@ impl Command {
             (MARKER.into(), tree.root().into()),
             ("PATH".into(), path.into()),
             ("SVDIR".into(), tree.services().into()),
-            // Far more than anything takes, for a machine that stands still for a while.
+            // Far more than any command needs, in case the machine stands still for a while.
             ("SVWAIT".into(), "60".into()),
         ];
         Self {
@@ -111,22 +111,22 @@ impl Command {
         self
     }
 
-    /// Runs it through a program that executes it, such as `env --block-signal=HUP`; through the one that
-    /// was named last, at last.
+    /// Runs it through a program that executes it, such as `env --block-signal=HUP`. With several, the one
+    /// named last is the innermost.
     #[must_use]
     pub fn through(mut self, words: &[&str]) -> Self {
         self.through.extend(words.iter().map(OsString::from));
         self
     }
 
-    /// Runs it, and what it runs through, in what this program makes.
+    /// Runs it, and what it runs through, inside of what this program sets up.
     #[must_use]
     pub(crate) fn within(mut self, words: &[&str]) -> Self {
         self.through.splice(0..0, words.iter().map(OsString::from));
         self
     }
 
-    /// Runs it with the rights of a user who owns nothing; the test must run as root.
+    /// Runs it with the rights of a user that owns nothing; the test must run as root.
     #[must_use]
     pub fn as_nobody(self) -> Self {
         self.through(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"])
@@ -189,7 +189,7 @@ impl Program {
         read(&self.stdout)
     }
 
-    /// What it, and whoever shares its standard error, printed there so far.
+    /// What it, and every process that shares its standard error, printed there so far.
     pub fn stderr(&self) -> String {
         read(&self.stderr)
     }

@@ -1,6 +1,6 @@
 //! The harness: one scenario, run on our programs and on the original's.
 //!
-//! A scenario is a function that takes a [`Suite`] and never asks which one it is:
+//! A scenario is a function that takes a [`Suite`] and does not know which one it is:
 //!
 //! ```
 //! use tests::{Suite, both_suites};
@@ -24,10 +24,10 @@
 //!   [`Namespace`](namespace::Namespace).
 //! * [`eventually`] awaits a condition; [`nothing_happens_for`] is for what must not happen.
 //!
-//! Everything a tree started is gone when the tree is dropped, on panic too, and on panic the
-//! tree first tells what it looked like.
+//! When a tree is dropped, every process that it started is killed, on panic too; on panic the tree first
+//! prints its state.
 
-// To panic is how a harness speaks.
+// A harness reports failures by panics.
 #![allow(clippy::missing_panics_doc)]
 
 pub mod command;

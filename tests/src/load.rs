@@ -1,4 +1,4 @@
-//! Tests that start a crowd of processes keep apart from those that hold a stopwatch in their hand.
+//! Keeps tests that start very many processes (a crowd) apart from tests that measure a time (a stopwatch).
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -27,7 +27,7 @@ impl Stopwatch {
 }
 
 impl Crowd {
-    /// Waits until nobody holds a stopwatch, and there is no other crowd.
+    /// Waits until no test holds a stopwatch, and there is no other crowd.
     pub fn gather() -> Self {
         wait_while(|load| load.is_crowded || load.stopwatches > 0).is_crowded = true;
         Self(())

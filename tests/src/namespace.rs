@@ -96,12 +96,12 @@ impl Namespace {
         process::send_number(self.first, number);
     }
 
-    /// What process 1, and whoever shares its output, printed so far.
+    /// What process 1, and every process that shares its output, printed so far.
     pub fn stdout(&self) -> String {
         self.unshare.stdout()
     }
 
-    /// What process 1, and whoever shares its standard error, printed there so far.
+    /// What process 1, and every process that shares its standard error, printed there so far.
     pub fn stderr(&self) -> String {
         self.unshare.stderr()
     }
@@ -119,9 +119,9 @@ impl Namespace {
 
     /// Asks process 1 to stop, and waits for it to leave before the grace is over, and for its end.
     ///
-    /// It has left when it is on its way out: a KILL that comes now changes nothing, neither for what
-    /// it has done nor for its exit code. How long the kernel then takes to take the namespace apart,
-    /// with what was killed in it, is not for process 1 to say.
+    /// It has left when it is on its way out: a KILL that comes now changes nothing, neither for what it has
+    /// done nor for its exit code. How long the kernel then needs to take the namespace apart, with the
+    /// killed processes in it, does not depend on process 1.
     #[track_caller]
     pub fn stopped_within(&self, grace: Duration) -> Output {
         self.signal(Signal::SIGTERM);
@@ -151,13 +151,13 @@ impl Namespace {
         self.unshare.finished()
     }
 
-    /// Everybody in the namespace, zombies included.
+    /// Every process in the namespace, zombies included.
     pub fn processes(&self) -> Vec<Inmate> {
         let all = Process::all();
         let mut inmates: Vec<Inmate> = Vec::new();
         let mut parents = vec![self.first];
         inmates.extend(all.iter().find(|process| process.pid == self.first).and_then(inmate));
-        // Whoever loses its parent becomes a child of process 1, so all are its descendants.
+        // An orphan becomes a child of process 1, so all are its descendants.
         while let Some(parent) = parents.pop() {
             for process in all.iter().filter(|process| process.parent == parent) {
                 parents.push(process.pid);
@@ -167,7 +167,7 @@ impl Namespace {
         inmates
     }
 
-    /// Waits for a process whose command line begins like this.
+    /// Waits for a process with a command line that begins like this.
     #[track_caller]
     pub fn eventually_has(&self, start_of_command_line: &str) -> Inmate {
         eventually_some(&format!("a process {start_of_command_line:?}"), || {
@@ -175,7 +175,7 @@ impl Namespace {
         })
     }
 
-    /// The dead that nobody has reaped.
+    /// The zombies in the namespace.
     pub fn zombies(&self) -> Vec<Inmate> {
         let mut inmates = self.processes();
         inmates.retain(|inmate| !inmate.outside.is_alive());

@@ -19,14 +19,14 @@ use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
-/// The variable by which a process is known to belong to a tree, whoever started it.
+/// The variable that marks a process as one of a tree, whichever process started it.
 pub const MARKER: &str = "RUNIT_TEST_TREE";
 
-/// The children that somebody will wait for.
+/// The children that a test will wait for.
 ///
-/// Holding the lock also means that no thread is between fork and exec. Who writes a program holds
-/// it, or a stranger's child would have the file open for writing when it is first executed, and
-/// the kernel would answer "text busy".
+/// Holding the lock also means that no thread is between fork and exec. A test that writes a program holds
+/// it: otherwise another test's child could have the file open for writing when it is first executed, and the
+/// kernel would answer "text busy".
 static CHILDREN: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
 
 /// What `/proc/PID/stat` and `/proc/PID/status` say about a process.
@@ -191,7 +191,7 @@ pub fn run(command: &mut Command) -> io::Result<ExitStatus> {
 pub(crate) fn spawn(command: &mut Command) -> io::Result<Child> {
     static PREPARED: Once = Once::new();
     PREPARED.call_once(|| {
-        // Whoever loses its parent becomes ours, where it can be found and reaped.
+        // An orphan becomes our child, and can be found and reaped.
         prctl::set_child_subreaper(true).expect("this process can be a subreaper");
         umask(Mode::from_bits_truncate(0o022));
     });
@@ -220,7 +220,7 @@ pub(crate) fn try_wait(child: &mut Child) -> io::Result<Option<ExitStatus>> {
 }
 
 /// Does something while no thread is between fork and exec.
-pub(crate) fn while_nobody_forks<T>(work: impl FnOnce() -> T) -> T {
+pub(crate) fn while_no_test_forks<T>(work: impl FnOnce() -> T) -> T {
     let _children = lock();
     work()
 }
@@ -242,7 +242,7 @@ pub(crate) fn living(root: &Path) -> Vec<Process> {
 
 /// Kills every process of a tree, and reaps what became our child.
 pub(crate) fn clear(root: &Path) {
-    // A supervisor may have started somebody between the look and its own death: look again.
+    // A supervisor may have started a process between the look and its own death: look again.
     for _ in 0..2000 {
         let living = living(root);
         if living.is_empty() {
@@ -256,7 +256,7 @@ pub(crate) fn clear(root: &Path) {
     reap_strangers();
 }
 
-/// Reaps the dead that became our children when their parents died; nobody else waits for them.
+/// Reaps the dead that became our children when their parents died; no test waits for them.
 fn reap_strangers() {
     let children = lock();
     let me = std::process::id();

@@ -23,9 +23,9 @@ pub struct Status {
 
 /// The state byte of a service without a process.
 pub const DOWN: u8 = 0;
-/// The state byte of a service whose `./run` is alive.
+/// The state byte while `./run` is alive.
 pub const RUN: u8 = 1;
-/// The state byte of a service whose `./finish` is alive.
+/// The state byte while `./finish` is alive.
 pub const FINISH: u8 = 2;
 
 /// The label of 1970, with the constant ten seconds.

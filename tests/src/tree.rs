@@ -97,7 +97,7 @@ impl Tree {
     #[track_caller]
     pub fn write_script(&self, file: &Path, body: &str) {
         let body = if body.starts_with("#!") { body.to_owned() } else { format!("#!/bin/sh\n{body}\n") };
-        process::while_nobody_forks(|| {
+        process::while_no_test_forks(|| {
             fs::write(file, body).expect("a script");
             set_mode(file, 0o755);
         });
@@ -106,7 +106,7 @@ impl Tree {
     /// Copies a program, following links.
     #[track_caller]
     pub fn copy_program(&self, from: &Path, to: &Path) {
-        process::while_nobody_forks(|| fs::copy(from, to).expect("the program can be copied"));
+        process::while_no_test_forks(|| fs::copy(from, to).expect("the program can be copied"));
     }
 
     /// All processes of the tree that are alive.
@@ -114,7 +114,7 @@ impl Tree {
         process::living(self.root())
     }
 
-    /// The processes of the tree whose command line is exactly this.
+    /// The processes of the tree with exactly this command line.
     pub fn processes_called(&self, command_line: &str) -> Vec<Process> {
         let mut processes = self.processes();
         processes.retain(|process| process.command_line() == command_line);
@@ -177,7 +177,7 @@ impl Drop for Inner {
 }
 
 impl Inner {
-    /// What the tree looks like: who runs, what the status files say, what was printed.
+    /// What the tree looks like: its processes, its status files, what was printed.
     fn report(&self) -> String {
         let mut report = format!("the tree {} at the time of the failure:\n", self.root.display());
         for process in process::living(&self.root) {
@@ -226,9 +226,9 @@ pub fn set_mode(file: &Path, mode: u32) {
     fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).expect("the mode can be set");
 }
 
-/// Where trees are made: `TMPDIR` if it is set, else in memory if programs may be executed there and
-/// there is room for a database, else the temporary directory. A disk that others keep busy can hold up
-/// the creation of a file for seconds, and then a limit of one second proves nothing.
+/// Where trees are made: `TMPDIR` if it is set, else in memory if programs may be executed there and there is
+/// room for a database, else the temporary directory. A busy disk can delay the creation of a file for
+/// seconds, and then a limit of one second proves nothing.
 fn place() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let suits = || {

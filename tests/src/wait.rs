@@ -30,7 +30,7 @@ pub fn eventually_some<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) ->
 
 /// Waits until the condition holds, and tells how long that took; panics after [`LIMIT`] like the rest.
 ///
-/// Moments in which not even this thread got to run do not count: whoever it waits for had no better
+/// Moments in which not even this thread got to run do not count: the process that it waits for had no better
 /// chance. A machine with nothing else to do has none of them.
 #[track_caller]
 pub fn time_until(what: &str, mut condition: impl FnMut() -> bool) -> Duration {

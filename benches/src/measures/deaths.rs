@@ -29,7 +29,7 @@ fn replace_supervisor(runs: Runs) -> Outcome<Vec<Row>> {
         let start = Instant::now();
         end(supervisor)?;
         end(run)?;
-        // It has become our child, and a zombie would be in nobody's way but ours.
+        // It has become a child of this process, which must reap it.
         reap(run)?;
         Ok(start)
     })?;

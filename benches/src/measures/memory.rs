@@ -38,7 +38,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
     }
     let mut rows = supervisors.rows("runsv");
     for row in rows.iter_mut().take(1) {
-        row.goal = Some(Goal::Ratio(0.7));
+        row.goal = Some(Goal::Ratio(0.6));
     }
     rows.extend(scanners.rows("runsvdir"));
     rows.extend(size(&SUPERVISORS, Family::supervisor)?.rows("runsv on disk, KiB"));

@@ -89,7 +89,7 @@ fn measure(wishes: &Wishes) -> Outcome<ExitCode> {
 struct Figures(Vec<(Family, Sample)>);
 
 impl Figures {
-    /// Nothing yet, for those who keep services.
+    /// Nothing yet, for the families that keep services.
     fn of_supervisors() -> Self {
         Self(SUPERVISORS.map(|family| (family, Sample::default())).into())
     }
@@ -126,15 +126,21 @@ impl Figures {
     }
 }
 
-/// Takes one figure of each family in turn, again and again.
-fn alternate(runs: usize, mut figure: impl FnMut(Family) -> Outcome<f64>) -> Outcome<Figures> {
-    let mut figures = Figures::of_supervisors();
+/// Takes the figures of each family in turn, again and again.
+fn alternate<const N: usize>(
+    runs: usize,
+    mut measure: impl FnMut(Family) -> Outcome<[f64; N]>,
+) -> Outcome<[Figures; N]> {
+    let mut all = std::array::from_fn(|_| Figures::of_supervisors());
     for _ in 0..runs {
         for family in SUPERVISORS {
-            figures.push(family, figure(family).map_err(|failure| format!("{}: {failure}", family.name()))?);
+            let taken = measure(family).map_err(|failure| format!("{}: {failure}", family.name()))?;
+            for (figures, figure) in all.iter_mut().zip(taken) {
+                figures.push(family, figure);
+            }
         }
     }
-    Ok(figures)
+    Ok(all)
 }
 
 /// How long a program runs, in milliseconds; it must succeed.

@@ -25,7 +25,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
     ];
     let mut rows = Vec::new();
     for (services, linger, full, quick, goal) in cases {
-        let figures = alternate(runs.of(full, quick), |family| stop(family, services, linger))?;
+        let [figures] = alternate(runs.of(full, quick), |family| stop(family, services, linger))?;
         let need = if linger == 0 { "at once".to_owned() } else { format!("in {linger} ms") };
         let what = format!("stop of {services} services that end {need}, ms");
         rows.extend(figures.rows_with_goal(&what, Family::S6, goal));
@@ -33,7 +33,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-fn stop(family: Family, services: usize, linger: u64) -> Outcome<f64> {
+fn stop(family: Family, services: usize, linger: u64) -> Outcome<[f64; 1]> {
     let mut contained = Tree::new(services)?.contain(family, Duration::from_millis(linger))?;
     contained.tree.events.nth(services)?;
     thread::sleep(GROWN_UP);
@@ -41,5 +41,5 @@ fn stop(family: Family, services: usize, linger: u64) -> Outcome<f64> {
     let start = Instant::now();
     signal(first, contained.stop)?;
     contained.namespace.await_end()?;
-    Ok(milliseconds(start.elapsed()))
+    Ok([milliseconds(start.elapsed())])
 }

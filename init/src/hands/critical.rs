@@ -6,13 +6,12 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::SystemTime;
 
 use servicedir::history::{self, HistoryEntry};
 use servicedir::{ServiceDir, Status, Tai64n};
-use sys::{Pid, procfs};
+use sys::{FileId, Pid, procfs};
 
 use super::census::{status, supervised};
 use super::past::deeds;
@@ -22,7 +21,7 @@ use crate::machine::{Deed, UnaskedEnd, unasked_end};
 /// A service with a file `critical`.
 pub struct Critical {
     service: ServiceDir,
-    place: Place,
+    place: FileId,
     /// What ended before is no news.
     since: Tai64n,
     /// The last line of its history that was looked at.
@@ -31,9 +30,6 @@ pub struct Critical {
     /// The time of its control FIFO when that was first seen.
     untold: Option<SystemTime>,
 }
-
-/// Which directory it is, by device and number.
-pub type Place = (u64, u64);
 
 /// What a status says, and who stands for it.
 struct Run {
@@ -50,7 +46,7 @@ pub struct Found {
     /// Its directory.
     pub service: ServiceDir,
     /// Which directory that is.
-    pub place: Place,
+    pub place: FileId,
     /// Whether it is marked critical.
     pub is_critical: bool,
 }
@@ -65,7 +61,7 @@ pub fn find(directory: &Path) -> io::Result<Vec<Found>> {
             let about = fs_err::metadata(service.path()).ok()?;
             // Whatever it is, only its name counts.
             let is_critical = fs_err::symlink_metadata(service.file("critical")).is_ok();
-            Some(Found { name, service, place: (about.dev(), about.ino()), is_critical })
+            Some(Found { name, service, place: FileId::of(&about), is_critical })
         });
     Ok(services.collect())
 }
@@ -73,7 +69,7 @@ pub fn find(directory: &Path) -> io::Result<Vec<Found>> {
 impl Critical {
     /// The service at this place, as it is now. What its history tells of a time before it was critical, or
     /// before this boot, may be over, whatever the clock says that has written it.
-    pub fn new(service: ServiceDir, place: Place, since: Tai64n, is_history_over: bool) -> Self {
+    pub fn new(service: ServiceDir, place: FileId, since: Tai64n, is_history_over: bool) -> Self {
         let judged = history::read(&service).ok().filter(|_| is_history_over).and_then(|mut all| all.pop());
         let mut critical = Self { service, place, since, judged, before: None, untold: None };
         critical.note();
@@ -81,7 +77,7 @@ impl Critical {
     }
 
     /// Whether it is this one.
-    pub fn is_at(&self, place: Place) -> bool {
+    pub fn is_at(&self, place: FileId) -> bool {
         self.place == place
     }
 
@@ -160,8 +156,7 @@ impl Critical {
 
     /// Whether a process is the runsv of this service.
     fn is_runsv(&self, pid: Pid) -> bool {
-        let place = || fs_err::metadata(procfs::path(pid, "cwd")).ok();
-        supervised(&procfs::arguments(pid)).is_some()
-            && place().is_some_and(|about| self.is_at((about.dev(), about.ino())))
+        let place = || FileId::at(procfs::path(pid, "cwd"));
+        supervised(&procfs::arguments(pid)).is_some() && place().is_ok_and(|place| self.is_at(place))
     }
 }

@@ -1,13 +1,12 @@
 //! Hands: making processes end, from asking a single one to killing whatever there is.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
 use servicedir::{Command, ServiceDir, State, Want};
 use sys::log::without_sigpipe;
-use sys::{Pid, Signal, open_fifo, procfs};
+use sys::{FileId, Pid, Signal, open_fifo, procfs};
 
 use super::census::status;
 use super::tree::Tree;
@@ -42,12 +41,12 @@ pub fn end_orphan(pid: Pid) {
 }
 
 /// Writes `x` to every control FIFO that a runsv reads and that is not among the `told`.
-pub fn end_all_by_fifo(directory: &Path, told: &mut BTreeSet<(u64, u64)>) {
+pub fn end_all_by_fifo(directory: &Path, told: &mut BTreeSet<FileId>) {
     let Ok(entries) = fs_err::read_dir(directory) else { return };
     for entry in entries.filter_map(Result::ok) {
         let fifo = open_fifo(&ServiceDir::at(entry.path()).control(), OFlag::O_WRONLY);
         let Ok(fifo) = fifo else { continue };
-        if fifo.metadata().is_ok_and(|about| told.insert((about.dev(), about.ino()))) {
+        if fifo.metadata().is_ok_and(|about| told.insert(FileId::of(&about))) {
             // A FIFO that is full has been told often enough.
             let _ = without_sigpipe(|| nix::unistd::write(&fifo, &[Command::Exit.byte()]));
         }

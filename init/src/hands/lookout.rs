@@ -3,23 +3,23 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 use servicedir::{ServiceDir, State, Tai64n, Want};
-use sys::{Pid, procfs};
+use sys::inotify::{AddWatchFlags, WatchDescriptor};
+use sys::{FileId, FileWatches, Pid, procfs};
 
 use super::census::status;
-use super::critical::{self, Critical, Found, Place};
+use super::critical::{self, Critical, Found};
 use super::past::account;
 use crate::machine::{Account, Child, Event, Kind, Seen, UnaskedEnd};
 
 /// Watches the services directory, and `supervise/` directories in it.
 pub struct Lookout {
     /// Nothing can be watched without it, only looked at.
-    inotify: Option<Inotify>,
+    inotify: FileWatches,
     watched: Vec<(WatchDescriptor, Purpose)>,
     /// Where supervisors were at work when they were met.
     places: BTreeMap<Pid, PathBuf>,
@@ -27,7 +27,7 @@ pub struct Lookout {
     supervisors: BTreeMap<Pid, Seen>,
     criticals: BTreeMap<OsString, Guarded>,
     /// The services that were there, critical or not, when critical ones were looked for last.
-    known: Option<BTreeSet<Place>>,
+    known: Option<BTreeSet<FileId>>,
     /// What ended before is no news.
     since: Tai64n,
 }
@@ -54,7 +54,7 @@ impl Lookout {
     /// Watches nothing yet.
     pub fn new() -> Self {
         Self {
-            inotify: Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).ok(),
+            inotify: FileWatches::open(),
             watched: Vec::new(),
             places: BTreeMap::new(),
             supervisors: BTreeMap::new(),
@@ -66,7 +66,7 @@ impl Lookout {
 
     /// The descriptor that is ready when [`Lookout::read`] has something to say.
     pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.inotify.as_ref().map(AsFd::as_fd)
+        self.inotify.descriptor()
     }
 
     /// Watches these supervisors, too; says of all of them what is so now.
@@ -86,10 +86,7 @@ impl Lookout {
     /// Watches nothing any more. What the kernel has to do for that it does later.
     pub fn unwatch(&mut self) {
         for (watch, _) in self.watched.drain(..) {
-            if let Some(inotify) = &self.inotify {
-                // Of a directory that is gone there is no watch left.
-                let _ = inotify.rm_watch(watch);
-            }
+            self.inotify.remove(watch);
         }
         self.supervisors.clear();
         self.criticals.clear();
@@ -161,7 +158,7 @@ impl Lookout {
     /// What has changed.
     pub fn read(&mut self) -> Vec<Event> {
         let mut changes = Vec::new();
-        while let Some(Ok(events)) = self.inotify.as_ref().map(Inotify::read_events) {
+        while let Some(events) = self.inotify.read() {
             for event in events {
                 if event.mask.contains(AddWatchFlags::IN_IGNORED) {
                     // What was watched is gone; something else may stand in its place.
@@ -189,7 +186,7 @@ impl Lookout {
                 // A record that was overwritten, for want of room, has new times.
                 Purpose::Critical(_) | Purpose::Supervisor(..) => AddWatchFlags::IN_ATTRIB,
             };
-        let watch = self.inotify.as_ref()?.add_watch(path, flags).ok()?;
+        let watch = self.inotify.add(path, flags).ok()?;
         if !self.watched.contains(&(watch, purpose.clone())) {
             self.watched.push((watch, purpose));
         }
@@ -198,10 +195,7 @@ impl Lookout {
 
     fn remove(&mut self, watch: WatchDescriptor) {
         self.forget(watch);
-        if let Some(inotify) = &self.inotify {
-            // Of a directory that is gone there is no watch left.
-            let _ = inotify.rm_watch(watch);
-        }
+        self.inotify.remove(watch);
     }
 
     /// A watch tells nothing any more; whether it was to tell something.

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use servicedir::Tai64n;
-use sys::{Errno, Error, Group, Logger, Pid, Signal};
+use sys::{Errno, Error, FileId, Logger, Pid, ProcessGroup, Signal};
 
 use crate::args::Options;
 use crate::machine::container::is_request;
@@ -38,8 +38,8 @@ pub struct Hands {
     lookout: Lookout,
     leftovers: Leftovers,
     /// What is left of COMMAND's, while that is waited for.
-    group: Option<Group>,
-    told_fifos: BTreeSet<(u64, u64)>,
+    group: Option<ProcessGroup>,
+    told_fifos: BTreeSet<FileId>,
     /// When the stop began, by the clock of those who write histories.
     stopping_since: Tai64n,
     /// The priority that children are to have, while init has a higher one.
@@ -95,7 +95,7 @@ impl Hands {
                 let _ = signal.send_to_group(leader);
             }
             Action::LookAtGroup(leader) => {
-                let group = self.group.get_or_insert(Group::of(leader));
+                let group = self.group.get_or_insert(ProcessGroup::of(leader));
                 return Some(Event::GroupSeen { leader, is_there: group.is_alive() });
             }
             Action::TakeCensus(scanner) => {

@@ -10,7 +10,7 @@ pub fn account(service: &ServiceDir, since: Tai64n) -> Account {
     let mut account = Account::default();
     let entries = history::read(service).unwrap_or_default();
     for entry in entries.iter().filter(|entry| entry.when >= since) {
-        match deed(&entry.what) {
+        match deed(&entry.event) {
             Deed::Ended(ending) => account.run = ending,
             Deed::Finished(ending) => account.finish = ending,
             Deed::Sent(signal) => account.sent.push(signal),
@@ -23,27 +23,29 @@ pub fn account(service: &ServiceDir, since: Tai64n) -> Account {
 /// What these lines tell, each with its time in nanoseconds.
 pub fn deeds(entries: &[HistoryEntry]) -> Vec<(u128, Deed)> {
     let time = |when: Tai64n| u128::from(when.seconds) * 1_000_000_000 + u128::from(when.nanoseconds);
-    entries.iter().map(|entry| (time(entry.when), deed(&entry.what))).collect()
+    entries.iter().map(|entry| (time(entry.when), deed(&entry.event))).collect()
 }
 
-fn deed(what: &str) -> Deed {
-    match HistoryEvent::parse(what) {
-        Some(HistoryEvent::Began(want)) => Deed::Began { is_wanted_up: want == Want::Up },
-        Some(HistoryEvent::Told(command)) => told(command).map_or(Deed::Other, Deed::Told),
-        Some(HistoryEvent::ToldToLeave) => Deed::Told(Told::NotUp),
-        Some(HistoryEvent::Started(_)) => Deed::Started,
-        Some(HistoryEvent::Ended(ending, _)) => Deed::Ended(Some(ending)),
-        Some(HistoryEvent::Finished(ending)) => Deed::Finished(Some(ending)),
-        Some(HistoryEvent::Sent(signal, _)) => Deed::Sent(signal),
-        None if what.starts_with("./run ended: ") => Deed::Ended(None),
-        Some(
-            HistoryEvent::Finishing(_)
-            | HistoryEvent::Rests(_)
-            | HistoryEvent::Asks(..)
-            | HistoryEvent::GroupLives(_)
-            | HistoryEvent::InputEnds,
-        )
-        | None => Deed::Other,
+fn deed(event: &Result<HistoryEvent, String>) -> Deed {
+    let event = match event {
+        Ok(event) => *event,
+        Err(text) if text.starts_with("./run ended: ") => return Deed::Ended(None),
+        Err(_) => return Deed::Other,
+    };
+    match event {
+        HistoryEvent::Began(want) => Deed::Began { is_wanted_up: want == Want::Up },
+        HistoryEvent::Told(command) => told(command).map_or(Deed::Other, Deed::Told),
+        HistoryEvent::ToldToLeave => Deed::Told(Told::NotUp),
+        HistoryEvent::Started(_) => Deed::Started,
+        HistoryEvent::Ended(ending, _) => Deed::Ended(Some(ending)),
+        HistoryEvent::Finished(ending) => Deed::Finished(Some(ending)),
+        HistoryEvent::Sent(signal, _) => Deed::Sent(signal),
+        HistoryEvent::NotStarted(..)
+        | HistoryEvent::Finishing(_)
+        | HistoryEvent::Rests(_)
+        | HistoryEvent::Asks(..)
+        | HistoryEvent::GroupLives(_)
+        | HistoryEvent::InputEnds => Deed::Other,
     }
 }
 
@@ -65,6 +67,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_as_runsv_writes_it() {
+        let when = Tai64n { seconds: 0, nanoseconds: 0 };
         let killed = ExitStatus::Killed { signal: Signal::SEGV, core: true };
         for (line, wanted) in [
             ("runsv started, wants up", Deed::Began { is_wanted_up: true }),
@@ -81,7 +84,7 @@ mod tests {
             ("told cont", Deed::Other),
             ("rests 1.000 s before the next start", Deed::Other),
         ] {
-            assert_eq!(deed(line), wanted, "{line}");
+            assert_eq!(deed(&HistoryEntry::new(when, line).event), wanted, "{line}");
         }
     }
 }

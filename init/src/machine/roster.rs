@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sys::{ExitStatus, Pid, Signal};
 
 use super::judgement::Account;
-use super::order::Order;
+use super::order::StopOrder;
 use super::plan::Plan;
 use super::vocabulary::{Action, Child, Kind, Late, Pressure, Seen, Weight};
 use super::words::seconds;
@@ -15,7 +15,7 @@ use super::words::seconds;
 #[derive(Debug, Default)]
 pub struct Roster {
     members: BTreeMap<Pid, Member>,
-    order: Order,
+    order: StopOrder,
     /// What was said to be wrong with it.
     complaints: BTreeSet<String>,
     tally: Tally,
@@ -150,9 +150,9 @@ impl Roster {
         }
         // Who is met later, because its runsv was only just born or was somebody else's child,
         // relates to nobody any more.
-        if self.order == Order::default() && all_needs.values().any(|needs| !needs.is_empty()) {
+        if self.order.is_empty() && all_needs.values().any(|needs| !needs.is_empty()) {
             let (order, mut complaints) =
-                Order::of(all_needs.iter().map(|(name, needs)| (name.as_str(), needs.as_slice())));
+                StopOrder::of(all_needs.iter().map(|(name, needs)| (name.as_str(), needs.as_slice())));
             self.order = order;
             complaints.retain(|complaint| self.complaints.insert(complaint.clone()));
             return complaints;
@@ -162,17 +162,13 @@ impl Roster {
 
     /// Tells everybody to end for whom nobody has to wait any more.
     pub fn ask(&mut self, began: Instant, plan: &Plan, now: Instant) -> Vec<Action> {
-        let up: BTreeSet<&str> = self
-            .members
-            .values()
-            .filter(|member| !member.is_down)
-            .map(|member| member.name.as_str())
-            .collect();
+        let up = self.members.values().filter(|member| !member.is_down);
+        let up = self.order.members(up.map(|member| member.name.as_str()));
         let free: Vec<Pid> = self
             .members
             .iter()
             .filter(|(_, member)| matches!(member.way, Way::Waiting))
-            .filter(|(_, member)| !self.order.dependents(&member.name).any(|other| up.contains(other)))
+            .filter(|(_, member)| !self.order.is_needed(&member.name, &up))
             .map(|(pid, _)| *pid)
             .collect();
         let mut actions = Vec::new();

@@ -1,10 +1,8 @@
-//! Hands: to look at the services directory, and into the directories in it.
+//! Effects: scans the services directory, and the directories in it.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::Metadata;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -13,20 +11,21 @@ use nix::sys::stat::Mode;
 use servicedir::{ServiceDir, Tai64n};
 use sys::errno_text::errno_of;
 use sys::error::words;
-use sys::{Errno, Error, Pid, Poller, open_regular, procfs};
+use sys::{Errno, Error, FileId, Pid, Poller, open_regular, procfs};
 
 use crate::effects::path_watcher::{PathWatcher, is_hidden};
+use crate::state::listing::{EntryKind, Listing, ScanEntry};
 use crate::state::scan_schedule::ScanRequest;
-use crate::state::services::{EntryKind, Identity, Listing, ScanEntry, Services};
+use crate::state::services::Services;
 
-/// Where a forced look leaves its mark (RSD-14).
+/// The mark of a forced scan (RSD-14).
 const MARK: &str = ".forced-rescan";
 
 /// What follows the path of a directory that was removed, in /proc.
 const REMOVED: &[u8] = b" (deleted)";
 
-/// The services directory. Every look at it, and every start from it, goes through the path
-/// again: it may lead elsewhere now.
+/// The services directory. Every scan of it, and every start from it, follows the path again: it may lead
+/// elsewhere now.
 pub struct ServicesDirectory {
     path: PathBuf,
     outside: OwnedFd,
@@ -34,13 +33,13 @@ pub struct ServicesDirectory {
 }
 
 /// A name that was read, and what is known of it without following it.
-struct Name {
+struct DirectoryName {
     name: OsString,
     is_link: bool,
 }
 
 impl ServicesDirectory {
-    /// The directory at `path`, which need not exist. Remembers where we are now.
+    /// The directory at `path`, which need not exist. Remembers the working directory.
     pub fn new(path: PathBuf) -> Result<Self, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let outside = nix::fcntl::open(".", flags, Mode::empty())
@@ -59,17 +58,18 @@ impl ServicesDirectory {
         Ok(())
     }
 
-    /// Goes back to where we were, so that its file system can be unmounted.
+    /// Goes back to the working directory of before, so that the file system of this one can be unmounted.
     pub fn leave(&mut self) {
         if self.is_inside && nix::unistd::fchdir(&self.outside).is_ok() {
             self.is_inside = false;
         }
     }
 
-    /// Looks at all of it, and has every change watched from before the look. Leaves us inside.
-    pub fn look(
+    /// Scans all of it, and has every change watched from before the scan. It is the working directory
+    /// afterwards.
+    pub fn scan(
         &mut self,
-        look: ScanRequest,
+        request: ScanRequest,
         services: &Services,
         watch: &mut PathWatcher,
         poller: &Poller,
@@ -83,23 +83,27 @@ impl ServicesDirectory {
         let here = fs_err::metadata(".").map_err(Error::of_io(self.message("unable to stat ")))?;
         let mut names = self.names()?;
         names.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-        let targets: Vec<Option<OsString>> =
-            names.iter().map(|name| name.is_link.then(|| watch.link(&name.name)).flatten()).collect();
+        let ways: Vec<Vec<OsString>> =
+            names.iter().map(|name| if name.is_link { watch.link(&name.name) } else { Vec::new() }).collect();
         let found: Vec<_> = names.iter().map(|name| fs_err::metadata(&name.name)).collect();
-        // Asked only now: whatever was found above has been told by now.
-        let fresh = watch.take_fresh();
+        // Read only now: the events of all that was found above have been reported by now.
+        let fresh = watch.made_in_place();
+        let mut reported = Vec::new();
         let entries = names
             .into_iter()
-            .zip(targets)
+            .zip(ways)
             .zip(found)
-            .filter_map(|((Name { name, is_link: _ }, target), found)| {
-                let is_fresh = fresh.contains(&name) || target.is_some_and(|name| fresh.contains(&name));
+            .filter_map(|((DirectoryName { name, is_link }, way), found)| {
                 let what = match found {
                     Ok(found) if found.is_dir() => {
-                        let identity = identity(&found);
-                        let runsv = services.runsv_of(identity).filter(|_| look.is_thorough);
+                        let is_fresh = fresh.contains(&name) || way.iter().any(|name| fresh.contains(name));
+                        let identity = FileId::of(&found);
+                        let runsv = services.runsv_of(identity).filter(|_| request.is_thorough);
                         let is_remade = runsv.is_some_and(works_in_removed_directory);
-                        EntryKind::Directory { identity, is_fresh, is_remade }
+                        let is_temporary = is_link && is_temporary(&name);
+                        reported.extend(way);
+                        reported.push(name.clone());
+                        EntryKind::Directory { identity, is_fresh, is_remade, is_temporary }
                     }
                     Ok(_) => EntryKind::Other,
                     Err(error) => EntryKind::Hidden(why_hidden(&name, errno_of(&error))?),
@@ -107,12 +111,13 @@ impl ServicesDirectory {
                 Some(ScanEntry { name, what })
             })
             .collect();
-        let (is_forced, is_thorough) = (look.is_forced, look.is_thorough);
-        let (home, is_home_fresh) = (identity(&here), fresh.has_home);
+        watch.reported(&reported);
+        let (is_forced, is_thorough) = (request.is_forced, request.is_thorough);
+        let (home, is_home_fresh) = (FileId::of(&here), fresh.has_home);
         Ok(Listing { home, entries, is_forced, is_thorough, is_home_fresh })
     }
 
-    /// Leaves the mark of a forced look, in the directory that was looked at, where we still are.
+    /// Leaves the mark of a forced scan in the working directory, which is the one that was scanned.
     pub fn mark_forced(now: SystemTime) -> Result<(), Error> {
         let stamp = Tai64n::of(now).label();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC;
@@ -123,7 +128,7 @@ impl ServicesDirectory {
     }
 
     /// The names that may be services.
-    fn names(&self) -> Result<Vec<Name>, Error> {
+    fn names(&self) -> Result<Vec<DirectoryName>, Error> {
         let entries =
             fs_err::read_dir(".").map_err(Error::of_io(self.message("unable to open directory ")))?;
         let mut names = Vec::new();
@@ -133,7 +138,7 @@ impl ServicesDirectory {
             let is_link = kind.as_ref().is_ok_and(std::fs::FileType::is_symlink);
             let may_be_service = is_link || kind.map_or(true, |kind| kind.is_dir());
             if may_be_service && !is_hidden(&name) {
-                names.push(Name { name, is_link });
+                names.push(DirectoryName { name, is_link });
             }
         }
         Ok(names)
@@ -145,15 +150,18 @@ impl ServicesDirectory {
 }
 
 /// Which directory holds the state of the service under `name` in the working directory.
-pub fn supervise_of(name: &OsStr) -> Option<Identity> {
-    fs_err::metadata(ServiceDir::at(name).supervise()).ok().map(|found| identity(&found))
+pub fn supervise_of(name: &OsStr) -> Option<FileId> {
+    FileId::at(ServiceDir::at(name).supervise()).ok()
 }
 
-fn identity(found: &Metadata) -> Identity {
-    Identity { device: found.dev(), inode: found.ino() }
+/// Whether GNU's ln(1) may have made this name, which it gives a link for a moment with `-f`: `Cu` and
+/// six letters or digits. A service that is really called so is started a little later.
+fn is_temporary(name: &OsStr) -> bool {
+    let rest = name.as_bytes().strip_prefix(b"Cu");
+    rest.is_some_and(|rest| rest.len() == 6 && rest.iter().all(u8::is_ascii_alphanumeric))
 }
 
-/// Why a name cannot be seen; `None` if it is simply not there any more.
+/// Why a name cannot be read; `None` if it is simply not there any more.
 fn why_hidden(name: &OsStr, why: Errno) -> Option<Errno> {
     match fs_err::symlink_metadata(name) {
         Err(error) if errno_of(&error) == Errno::ENOENT => None,

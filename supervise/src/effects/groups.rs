@@ -1,7 +1,7 @@
 //! Effects: process groups (`process-group`): records the session of `./run`, probes and ends groups.
 
 use servicedir::session;
-use sys::{Group, Pid, Remains, Session, Signal};
+use sys::{Pid, ProcessGroup, Remains, Session, Signal};
 
 use super::Effects;
 use crate::state::ServiceRole;
@@ -12,7 +12,7 @@ pub struct Groups {
     /// The last session of each service.
     led: Vec<LedSession>,
     /// The groups without a leader, which are probed.
-    probed: Vec<Group>,
+    probed: Vec<ProcessGroup>,
 }
 
 /// A session that a `./run` leads.
@@ -51,7 +51,7 @@ impl Effects {
     pub(super) fn probe_group(&mut self, role: ServiceRole, leader: Pid) -> bool {
         let Groups { led, probed } = &mut self.groups;
         let known = probed.iter().position(|group| group.leader() == leader);
-        let mut group = known.map_or(Group::of(leader), |place| probed.swap_remove(place));
+        let mut group = known.map_or(ProcessGroup::of(leader), |place| probed.swap_remove(place));
         if group.is_alive() {
             probed.push(group);
             return true;

@@ -17,7 +17,8 @@ pub fn is_news(event: HistoryEvent) -> bool {
         | HistoryEvent::Finished(_)
         | HistoryEvent::Rests(_)
         | HistoryEvent::Asks(..)
-        | HistoryEvent::GroupLives(_) => true,
+        | HistoryEvent::GroupLives(_)
+        | HistoryEvent::NotStarted(..) => true,
     }
 }
 

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use servicedir::history::History;
-use servicedir::lock::{Lock, LockState, StatusWriter};
+use servicedir::lock::{Lock, LockState};
+use servicedir::status_writer::StatusWriter;
 use servicedir::{Command, HistoryEvent, ServiceDir, Status, Want};
 use sys::error::words;
-use sys::process::spawn::{StartError, Step, failure_of};
+use sys::process::spawn::{StartError, StartStep, failure_of};
 use sys::{Errno, Error, Logger, Pid, Program};
 
 use crate::state::{ControlScript, Script, ServiceAction, ServiceEvent, ServiceRole, StartedScript};
@@ -375,19 +376,23 @@ impl Effects {
     /// RSV-48: logs on behalf of a child why it could not start.
     fn explain(&mut self, part: ChildPart, failure: StartError) {
         let text = match (part, failure.step) {
-            (ChildPart::Run, Step::Execute | Step::Directory) => "unable to start ./run".to_owned(),
-            (ChildPart::Run, Step::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
-            (ChildPart::Finish, Step::Execute | Step::Directory) => "unable to start ./finish".to_owned(),
-            (ChildPart::Finish, Step::Descriptor) => "unable to setup filedescriptor for ./finish".to_owned(),
-            (ChildPart::LogRun, Step::Execute) => "unable to start log/./run".to_owned(),
-            (ChildPart::LogRun, Step::Directory) => "unable to change directory to ./log".to_owned(),
-            (ChildPart::LogRun, Step::Descriptor) => {
+            (ChildPart::Run, StartStep::Execute | StartStep::Directory) => "unable to start ./run".to_owned(),
+            (ChildPart::Run, StartStep::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
+            (ChildPart::Finish, StartStep::Execute | StartStep::Directory) => {
+                "unable to start ./finish".to_owned()
+            }
+            (ChildPart::Finish, StartStep::Descriptor) => {
+                "unable to setup filedescriptor for ./finish".to_owned()
+            }
+            (ChildPart::LogRun, StartStep::Execute) => "unable to start log/./run".to_owned(),
+            (ChildPart::LogRun, StartStep::Directory) => "unable to change directory to ./log".to_owned(),
+            (ChildPart::LogRun, StartStep::Descriptor) => {
                 "unable to setup filedescriptor for ./log/run".to_owned()
             }
-            (ChildPart::ControlScript(_), Step::Execute | Step::Directory) => {
+            (ChildPart::ControlScript(_), StartStep::Execute | StartStep::Directory) => {
                 "unable to run control/?".to_owned()
             }
-            (ChildPart::ControlScript(byte), Step::Descriptor) => {
+            (ChildPart::ControlScript(byte), StartStep::Descriptor) => {
                 format!("unable to setup stdout for control/{}", char::from(byte))
             }
             (ChildPart::Abandoned, _) => return,

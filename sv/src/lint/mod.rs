@@ -1,7 +1,7 @@
-//! Hands: looks at a service directory for what will go wrong (`sv lint`).
+//! Effects: checks a service directory for mistakes (`sv lint`).
 
+mod dependencies;
 mod names;
-mod needs;
 mod script;
 
 use std::fmt;
@@ -18,21 +18,21 @@ use servicedir::client::{Client, ClientError};
 use sys::Signal;
 use sys::errno_text::{errno_of, phrase};
 
+pub use dependencies::DependencyGraph;
 pub use names::is_close;
-pub use needs::Needs;
 use script::Interpreter;
 
-/// The most that is read of a program.
-const ENOUGH: usize = 64 * 1024;
+/// How much of a program is read at most.
+const MOST_BYTES: usize = 64 * 1024;
 
-/// What is said of a program that cannot be executed where it is.
+/// The finding about a program on a file system without execution.
 const NOEXEC: &str = "on a file system that is mounted noexec, so it cannot be executed; keep it on another, \
                       or mount that one with exec";
 
 /// The longest text of a `supervise` link that runsv accepts (LAY-10).
 const LONGEST_LINK: usize = 255;
 
-/// Something that is wrong, or will be.
+/// A mistake in a service directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     file: String,
@@ -45,61 +45,61 @@ impl fmt::Display for Finding {
     }
 }
 
-/// All that is wrong with the service at `dir`, which is called `name`.
-pub fn look(dir: &Path, name: &str, needs: &mut Needs) -> Vec<Finding> {
-    let mut look = Look { dir, findings: Vec::new() };
-    look.program("run", Purpose::Run);
-    look.program("finish", Purpose::Hook);
-    look.program("check", Purpose::Hook);
-    look.control();
-    look.words("");
-    look.names("", names::KNOWN);
-    look.dependencies(needs);
-    look.supervise("");
-    look.log();
-    look.findings.extend(unused_log(&ServiceDir::at(dir), name));
-    look.findings
+/// All mistakes of the service at `dir`, which is called `name`.
+pub fn check(dir: &Path, name: &str, graph: &mut DependencyGraph) -> Vec<Finding> {
+    let mut linter = Linter { dir, findings: Vec::new() };
+    linter.program("run", ProgramKind::Run);
+    linter.program("finish", ProgramKind::Helper);
+    linter.program("check", ProgramKind::Helper);
+    linter.control();
+    linter.words("");
+    linter.names("", names::KNOWN);
+    linter.dependencies(graph);
+    linter.supervise("");
+    linter.log();
+    linter.findings.extend(unused_log(&ServiceDir::at(dir), name));
+    linter.findings
 }
 
-/// A log service that was made when the runsv of the service called `name` was there already: runsv looks
-/// for it only when it starts, and then keeps its `log/supervise/ok` open.
+/// A log service that was created after the start of the runsv of the service called `name`: runsv looks for
+/// it only at its start, and then keeps its `log/supervise/ok` open.
 pub fn unused_log(dir: &ServiceDir, name: &str) -> Option<Finding> {
     let is_used = || match Client::of(dir.log()).is_supervised() {
         Ok(is_supervised) => is_supervised,
         Err(ClientError::Trouble(failure)) => failure.why() != Some(Errno::ENOENT),
-        // It cannot be told, or there is none.
+        // Unknown, or there is none.
         Err(_) => true,
     };
     let is_unused = Client::of(dir.clone()).is_supervised() == Ok(true) && !is_used();
     is_unused.then(|| Finding {
         file: "log".to_owned(),
         what: format!(
-            "made when runsv was there already, which looks for it only when it starts; sv exit {name}, and \
-             the runsv that runsvdir starts then has it"
+            "created after runsv started, which looks for it only at its start; sv exit {name} makes runsvdir \
+             start a new runsv"
         ),
     })
 }
 
 /// What a program is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
-    /// It must be there, and become the service.
+enum ProgramKind {
+    /// It must exist, and becomes the service.
     Run,
-    /// It may be there, and ends by itself.
-    Hook,
+    /// It may exist, and ends by itself.
+    Helper,
 }
 
-struct Look<'a> {
+struct Linter<'a> {
     dir: &'a Path,
     findings: Vec<Finding>,
 }
 
-impl Look<'_> {
+impl Linter<'_> {
     fn find(&mut self, file: &str, what: impl Into<String>) {
         self.findings.push(Finding { file: file.to_owned(), what: what.into() });
     }
 
-    /// What is at a name, if anything; a link that leads nowhere is said.
+    /// The metadata of a file, if it exists; a dangling symbolic link is a finding.
     fn about(&mut self, file: &str) -> Option<Metadata> {
         let path = self.dir.join(file);
         match fs_err::metadata(&path) {
@@ -109,8 +109,8 @@ impl Look<'_> {
             }
             Err(error) => {
                 let why = match errno_of(&error) {
-                    Errno::ENOENT => "link to nothing; make what it names, or remove it".to_owned(),
-                    why => format!("{}; runsv cannot look at it", phrase(why)),
+                    Errno::ENOENT => "dangling symlink: create the target or remove it".to_owned(),
+                    why => format!("{}; runsv cannot stat it", phrase(why)),
                 };
                 self.find(file, why);
                 None
@@ -118,10 +118,10 @@ impl Look<'_> {
         }
     }
 
-    fn program(&mut self, file: &str, purpose: Purpose) {
+    fn program(&mut self, file: &str, purpose: ProgramKind) {
         let before = self.findings.len();
         let Some(about) = self.about(file) else {
-            if purpose == Purpose::Run && self.findings.len() == before {
+            if purpose == ProgramKind::Run && self.findings.len() == before {
                 self.find(file, "missing; runsv tries to start it every second");
             }
             return;
@@ -138,12 +138,12 @@ impl Look<'_> {
         if is_noexec(&self.dir.join(file)) {
             self.find(file, NOEXEC);
         }
-        // Who may not read it cannot judge it, but it may run.
-        let Ok(text) = sys::read_start(&self.dir.join(file), ENOUGH) else { return };
+        // A program that this user may not read can be right nevertheless.
+        let Ok(text) = sys::read_start(&self.dir.join(file), MOST_BYTES) else { return };
         self.content(file, &text, purpose);
     }
 
-    fn content(&mut self, file: &str, text: &[u8], purpose: Purpose) {
+    fn content(&mut self, file: &str, text: &[u8], purpose: ProgramKind) {
         let Some(interpreter) = Interpreter::of(text) else {
             if text.is_empty() {
                 self.find(file, "empty; begin it with a line such as #!/bin/sh");
@@ -161,10 +161,10 @@ impl Look<'_> {
             self.find(file, "lines end with CR LF, which the shell takes for words; remove the CRs");
         }
         self.interpreter(file, &interpreter);
-        // Of a longer one the last command is not known.
-        if purpose == Purpose::Run
+        // The last command of a longer one is not known.
+        if purpose == ProgramKind::Run
             && interpreter.is_shell()
-            && text.len() < ENOUGH
+            && text.len() < MOST_BYTES
             && let Some(name) = script::waited_for(&String::from_utf8_lossy(text))
         {
             let what = "and then signals reach the shell only";
@@ -195,21 +195,21 @@ impl Look<'_> {
     fn control(&mut self) {
         let Some(about) = self.about("control") else { return };
         if !about.is_dir() {
-            return self.find("control", "not a directory; runsv complains at every command");
+            return self.find("control", "not a directory; runsv warns at every command");
         }
         for name in entries(&self.dir.join("control")) {
             let file = format!("control/{name}");
             if name.len() == 1 && names::BYTES.contains(&name) {
                 let before = self.findings.len();
-                self.program(&file, Purpose::Hook);
-                // What else is wrong with a script that is not run does not matter.
+                self.program(&file, ProgramKind::Helper);
+                // Other findings about a script that never runs do not matter.
                 let is_ignored = |about: Metadata| about.is_file() && about.mode() & 0o100 == 0;
                 if fs_err::metadata(self.dir.join(&file)).is_ok_and(is_ignored) {
                     self.findings.truncate(before);
                     let path = shown(&self.dir.join(&file));
                     self.find(
                         &file,
-                        format!("its owner may not execute it, so runsv passes over it; chmod u+x {path}"),
+                        format!("not executable by its owner, so runsv ignores it; chmod u+x {path}"),
                     );
                 }
             } else if let Some(byte) = names::intended_byte(&name) {
@@ -226,7 +226,7 @@ impl Look<'_> {
         let number = |word: &str| word.parse::<u64>().is_ok();
         self.word(&format!("{prefix}down-signal"), signal, "the name or number of a signal");
         for name in ["timeout-kill", "timeout-finish"] {
-            // A logger has no finish: there it is a name that means nothing.
+            // A log service has no finish.
             if name == "timeout-kill" || prefix.is_empty() {
                 self.word(&format!("{prefix}{name}"), number, "a number of milliseconds");
             }
@@ -246,7 +246,7 @@ impl Look<'_> {
         }
     }
 
-    /// Names that were meant to be others.
+    /// Unknown names that are similar to a known one.
     fn names(&mut self, prefix: &str, known: &[&str]) {
         let all = entries(&self.dir.join(prefix));
         for name in &all {
@@ -255,7 +255,7 @@ impl Look<'_> {
             {
                 self.find(
                     &format!("{prefix}{name}"),
-                    format!("nobody reads it; was it to be {prefix}{intended}?"),
+                    format!("unknown file, did you mean \"{prefix}{intended}\"?"),
                 );
             }
         }
@@ -267,7 +267,7 @@ impl Look<'_> {
             return self
                 .find("log", "not a directory, so there is no log service; make it one, with a run in it");
         }
-        self.program("log/run", Purpose::Run);
+        self.program("log/run", ProgramKind::Run);
         for never in ["finish", "control"] {
             let file = format!("log/{never}");
             if self.about(&file).is_some() {
@@ -279,32 +279,32 @@ impl Look<'_> {
         self.supervise("log/");
     }
 
-    /// What init needs to have up before this one.
-    fn dependencies(&mut self, needs: &mut Needs) {
+    /// The services that init starts before this one.
+    fn dependencies(&mut self, graph: &mut DependencyGraph) {
         const FILE: &str = "dependencies.d";
         let Some(about) = self.about(FILE) else { return };
         if !about.is_dir() {
             return self
                 .find(FILE, "not a directory; make it one, with an empty file named after each service");
         }
-        for name in needs.missing(self.dir) {
+        for name in graph.missing(self.dir) {
             self.find(&format!("{FILE}/{name}"), format!("there is no service {name} beside this one"));
         }
-        if let Some(circle) = needs.circle(self.dir) {
-            self.find(FILE, circle);
+        if let Some(cycle) = graph.cycle(self.dir) {
+            self.find(FILE, cycle);
         }
     }
 
     /// Whether runsv will find or can make its own directory (LAY-9, LAY-10, LAY-14).
     fn supervise(&mut self, prefix: &str) {
         let service = ServiceDir::at(self.dir.join(prefix));
-        // Where a runsv is at work, there is nothing that could go wrong.
+        // Where a runsv runs, it has found all it needs.
         if Client::of(service.clone()).is_supervised() == Ok(true) {
             return;
         }
         let file = &format!("{prefix}supervise");
         let path = service.supervise();
-        // Where it is, or will be made.
+        // Where it is, or will be created.
         let mut place = path.clone();
         if let Ok(target) = fs_err::read_link(&path) {
             if target.as_os_str().len() > LONGEST_LINK {
@@ -346,7 +346,7 @@ impl Look<'_> {
         }
     }
 
-    /// Only whoever will start runsv knows whether it can write: root, or the owner of it all.
+    /// Checked only as the user that will run runsv: root, or the owner of the directory.
     fn writable(&mut self, file: &str, place: &Path) {
         let own = nix::unistd::geteuid();
         let is_owner = fs_err::metadata(self.dir).is_ok_and(|about| about.uid() == own.as_raw());
@@ -380,7 +380,7 @@ fn can_execute(path: &Path) -> Result<(), Errno> {
     nix::unistd::faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS)
 }
 
-/// Whether nothing on its file system is executed.
+/// Whether its file system is mounted noexec.
 fn is_noexec(path: &Path) -> bool {
     statvfs(path).is_ok_and(|about| about.flags().contains(FsFlags::ST_NOEXEC))
 }

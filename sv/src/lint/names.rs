@@ -1,6 +1,8 @@
-//! Machine: which names runsv, sv and init know, and which look as if they were meant to be one.
+//! State: the names that runsv, sv and init know, and the names that are probably one of them mistyped.
 
-/// What has a meaning in a service directory, but for `supervise`, which runsv makes.
+use strsim::osa_distance;
+
+/// The names with a meaning in a service directory, but for `supervise`, which runsv creates.
 pub const KNOWN: &[&str] = &[
     "run",
     "finish",
@@ -16,17 +18,16 @@ pub const KNOWN: &[&str] = &[
     "critical",
 ];
 
-/// What has one in `log`.
+/// Those in `log`.
 pub const KNOWN_IN_LOG: &[&str] = &["run", "down", "check", "down-signal", "timeout-kill", "process-group"];
 
 /// The names in `control` that runsv looks for.
 pub const BYTES: &str = "tkpchaiq12udx";
 
-/// Names whose lengths differ by more than two letters, of four bytes at the most, are not compared: their
-/// table would be large.
+/// Names that differ in length by more than this are not compared: a name may be 255 bytes long.
 const MOST_BYTES: usize = 8;
 
-/// The known name that this unknown one was probably meant to be.
+/// The known name that this unknown one probably stands for.
 pub fn intended<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if known.contains(&name) || is_backup(name) {
         return None;
@@ -36,7 +37,7 @@ pub fn intended<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     known.iter().find(|known| stem == **known || is_misspelt(&stem, known)).copied()
 }
 
-/// The byte that a name in `control` was probably meant to be.
+/// The byte that a name in `control` probably stands for.
 pub fn intended_byte(name: &str) -> Option<char> {
     let word = name.to_lowercase();
     let word = word.strip_prefix("sig").unwrap_or(&word);
@@ -64,13 +65,13 @@ pub fn intended_byte(name: &str) -> Option<char> {
     })
 }
 
-/// Whether a name may be another one, mistyped.
+/// Whether a name may be another one mistyped.
 pub fn is_close(name: &str, other: &str) -> bool {
     let (name, other) = (name.to_lowercase(), other.to_lowercase());
     if name.len().abs_diff(other.len()) > MOST_BYTES {
         return false;
     }
-    name == other || distance(&name, &other) <= if other.len() < 5 { 1 } else { 2 }
+    name == other || osa_distance(&name, &other) <= if other.len() < 5 { 1 } else { 2 }
 }
 
 /// What editors and package managers leave beside a file.
@@ -90,15 +91,15 @@ fn is_misspelt(name: &str, known: &str) -> bool {
     let is_plural = name.strip_suffix('s') == Some(known);
     let is_alike = name.chars().next() == known.chars().next() && !is_plural;
     match known.len() {
-        // Short words have too many neighbours: only letters that are doubled or have changed places.
+        // Many words are similar to a short one: only doubled letters and swapped neighbours count.
         ..4 => is_alike && (without_repeats(name) == known || is_transposed(name, known)),
-        4..6 => is_alike && distance(name, known) <= 1,
-        _ => is_alike && distance(name, known) <= 2,
+        4..6 => is_alike && osa_distance(name, known) <= 1,
+        _ => is_alike && osa_distance(name, known) <= 2,
     }
 }
 
 fn is_transposed(name: &str, known: &str) -> bool {
-    name.len() == known.len() && distance(name, known) == 1 && {
+    name.len() == known.len() && osa_distance(name, known) == 1 && {
         let sorted = |word: &str| {
             let mut letters: Vec<char> = word.chars().collect();
             letters.sort_unstable();
@@ -114,31 +115,23 @@ fn without_repeats(name: &str) -> String {
     letters.into_iter().collect()
 }
 
-/// How many letters have to be changed, added, left out, or swapped with their neighbour.
-fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    // The last two rows of the usual table.
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX / 2);
-            let mut least =
-                (at(&row, j) + usize::from(x != y)).min(at(&row, j + 1) + 1).min(at(&next, j) + 1);
-            if i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x) {
-                least = least.min(at(&before, j - 1) + 1);
-            }
-            next.push(least);
-        }
-        before = std::mem::replace(&mut row, next);
-    }
-    row.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_name_can_be_compared(name in any::<String>(), near in "[a-z.-]{1,14}") {
+            for name in [&*name, &*near] {
+                let known = intended(name, KNOWN);
+                prop_assert!(known.is_none_or(|known| known != name));
+                prop_assert!(intended_byte(name).is_none_or(|byte| BYTES.contains(byte)));
+                prop_assert!(is_close(name, name));
+            }
+        }
+    }
 
     #[test]
     fn a_name_that_is_nearly_a_known_one_is_found() {
@@ -161,13 +154,13 @@ mod tests {
             ("dependencies", "dependencies.d"),
         ] {
             let found = intended(name, KNOWN);
-            // A plural may well be somebody's own name.
+            // A plural is often a name of its own.
             assert_eq!(found, (name != "process-groups").then_some(known), "{name}");
         }
     }
 
     #[test]
-    fn other_names_are_nobodys_business() {
+    fn other_names_are_left_alone() {
         for name in [
             "run",
             "finish",
@@ -215,15 +208,6 @@ mod tests {
         }
         for name in ["t", "1", "README", "helper", "O2", "z", "Z"] {
             assert_eq!(intended_byte(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_swap_of_neighbours_is_one_change() {
-        for (a, b, expected) in
-            [("", "", 0), ("", "ab", 2), ("run", "rnu", 1), ("finsh", "finish", 1), ("kitten", "sitting", 3)]
-        {
-            assert_eq!((distance(a, b), distance(b, a)), (expected, expected), "{a} {b}");
         }
     }
 }

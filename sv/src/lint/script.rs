@@ -1,16 +1,16 @@
-//! Machine: what can be said of a script by reading it.
+//! State: what the text of a script shows.
 
-/// Whoever executes a script.
+/// The interpreter of a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interpreter {
     /// The path after `#!`.
     pub path: String,
-    /// The program that `env` is to find, if that is how it is called.
+    /// The program that `env` looks for, if the path is that of `env`.
     pub through_env: Option<String>,
 }
 
 impl Interpreter {
-    /// Reads the first line of a program; nothing if it does not begin with `#!`.
+    /// Reads the first line of a program; `None` if it does not begin with `#!`.
     pub fn of(text: &[u8]) -> Option<Self> {
         let line = text.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
         let line = String::from_utf8_lossy(line);
@@ -22,7 +22,7 @@ impl Interpreter {
         Some(Self { path, through_env })
     }
 
-    /// Whether it is a Bourne shell, or a descendant of one.
+    /// Whether it is a Bourne shell, or compatible with one.
     pub fn is_shell(&self) -> bool {
         let name = base_name(self.through_env.as_deref().unwrap_or(&self.path));
         ["sh", "bash", "dash", "ash", "ksh", "mksh", "oksh", "yash", "posh", "zsh"].contains(&name)
@@ -33,7 +33,7 @@ fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Programs that print something, or change something, and end: no signal is meant for them.
+/// Programs that do one thing and end: signals to a service are not meant for them.
 const ENDING: &[&str] = &[
     "chgrp",
     "chmod",
@@ -77,14 +77,14 @@ const ENDING: &[&str] = &[
     "uname",
 ];
 
-/// What a shell does itself, and does not wait for.
+/// Builtins of a shell.
 const BUILTIN: &[&str] = &[
     ":", "bg", "break", "cd", "command", "continue", "declare", "echo", "export", "false", "fg", "getopts",
     "hash", "jobs", "kill", "let", "local", "popd", "printf", "pushd", "pwd", "read", "readonly", "set",
     "shift", "shopt", "test", "times", "true", "type", "typeset", "ulimit", "umask", "unalias", "unset",
 ];
 
-/// What makes a script one that must be understood to know what its last line does.
+/// Words that make the last line of a script depend on the lines before it.
 const UNUSUAL: &[&str] = &[
     "!", ".", "alias", "builtin", "case", "do", "done", "elif", "else", "esac", "eval", "exec", "fi", "for",
     "function", "if", "select", "source", "then", "time", "trap", "until", "wait", "while",
@@ -92,8 +92,8 @@ const UNUSUAL: &[&str] = &[
 
 /// The program that a shell script ends with and waits for, where a signal should reach that program.
 ///
-/// Only of a script that is nothing but plain commands, one a line, the last of which is a program and
-/// its arguments. Of any other nothing is said: a shell's grammar is not to be had in a page.
+/// Only scripts of plain commands, one a line, count; the last one must be a program and its arguments. Any
+/// other script would need a parser of the shell's grammar.
 pub fn waited_for(text: &str) -> Option<&str> {
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let mut last = None;
@@ -111,10 +111,10 @@ pub fn waited_for(text: &str) -> Option<&str> {
     (is_name && is_alone && stays).then_some(program)
 }
 
-/// Whether a line is commands that end with it, in its own words.
+/// Whether a line consists of complete, plain commands.
 fn is_plain(line: &str) -> bool {
     let Some(rest) = without_quotes(line) else { return false };
-    // Neither an operator, but for those between commands, nor a substitution.
+    // No operator but those between commands, and no substitution.
     let rest = rest.replace("&&", " ").replace("||", " ");
     let words: Vec<&str> = rest.split_whitespace().collect();
     let is_usual = match words.as_slice() {
@@ -125,8 +125,8 @@ fn is_plain(line: &str) -> bool {
     is_usual && !rest.contains(['`', '\\', '(', ')', '{', '}', '<', ';', '&', '|'])
 }
 
-/// A line without what is quoted in it, and without the joining of its error output to the other; nothing
-/// if quotes do not end with it, are of both kinds, or have something in them that a shell replaces.
+/// A line without its quoted parts, and without `2>&1`; `None` if a quote continues on the next line, both kinds
+/// are used, or a quoted part has something that a shell replaces.
 fn without_quotes(line: &str) -> Option<String> {
     let quote = match (line.contains('\''), line.contains('"')) {
         (true, true) => return None,
@@ -142,7 +142,19 @@ fn without_quotes(line: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn every_text_can_be_read(text in any::<String>(), shell in "(#!|[ \\n'\"`$(){}<>;&|a-z])*") {
+            for text in [text, shell] {
+                let _ = Interpreter::of(text.as_bytes());
+                prop_assert!(waited_for(&text).is_none_or(|program| text.contains(program)));
+            }
+        }
+    }
 
     #[test]
     fn the_interpreter_is_found_also_through_env() {
@@ -173,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_what_ends_by_itself() {
+    fn a_program_that_ends_by_itself_needs_no_exec() {
         for script in [
             "echo x\nrm -f /var/service/shinit",
             "mountpoint -q / || exit 1\nrunsvchdir single",
@@ -189,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_said_of_a_script_that_is_not_plain() {
+    fn a_script_that_is_not_plain_has_no_finding() {
         for script in [
             "exec nginx",
             "exec 2>&1\nexec nginx",

@@ -1,5 +1,5 @@
-//! Reading small files that others have put there, whatever they are: never waiting for anybody,
-//! and never more than is wanted.
+//! Reading small files of other users, where any kind of file may stand in their place: without blocking, and
+//! no more than is needed.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};

@@ -17,7 +17,7 @@ pub fn replace(fresh: &Path, place: &Path) -> Result<(), Errno> {
         match nix::unistd::unlink(fresh) {
             // Whatever was there is no file: it goes back, and a rename says what is wrong with it.
             Err(Errno::EISDIR | Errno::EPERM) => exchange(fresh, place)?,
-            // The fresh one is in its place, and what may be left of the old one is in nobody's way.
+            // The fresh one is in its place, and what may be left of the old one does no harm.
             _ => return Ok(()),
         }
     }

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 use nix::errno::Errno;
 
+use crate::procfs;
+
 /// Descriptors from the first to the last, both included.
 pub(crate) type Range = (RawFd, RawFd);
 
@@ -15,7 +17,7 @@ const FIRST: RawFd = libc::STDERR_FILENO + 1;
 const BOUND: RawFd = 1024;
 
 /// What this process was started with and passes on, in order: all that is not close-on-exec, as what it
-/// opens itself is. Where /proc does not tell, `end` is where the search for it ended.
+/// opens itself is. Without /proc `end` is where the search for it ended.
 struct Inherited {
     descriptors: Vec<RawFd>,
     end: RawFd,
@@ -68,9 +70,7 @@ impl Inherited {
 
 /// All open descriptors but the standard ones.
 fn listed() -> Option<impl Iterator<Item = RawFd>> {
-    let entries = fs_err::read_dir("/proc/self/fd").ok()?;
-    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    Some(numbers.filter(|number| *number >= FIRST))
+    Some(procfs::own_descriptors()?.filter(|number| *number >= FIRST))
 }
 
 fn is_passed_on(descriptor: RawFd) -> bool {

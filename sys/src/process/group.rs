@@ -6,29 +6,29 @@ use nix::unistd::Pid;
 use crate::procfs::{self, Stat};
 use crate::signal::Signal;
 
-/// A process group that is looked at again and again.
+/// A process group that is checked again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Group {
+pub struct ProcessGroup {
     leader: Pid,
-    /// A member that lived when it was last looked at. While it does, the others need no look.
+    /// A member that lived at the last check. While it does, the others need no check.
     witness: Pid,
 }
 
-impl Group {
+impl ProcessGroup {
     /// The group with this leader, which may be gone.
     pub fn of(leader: Pid) -> Self {
         Self { leader, witness: leader }
     }
 
-    /// The leader, whose number is the group's.
+    /// The leader. Its number is the group's.
     pub fn leader(self) -> Pid {
         self.leader
     }
 
     /// Whether the group has a living member.
     ///
-    /// The kernel counts zombies, too, which only their parents can remove: /proc tells them from the
-    /// living. Where /proc shows no member at all, as without /proc, the kernel's answer counts.
+    /// The kernel counts zombies, too, which only their parents can remove: /proc shows which
+    /// members are alive. Where /proc shows no member at all, as without /proc, the kernel's answer counts.
     pub fn is_alive(&mut self) -> bool {
         if !self.exists() {
             return false;
@@ -38,7 +38,7 @@ impl Group {
             return true;
         }
         let Some(dead) = self.find_dead() else { return true };
-        // A member that forks and ends all the time can escape a look, but leaves another zombie.
+        // A member that forks and ends all the time can escape a check, but leaves another zombie.
         let Some(dead_then) = self.find_dead() else { return true };
         dead != dead_then || dead.is_empty() && self.exists()
     }
@@ -78,7 +78,7 @@ mod tests {
 
     use super::*;
 
-    fn eventually_ends(group: &mut Group) {
+    fn eventually_ends(group: &mut ProcessGroup) {
         let deadline = Instant::now() + Duration::from_secs(20);
         while group.is_alive() {
             assert!(Instant::now() < deadline);
@@ -94,13 +94,13 @@ mod tests {
         leader.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         let mut leader = leader.spawn().expect("a shell");
         let mut line = String::new();
-        let mut told = BufReader::new(leader.stdout.take().expect("a pipe"));
-        told.read_line(&mut line).expect("a line");
+        let mut output = BufReader::new(leader.stdout.take().expect("a pipe"));
+        output.read_line(&mut line).expect("a line");
         let negligent = Pid::from_raw(line.trim().parse().expect("a number"));
         let input = leader.stdin.take();
         leader.wait().expect("an end");
 
-        let mut group = Group::of(Pid::from_raw(leader.id().cast_signed()));
+        let mut group = ProcessGroup::of(Pid::from_raw(leader.id().cast_signed()));
         assert!(group.is_alive());
         drop(input);
         eventually_ends(&mut group);
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn a_group_ends_with_its_last_member() {
         let mut alone = Command::new("cat").stdin(Stdio::piped()).process_group(0).spawn().expect("cat");
-        let mut group = Group::of(Pid::from_raw(alone.id().cast_signed()));
+        let mut group = ProcessGroup::of(Pid::from_raw(alone.id().cast_signed()));
         assert!(group.is_alive());
         drop(alone.stdin.take());
-        // Nobody has reaped it, yet.
+        // It is a zombie: this process has not reaped it yet.
         eventually_ends(&mut group);
         alone.wait().expect("an end");
         assert!(!group.is_alive());

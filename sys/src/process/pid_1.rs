@@ -8,7 +8,7 @@ pub fn stop_requests() -> [Signal; 4] {
 }
 
 /// Blocks them until there are handlers. The kernel drops what is sent to a process 1 that has no handler
-/// for it, but not what is blocked: a container may be told to stop before its first process is ready.
+/// for it, but not what is blocked: a container may have to stop before its first process is ready.
 pub fn hold_stop_requests_back() {
     SignalSet::of(&stop_requests()).block();
 }

@@ -39,7 +39,7 @@ impl ExitStatus {
         }
     }
 
-    /// The exit code of a shell whose command ended like this: its own, or 128 and the signal's number.
+    /// The exit code that a shell makes of this end of its command: the code, or 128 and the signal's number.
     pub fn shell_code(self) -> u8 {
         match self {
             Self::Exited(code) => code,
@@ -120,10 +120,12 @@ pub fn reap_waiting(child: Pid) -> Option<ExitStatus> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
-    fn finish_is_told_the_code_or_the_signal() {
+    fn finish_gets_the_code_or_the_signal() {
         let text = |ending: ExitStatus| ending.finish_arguments().join(" ");
         assert_eq!(text(ExitStatus::Exited(0)), "0 0");
         assert_eq!(text(ExitStatus::Exited(255)), "255 0");
@@ -153,5 +155,21 @@ mod tests {
         assert!(ExitStatus::Exited(0).is_success());
         assert!(!ExitStatus::Exited(1).is_success());
         assert!(!ExitStatus::Killed { signal: Signal::TERM, core: false }.is_success());
+    }
+
+    proptest! {
+        #[test]
+        fn any_words_are_an_exit_status_or_none(words in "(exit )?[0-9]{0,5}|SIG[A-Z]{0,6}( \\(core dumped\\))?|\\PC*") {
+            if let Some(status) = ExitStatus::parse(&words) {
+                prop_assert_eq!(ExitStatus::parse(&status.to_string()), Some(status));
+            }
+        }
+
+        #[test]
+        fn any_wait_status_is_read(raw: i32) {
+            let status = ExitStatus::of_wait_status(raw);
+            prop_assert!(status.finish_arguments().iter().all(|word| word.parse::<i32>().is_ok()));
+            let _ = status.shell_code();
+        }
     }
 }

@@ -1,7 +1,6 @@
-//! A session, told from every other one, also when its number is used again.
+//! A session, distinct from every other one, also when its number is used again.
 
 use std::fmt;
-use std::os::unix::fs::MetadataExt as _;
 
 use nix::unistd::Pid;
 
@@ -11,7 +10,7 @@ use crate::procfs;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
     /// Between two starts of the machine, and in two pid namespaces, numbers mean different processes.
-    world: World,
+    pid_space: PidSpace,
     leader: Pid,
     /// When the leader was forked, as [`ticks`](crate::clock::ticks) counts.
     started: u64,
@@ -22,7 +21,7 @@ pub struct Session {
 
 /// Where the numbers of processes have one meaning.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct World {
+struct PidSpace {
     boot: String,
     namespace: u64,
 }
@@ -42,19 +41,19 @@ impl Session {
     /// The session that a process has begun which was not reaped yet; `None` if it has begun none, or
     /// it cannot be seen.
     pub fn led_by(leader: Pid) -> Option<Self> {
-        let world = World::read()?;
+        let pid_space = PidSpace::read()?;
         let stat = procfs::stat(leader).filter(|stat| stat.session == leader)?;
-        Some(Self { world, leader, started: stat.started, autogroup: procfs::autogroup(leader) })
+        Some(Self { pid_space, leader, started: stat.started, autogroup: procfs::autogroup(leader) })
     }
 
-    /// The process that has begun it, whose number is the session's.
+    /// The process that has begun it. Its number is the session's.
     pub fn leader(&self) -> Pid {
         self.leader
     }
 
-    /// Looks for its processes.
+    /// Searches for its processes.
     pub fn remains(&self) -> Remains {
-        if World::read().as_ref() != Some(&self.world) {
+        if PidSpace::read().as_ref() != Some(&self.pid_space) {
             return Remains::Nothing;
         }
         // The kernel gives the leader's number to no other process while the session has members.
@@ -86,14 +85,14 @@ impl Session {
             "-" => None,
             word => Some(word.parse().ok()?),
         };
-        let world = World { boot, namespace };
-        words.next().is_none().then_some(Self { world, leader, started, autogroup })
+        let pid_space = PidSpace { boot, namespace };
+        words.next().is_none().then_some(Self { pid_space, leader, started, autogroup })
     }
 }
 
 impl fmt::Display for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let World { boot, namespace } = &self.world;
+        let PidSpace { boot, namespace } = &self.pid_space;
         write!(f, "{boot} {namespace} {} {} ", self.leader, self.started)?;
         match self.autogroup {
             Some(autogroup) => writeln!(f, "{autogroup}"),
@@ -102,15 +101,13 @@ impl fmt::Display for Session {
     }
 }
 
-impl World {
+impl PidSpace {
     /// This process's own; `None` without a /proc that shows it.
     fn read() -> Option<Self> {
         if !procfs::is_ours() {
             return None;
         }
-        let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned();
-        let namespace = fs_err::metadata("/proc/self/ns/pid").ok()?.ino();
-        Some(Self { boot, namespace })
+        Some(Self { boot: procfs::boot_id()?, namespace: procfs::own_pid_namespace()? })
     }
 }
 
@@ -119,12 +116,14 @@ mod tests {
     use std::io::{PipeReader, PipeWriter, Read as _, pipe};
     use std::os::fd::AsFd as _;
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::process::reap::reap_waiting;
     use crate::process::spawn::Program;
 
-    /// A session whose leader has a child; each of them ends with its own input.
-    struct Family {
+    /// A session: a leader and its child, each of which ends with its own input.
+    struct SessionFixture {
         session: Session,
         child: Pid,
         leader_lives: PipeWriter,
@@ -132,7 +131,7 @@ mod tests {
         ends: PipeReader,
     }
 
-    fn family() -> Family {
+    fn fixture() -> SessionFixture {
         let (input, leader_lives) = pipe().expect("a pipe");
         let (child_input, child_lives) = pipe().expect("a pipe");
         let (mut ends, output) = pipe().expect("a pipe");
@@ -147,10 +146,10 @@ mod tests {
         }
         let child = String::from_utf8(line).expect("a line").trim().parse().map(Pid::from_raw);
         let session = Session::led_by(leader).expect("a session");
-        Family { session, child: child.expect("a number"), leader_lives, child_lives, ends }
+        SessionFixture { session, child: child.expect("a number"), leader_lives, child_lives, ends }
     }
 
-    impl Family {
+    impl SessionFixture {
         fn without_leader(self) -> (Session, Pid, PipeWriter, PipeReader) {
             drop(self.leader_lives);
             reap_waiting(self.session.leader).expect("an end");
@@ -160,21 +159,21 @@ mod tests {
 
     #[test]
     fn a_session_is_found_again_with_all_its_processes() {
-        let family = family();
-        let Remains::Living(found) = family.session.remains() else { panic!("it lives") };
-        assert!(found.contains(&family.session.leader) && found.contains(&family.child));
-        let other = World { namespace: 1, ..family.session.world.clone() };
-        let elsewhere = Session { world: other, ..family.session.clone() };
+        let fixture = fixture();
+        let Remains::Living(found) = fixture.session.remains() else { panic!("it lives") };
+        assert!(found.contains(&fixture.session.leader) && found.contains(&fixture.child));
+        let other = PidSpace { namespace: 1, ..fixture.session.pid_space.clone() };
+        let elsewhere = Session { pid_space: other, ..fixture.session.clone() };
         assert_eq!(elsewhere.remains(), Remains::Nothing);
-        let later = Session { started: family.session.started - 1, ..family.session.clone() };
+        let later = Session { started: fixture.session.started - 1, ..fixture.session.clone() };
         assert_eq!(later.remains(), Remains::Nothing, "the number is another process's by now");
-        assert_eq!(Session::led_by(family.child), None);
-        family.without_leader();
+        assert_eq!(Session::led_by(fixture.child), None);
+        fixture.without_leader();
     }
 
     #[test]
-    fn a_session_without_its_leader_is_told_by_what_only_it_has() {
-        let (session, child, child_lives, mut ends) = family().without_leader();
+    fn a_session_without_its_leader_is_known_by_its_scheduling_group() {
+        let (session, child, child_lives, mut ends) = fixture().without_leader();
         if let Some(own) = session.autogroup {
             assert_eq!(session.remains(), Remains::Living(vec![child]));
             let another = Session { autogroup: Some(own + 1), ..session.clone() };
@@ -191,10 +190,10 @@ mod tests {
 
     #[test]
     fn only_what_was_written_is_read() {
-        let world = World { boot: "375e23c3-b37b".to_owned(), namespace: 7 };
+        let pid_space = PidSpace { boot: "375e23c3-b37b".to_owned(), namespace: 7 };
         for autogroup in [None, Some(301)] {
             let session =
-                Session { world: world.clone(), leader: Pid::from_raw(12), started: 4711, autogroup };
+                Session { pid_space: pid_space.clone(), leader: Pid::from_raw(12), started: 4711, autogroup };
             assert_eq!(Session::parse(&session.to_string()), Some(session));
         }
         for line in [
@@ -209,6 +208,28 @@ mod tests {
             " 7 12 4711 -\n",
         ] {
             assert_eq!(Session::parse(line), None, "{line}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_a_session_or_none(line in "[a-f0-9-]{0,9}( [0-9-]{0,20}){0,5}\n?|\\PC*\n") {
+            if let Some(session) = Session::parse(&line) {
+                prop_assert_eq!(Session::parse(&session.to_string()), Some(session));
+            }
+        }
+
+        #[test]
+        fn a_session_is_read_as_it_was_written(
+            boot in "[a-f0-9-]{1,36}",
+            namespace: u64,
+            leader in 2..=i32::MAX,
+            started: u64,
+            autogroup: Option<u64>,
+        ) {
+            let leader = Pid::from_raw(leader);
+            let session = Session { pid_space: PidSpace { boot, namespace }, leader, started, autogroup };
+            prop_assert_eq!(Session::parse(&session.to_string()), Some(session));
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::process::descriptors;
 use crate::process::start_error;
 use crate::signal::{self, Signal, SignalSet};
 
-pub use crate::process::start_error::{StartError, Step, failure_of};
+pub use crate::process::start_error::{StartError, StartStep, failure_of};
 
 /// The exit code of a child that could not become the program it was to be (RSV-41).
 pub const CANNOT_START: u8 = 111;
@@ -37,20 +37,20 @@ pub struct Program<'a> {
     stdin: Option<BorrowedFd<'a>>,
     stdout: Option<BorrowedFd<'a>>,
     stderr: Option<BorrowedFd<'a>>,
-    leads: Leads,
+    leadership: Leadership,
     awaits_session: bool,
     default_signals: &'a [Signal],
     has_own_mask: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Leads {
+enum Leadership {
     Nothing,
     Session,
     Group { foreground_of: Option<i32> },
 }
 
-/// A string for the kernel; what stands behind a NUL byte cannot be said to it and is dropped.
+/// A string for the kernel; what follows a NUL byte cannot be passed and is dropped.
 pub fn c_string(text: impl AsRef<OsStr>) -> CString {
     let bytes = text.as_ref().as_bytes();
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
@@ -74,7 +74,7 @@ impl<'a> Program<'a> {
             stdin: None,
             stdout: None,
             stderr: None,
-            leads: Leads::Nothing,
+            leadership: Leadership::Nothing,
             awaits_session: false,
             default_signals: &[],
             has_own_mask: true,
@@ -141,7 +141,7 @@ impl<'a> Program<'a> {
     /// Gives the program a session, and so a process group, of its own.
     #[must_use]
     pub fn own_session(mut self) -> Self {
-        self.leads = Leads::Session;
+        self.leadership = Leadership::Session;
         self
     }
 
@@ -155,7 +155,8 @@ impl<'a> Program<'a> {
     /// Gives the program a process group of its own; with a terminal, its foreground.
     #[must_use]
     pub fn own_group(mut self, foreground_of: Option<BorrowedFd<'_>>) -> Self {
-        self.leads = Leads::Group { foreground_of: foreground_of.map(|terminal| terminal.as_raw_fd()) };
+        self.leadership =
+            Leadership::Group { foreground_of: foreground_of.map(|terminal| terminal.as_raw_fd()) };
         self
     }
 
@@ -168,7 +169,7 @@ impl<'a> Program<'a> {
         self
     }
 
-    /// What this process has blocked stays blocked, whatever else is said of those signals.
+    /// What this process has blocked stays blocked, even if it is named among the default signals.
     #[must_use]
     pub fn inherited_mask(mut self) -> Self {
         self.has_own_mask = false;
@@ -200,7 +201,7 @@ impl<'a> Program<'a> {
         }
         mask.set_as_mask();
         let child = Pid::from_raw(child?);
-        if let Leads::Group { .. } = self.leads {
+        if let Leadership::Group { .. } = self.leadership {
             // Also here, so that the group exists whichever process runs first; the child's own call
             // makes a failure of this one harmless.
             let _ = nix::unistd::setpgid(child, child);
@@ -220,9 +221,9 @@ impl<'a> Program<'a> {
         own_descriptors: &[descriptors::Range],
         arguments: &[*const libc::c_char],
         environment: Option<&[*const libc::c_char]>,
-    ) -> (Step, Errno) {
+    ) -> (StartStep, Errno) {
         match self.put_in_order(mask, at_session, own_descriptors) {
-            Ok(()) => (Step::Execute, self.execute(arguments, environment)),
+            Ok(()) => (StartStep::Execute, self.execute(arguments, environment)),
             Err(failure) => failure,
         }
     }
@@ -232,11 +233,11 @@ impl<'a> Program<'a> {
         mask: SignalSet,
         at_session: Option<RawFd>,
         own_descriptors: &[descriptors::Range],
-    ) -> Result<(), (Step, Errno)> {
-        match self.leads {
-            Leads::Nothing => {}
+    ) -> Result<(), (StartStep, Errno)> {
+        match self.leadership {
+            Leadership::Nothing => {}
             // A child that was just forked leads nothing, so neither call can fail.
-            Leads::Session => {
+            Leadership::Session => {
                 let _ = nix::unistd::setsid();
                 if let Some(end) = at_session {
                     // SAFETY: the parent's own end of the pipe, which nothing else in this process uses.
@@ -245,7 +246,7 @@ impl<'a> Program<'a> {
                     }
                 }
             }
-            Leads::Group { foreground_of } => {
+            Leadership::Group { foreground_of } => {
                 let own = Pid::from_raw(0);
                 let _ = nix::unistd::setpgid(own, own);
                 if let Some(terminal) = foreground_of {
@@ -262,14 +263,14 @@ impl<'a> Program<'a> {
         }
         for (wanted, place) in [(self.stdin, 0), (self.stdout, 1), (self.stderr, 2)] {
             if let Some(descriptor) = wanted {
-                put_descriptor(descriptor, place).map_err(|why| (Step::Descriptor, why))?;
+                put_descriptor(descriptor, place).map_err(|why| (StartStep::Descriptor, why))?;
             }
         }
         // The exec closes them as well, but it may hang. A lock of this process must not outlive it in a
         // child that waits for a file system.
         descriptors::close(own_descriptors);
         if let Some(directory) = &self.directory {
-            nix::unistd::chdir(directory.as_c_str()).map_err(|why| (Step::Directory, why))?;
+            nix::unistd::chdir(directory.as_c_str()).map_err(|why| (StartStep::Directory, why))?;
         }
         let mask = mask.union(signal::blocked_at_start());
         let mask = if self.has_own_mask { mask.without(self.default_signals) } else { mask };
@@ -306,7 +307,7 @@ impl<'a> Program<'a> {
 }
 
 /// Where a program called `name` may be, in GEN-9's order: as it is if it has a slash, else along
-/// PATH, whose default is `/bin:/usr/bin` and whose empty elements mean the working directory.
+/// PATH. Its default is `/bin:/usr/bin`; an empty element means the working directory.
 pub fn along_path(name: &OsStr) -> Vec<CString> {
     if name.as_bytes().contains(&b'/') {
         return vec![c_string(name)];
@@ -367,7 +368,7 @@ mod tests {
     use super::*;
     use crate::process::reap::{ExitStatus, reap_waiting};
 
-    fn failure(program: &Program<'_>) -> Option<(Step, Errno)> {
+    fn failure(program: &Program<'_>) -> Option<(StartStep, Errno)> {
         let child = program.spawn().expect("a child");
         assert_eq!(reap_waiting(child), Some(ExitStatus::Exited(CANNOT_START)));
         let failure = failure_of(child)?;
@@ -378,13 +379,13 @@ mod tests {
     #[test]
     fn a_program_that_cannot_be_executed_says_why() {
         let program = Program::new("/no/such/program");
-        assert_eq!(failure(&program), Some((Step::Execute, Errno::ENOENT)));
+        assert_eq!(failure(&program), Some((StartStep::Execute, Errno::ENOENT)));
     }
 
     #[test]
     fn a_directory_that_is_not_there_says_so() {
         let program = Program::new("/bin/true").current_dir("/no/such/directory");
-        assert_eq!(failure(&program), Some((Step::Directory, Errno::ENOENT)));
+        assert_eq!(failure(&program), Some((StartStep::Directory, Errno::ENOENT)));
     }
 
     #[test]
@@ -398,11 +399,11 @@ mod tests {
     fn a_candidate_that_is_denied_is_remembered_while_the_search_goes_on() {
         let candidates = vec![c_string("/etc"), c_string("/no/such/program")];
         let program = Program::first_of(candidates, c_string("program"));
-        assert_eq!(failure(&program), Some((Step::Execute, Errno::EACCES)));
+        assert_eq!(failure(&program), Some((StartStep::Execute, Errno::EACCES)));
     }
 
     #[test]
-    fn a_signal_that_arrives_before_the_program_still_meets_its_default_action() {
+    fn a_signal_that_arrives_before_the_program_has_its_default_action() {
         let child =
             Program::new("/bin/sleep").arg("60").default_signals(&[Signal::TERM]).spawn().expect("a child");
         Signal::TERM.send(child).expect("a living child");

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 /// What a child could not do on its way to the program it was to become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum StartStep {
     /// Put a descriptor in its place.
     Descriptor,
     /// Change the working directory.
@@ -27,7 +27,7 @@ pub enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StartError {
     /// What it could not do.
-    pub step: Step,
+    pub step: StartStep,
     /// Why.
     pub why: Errno,
 }
@@ -63,7 +63,7 @@ pub(crate) fn writer() -> Option<RawFd> {
 
 /// Writes the record of the calling process, in one piece and without waiting. For a child that was just
 /// forked: it makes system calls only.
-pub(crate) fn report(writer: RawFd, (step, why): (Step, Errno)) {
+pub(crate) fn report(writer: RawFd, (step, why): (StartStep, Errno)) {
     // SAFETY: getpid has no arguments.
     let own = unsafe { libc::getpid() };
     let record: Record = [own, step as i32, why as i32].map(i32::to_ne_bytes);
@@ -99,7 +99,8 @@ fn parse(record: &[u8; size_of::<Record>()]) -> Option<(Pid, StartError)> {
     let (numbers, _) = record.as_chunks();
     let [pid, step, why] = *numbers else { return None };
     let [pid, step, why] = [pid, step, why].map(i32::from_ne_bytes);
-    let step =
-        [Step::Descriptor, Step::Directory, Step::Execute].into_iter().find(|one| *one as i32 == step)?;
+    let step = [StartStep::Descriptor, StartStep::Directory, StartStep::Execute]
+        .into_iter()
+        .find(|one| *one as i32 == step)?;
     Some((Pid::from_raw(pid), StartError { step, why: Errno::from_raw(why) }))
 }

@@ -1,4 +1,4 @@
-//! The arguments of this process as others see them (in `ps`): memory that may be written over.
+//! The arguments of this process as other processes see them (in `ps`): memory that may be written over.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
@@ -13,7 +13,7 @@ pub(crate) fn note(count: c_int, vector: *const *const c_char) {
     VECTOR.store(vector.cast_mut(), Ordering::Relaxed);
 }
 
-/// One argument of this process, where the kernel shows it to others.
+/// One argument of this process, where the kernel shows it to other processes.
 pub struct ShownArgument {
     start: *mut u8,
     length: usize,

@@ -1,5 +1,5 @@
-//! When init may be said to work better than what people use today: each statement has the number
-//! under which it was collected.
+//! Statements (A1 to A16) that init must fulfil to work better than what is used in containers today, each
+//! with the shortcoming of another program that it answers.
 
 use std::fmt::Write as _;
 use std::thread;
@@ -78,12 +78,12 @@ fn a2_twenty_services_that_need_two_seconds_stop_together() {
     // Two seconds and a half on a machine that has nothing else to do; forty, one after the other.
     ended_in_order(&container);
     let order = read(&tree, "order");
-    let (told, ended) = order.split_once("ended").expect("somebody has ended");
+    let (told, ended) = order.split_once("ended").expect("a service has ended");
     assert_eq!(told.lines().count(), 20, "all were told before the first had ended:\n{order}");
     assert_eq!(ended.matches("ended").count(), 19, "{order}");
 }
 
-/// A2: and nobody reaps.
+/// A2: and it reaps nothing.
 #[test]
 fn a2_a_thousand_orphans_leave_no_zombie() {
     let tree = Suite::ours().tree();
@@ -148,9 +148,9 @@ fn a3_all_phases_come_in_their_order() {
     assert_eq!(read(&tree, "order"), format!("start\nservice\ncommand\n{stop}"));
 }
 
-/// A4: runsvinit abandons whoever is late.
+/// A4: runsvinit abandons a late service.
 #[test]
-fn a4_who_is_up_after_its_deadline_is_killed_finished_and_named() {
+fn a4_a_service_that_is_up_after_its_deadline_is_killed_finished_and_named() {
     let tree = Suite::ours().tree();
     let late = tree.service("late").run(IGNORES_TERM).finish("echo $* >told").made();
     // A busy machine needs a moment to start ./finish, and has a twelfth of the grace for that.
@@ -228,7 +228,7 @@ fn a6_the_real_child_of_a_shell_is_ended_too() {
     assert_eq!(wrapped.read("saved"), "saved\n");
 }
 
-/// A6: init itself puts no shell between.
+/// A6: init itself starts COMMAND without a shell.
 #[test]
 fn a6_init_interposes_no_shell() {
     let tree = Suite::ours().tree();
@@ -267,7 +267,7 @@ fn a7_exit_codes_reach_finish_and_the_container() {
     assert_eq!(end.code(), Some(1), "{}", end.stderr);
 }
 
-/// A8: tini leaves as soon as its first child is dead, whoever else is at work.
+/// A8: tini leaves as soon as its first child is dead, whatever other processes are at work.
 #[test]
 fn a8_every_worker_of_the_commands_group_is_waited_for() {
     let tree = Suite::ours().tree();
@@ -284,8 +284,8 @@ fn a8_every_worker_of_the_commands_group_is_waited_for() {
     assert_eq!(end.code(), Some(0), "{}", end.stderr);
 }
 
-/// A9: supervisord's stopsignal, stopwaitsecs and stopasgroup are files here, and nobody waits for
-/// another's turn.
+/// A9: supervisord's stopsignal, stopwaitsecs and stopasgroup are files here, and services are stopped at the
+/// same time.
 #[test]
 fn a9_each_service_has_its_own_signal_and_patience() {
     let tree = Suite::ours().tree();
@@ -302,7 +302,7 @@ fn a9_each_service_has_its_own_signal_and_patience() {
     for service in [&quits, &numbered, &deaf] {
         service.eventually_has("ready");
     }
-    // init itself would kill who is deaf after twenty-one seconds.
+    // init itself would kill a service that ignores TERM after twenty-one seconds.
     container.stopped_within(Duration::from_secs(15));
     assert_eq!((quits.read("got").as_str(), quits.read("saved").as_str()), ("QUIT\n", "saved\n"));
     assert_eq!((numbered.read("got").as_str(), numbered.read("saved").as_str()), ("USR1\n", "saved\n"));
@@ -339,7 +339,7 @@ fn a11_a_service_can_be_stopped_with_int_and_takes_its_time() {
     assert_eq!(node.read("saved"), "saved\n");
 }
 
-/// A12: what npm, as process 1, does not hand on.
+/// A12: npm as process 1 does not pass signals on.
 #[test]
 fn a12_term_and_int_reach_the_real_program_and_its_last_words_are_seen() {
     for (signal, name) in [(Signal::SIGTERM, "TERM"), (Signal::SIGINT, "INT")] {
@@ -352,7 +352,7 @@ fn a12_term_and_int_reach_the_real_program_and_its_last_words_are_seen() {
                  echo listening; {WAITS}"
             ),
         );
-        // Like npm: in the foreground of its own script, with ears for nothing.
+        // Like npm: waits for its own script in the foreground, and handles no signal.
         let npm = format!("trap : TERM INT; {}; exit $?", node.display());
         let container = with_command(&tree, &["-g"], &npm).start_as_process_1();
         eventually("it listens", || container.stdout().contains("listening\n"));
@@ -363,7 +363,7 @@ fn a12_term_and_int_reach_the_real_program_and_its_last_words_are_seen() {
     }
 }
 
-/// A12: whoever has no handler is no process 1, and dies of the first TERM: orderly, as it was asked.
+/// A12: a program without a handler is not process 1 here, and dies of the first TERM: orderly, as requested.
 #[test]
 fn a12_a_command_without_a_handler_dies_of_the_first_term() {
     let tree = Suite::ours().tree();
@@ -386,7 +386,7 @@ fn says_numbered_lines() -> String {
     format!("trap 'seq -f \"line %.0f\" 10000; exit 0' TERM; echo >ready; {WAITS}")
 }
 
-/// A13: the last lines are those that tell why. `LOG_ROUNDS` says how often this is tried.
+/// A13: the last lines of a log say why a service ended. `LOG_ROUNDS` says how often this is tried.
 #[test]
 fn a13_ten_thousand_last_lines_are_all_in_the_log() {
     let expected = numbered_lines();
@@ -402,7 +402,7 @@ fn a13_ten_thousand_last_lines_are_all_in_the_log() {
     }
 }
 
-/// A13: a logger that is slow is let read to the end.
+/// A13: a slow logger has the time to read to the end.
 #[test]
 fn a13_a_slow_logger_gets_all_lines() {
     let tree = Suite::ours().tree();
@@ -429,7 +429,7 @@ fn a13_ten_thousand_last_lines_are_all_on_standard_output() {
     }
 }
 
-/// A14: where there is nothing to drain, nothing is waited for.
+/// A14: without drain hooks there is no delay.
 #[test]
 fn a14_no_drain_is_no_delay() {
     let tree = Suite::ours().tree();
@@ -443,7 +443,7 @@ fn a14_no_drain_is_no_delay() {
     assert_eq!(web.read("saved"), "saved\n");
 }
 
-/// A15: leave the pool, wait until nobody comes any more, and only then stop.
+/// A15: leave the pool, wait until no request comes any more, and only then stop.
 #[test]
 fn a15_every_request_during_the_drain_is_answered() {
     let tree = Suite::ours().tree();
@@ -482,7 +482,7 @@ fn a15_every_request_during_the_drain_is_answered() {
     assert!(server.has("stopping"), "{}", end.stderr);
 }
 
-/// A16: restart policies and orchestrators act on them.
+/// A16: restart policies and orchestrators act on exit codes.
 #[test]
 fn a16_every_exit_code_means_what_is_documented() {
     let code_of = |describe: &dyn Fn(&Tree) -> Vec<String>, is_stopped: bool| {

@@ -198,9 +198,9 @@ fn a_commands_strays_are_ended() {
     assert_eq!(read(&tree, "told"), "told\n");
 }
 
-/// The whole group, as with tini's -g; and everybody is waited for.
+/// The signal goes to the whole group, as with tini's -g, and init waits for every member.
 #[test]
-fn with_group_signals_reach_everybody_in_the_group() {
+fn with_group_signals_reach_every_process_of_the_group() {
     let tree = Suite::ours().tree();
     let worker = format!(
         "trap \"echo term >>worker; exit 0\" TERM; trap \"echo usr1 >>worker\" USR1
@@ -216,7 +216,7 @@ fn with_group_signals_reach_everybody_in_the_group() {
     assert_eq!(read(&tree, "worker"), "usr1\nterm\n");
 }
 
-/// Without, signals are for COMMAND alone, which may manage its workers itself.
+/// Without `-g`, signals are for COMMAND alone, which may manage its workers itself.
 #[test]
 fn without_group_signals_are_for_the_command_alone() {
     let tree = Suite::ours().tree();
@@ -235,7 +235,7 @@ fn without_group_signals_are_for_the_command_alone() {
 
 // On a terminal.
 
-/// init on a terminal of its own, whose keyboard is a FIFO.
+/// init on a terminal of its own, with a FIFO for its keyboard.
 struct Terminal {
     script: Program,
     keyboard: fs::File,
@@ -247,7 +247,7 @@ impl Terminal {
         Self::running(tree, &format!("exec init --grace {PATIENT} {} {command}", services.display()))
     }
 
-    /// What a shell is told there.
+    /// Types a line for the shell there.
     fn running(tree: &Tree, words: &str) -> Self {
         let fifo = tree.root().join("keyboard");
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
@@ -264,7 +264,7 @@ impl Terminal {
     }
 
     fn typed(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).expect("somebody types");
+        self.keyboard.write_all(text.as_bytes()).expect("the text is typed");
     }
 
     #[track_caller]
@@ -306,7 +306,7 @@ fn ctrl_c_reaches_the_command_but_no_service() {
     assert_eq!((saver.read("saved").as_str(), saver.read("cut").as_str()), ("saved\n", ""));
 }
 
-/// After COMMAND's end the terminal is init's: an impatient Ctrl-C is a request, not a death.
+/// After COMMAND's end the terminal is init's: Ctrl-C is a stop request, and does not kill init.
 #[test]
 fn the_terminal_is_inits_again_when_the_command_has_ended() {
     let tree = Suite::ours().tree();
@@ -322,9 +322,10 @@ fn the_terminal_is_inits_again_when_the_command_has_ended() {
     assert_eq!((saver.read("saved").as_str(), saver.read("cut").as_str()), ("saved\n", ""));
 }
 
-/// As a job in the background, init would be stopped by the terminal for a word, and COMMAND has it.
+/// The terminal would stop a background process that writes to it; while COMMAND has the foreground, init is
+/// one.
 #[test]
-fn a_terminal_that_stops_who_writes_in_the_background_does_not_stop_init() {
+fn a_terminal_that_stops_background_writers_does_not_stop_init() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let services = tree.services();
@@ -355,7 +356,7 @@ fn job_control_works() {
     terminal.typed("\x1a");
     terminal.shows("Stopped");
     terminal.typed("kill %1; exit 12\n");
-    // Bash may warn once about the stopped job, and wants to hear it again.
+    // Bash may warn once about the stopped job, and then needs the command again.
     let has = |terminal: &Terminal, text: &str| terminal.script.stdout().contains(text);
     eventually("bash leaves or warns", || has(&terminal, "stopped jobs") || has(&terminal, "COMMAND: ended"));
     if !has(&terminal, "COMMAND: ended") {
@@ -387,7 +388,7 @@ fn services_wait_for_the_rest_of_the_commands_group() {
     assert_eq!(read(&tree, "seen"), "");
 }
 
-/// A worker of COMMAND that has left its group, and never reaps what has not, keeps no service waiting.
+/// A zombie in COMMAND's group, which its parent outside the group never reaps, does not delay the services.
 #[test]
 fn services_do_not_wait_for_zombies_of_the_commands_group() {
     let tree = Suite::ours().tree();

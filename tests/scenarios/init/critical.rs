@@ -24,7 +24,7 @@ fn heart(tree: &Tree) -> Service {
     tree.service("heart").run(&beats()).file("critical", "").made()
 }
 
-/// Its own end, without anybody's asking, ends everything; now, and with its code.
+/// Its own end, which was not requested, stops everything at once, with its exit code.
 #[track_caller]
 fn its_end_is_the_containers(container: &Namespace, heart: &Service) -> Output {
     let runs = heart.eventually_runs().pid;
@@ -131,7 +131,7 @@ fn a_service_whose_supervise_was_removed_is_critical() {
     assert_eq!(container.finished().code(), Some(5));
 }
 
-/// Who loses its runsv has not ended by that; nor has who is told to end by the next one.
+/// The loss of its runsv is no end of the service, and neither is the end that the next runsv brings about.
 #[test]
 fn the_loss_of_its_runsv_is_not_its_end() {
     for marker in ["process-group", "nothing"] {
@@ -161,7 +161,7 @@ fn what_an_earlier_boot_has_left_is_over() {
     let container = begun(&tree, PATIENT);
     heart.eventually_has("ready");
     the_container_goes_on(&container);
-    // As does a record of somebody who was killed with the container.
+    // As does a record of a service that was killed with the container.
     heart.eventually_runs();
     send(container.pid(), Signal::SIGKILL);
     container.finished();

@@ -1,4 +1,4 @@
-//! Who goes down before whom, and whose own end is everybody's.
+//! `dependencies.d`, the order in which services go down; and `critical`, a service that must not end.
 
 use nix::sys::signal::Signal;
 use tests::namespace::Namespace;
@@ -54,6 +54,28 @@ fn dependents_go_down_before_what_they_need() {
 }
 
 #[test]
+fn many_services_that_each_need_all_before_them_are_stopped() {
+    let tree = Suite::ours().tree();
+    let names: Vec<String> = (0..120).map(|number| format!("s{number:03}")).collect();
+    let services: Vec<Service> = (0..names.len())
+        .map(|count| {
+            let service = tree.service(&names[count]).run("exec sleep 1000");
+            let depends =
+                |service: Builder, need: &String| service.file(&format!("dependencies.d/{need}"), "");
+            names[..count].iter().fold(service, depends).made()
+        })
+        .collect();
+    let container = begun(&tree, PATIENT);
+    for service in &services {
+        service.eventually("it is supervised", Service::is_supervised);
+        service.eventually_runs();
+    }
+    let end = stopped_in_order(&container);
+    let said_at = |name: &str| end.stderr.find(&format!("init: {name}: stopped after"));
+    assert!(said_at("s119").is_some() && said_at("s119") < said_at("s000"), "{}", end.stderr);
+}
+
+#[test]
 fn several_dependents_go_down_together_before_what_they_need() {
     let tree = Suite::ours().tree();
     let services = [
@@ -69,7 +91,7 @@ fn several_dependents_go_down_together_before_what_they_need() {
 }
 
 #[test]
-fn a_cycle_is_said_once_and_everybody_is_stopped() {
+fn a_cycle_is_said_once_and_every_service_is_stopped() {
     let tree = Suite::ours().tree();
     let services = [
         telling(&tree, "egg", &["hen"]).made(),
@@ -84,7 +106,7 @@ fn a_cycle_is_said_once_and_everybody_is_stopped() {
 }
 
 #[test]
-fn an_unknown_name_is_said_once_and_holds_nobody_up() {
+fn an_unknown_name_is_said_once_and_holds_no_service_up() {
     let tree = Suite::ours().tree();
     let services = [telling(&tree, "web", &["nobody"]).made(), telling(&tree, "db", &[]).made()];
     let (order, end) = order_of(&tree, &services);
@@ -92,7 +114,8 @@ fn an_unknown_name_is_said_once_and_holds_nobody_up() {
     assert_eq!(end.stderr.matches("nobody").count(), 1, "{}", end.stderr);
 }
 
-/// A dependent that does not end has its share of the time, and no more: what it needs has its own.
+/// A dependent that does not end gets its share of the time and no more: what it needs gets a share of its
+/// own.
 #[test]
 fn a_deaf_dependent_does_not_take_all_the_time() {
     let tree = Suite::ours().tree();
@@ -111,7 +134,7 @@ fn a_deaf_dependent_does_not_take_all_the_time() {
 
 /// What is needed is down already.
 #[test]
-fn a_need_that_is_down_holds_nobody_up() {
+fn a_need_that_is_down_holds_no_service_up() {
     let tree = Suite::ours().tree();
     let services = [telling(&tree, "web", &["db"]).made()];
     telling(&tree, "db", &[]).down().made();
@@ -166,7 +189,7 @@ fn a_critical_service_that_ends_well_ends_the_container_well() {
     ends_with(&tree, &container, 0);
 }
 
-/// Only its own end counts: not a restart that somebody asked for, nor a requested stop.
+/// Only its own end counts: neither a restart through sv nor a requested stop does.
 #[test]
 fn a_requested_end_of_a_critical_service_is_no_reason() {
     let tree = Suite::ours().tree();

@@ -280,7 +280,7 @@ fn sv_works_inside_the_container() {
     assert_eq!(container.code(), 0);
 }
 
-/// A root that cannot be written to, nobody special, and no rights: only the services need a place.
+/// A read-only root, an ordinary user, and no capabilities: only the services need a place to write.
 #[test]
 fn an_ordinary_user_and_a_read_only_root_are_enough() {
     let tree = Suite::ours().tree();
@@ -326,7 +326,7 @@ impl Terminal {
     }
 
     fn typed(&mut self, text: &str) {
-        self.keyboard.write_all(text.as_bytes()).expect("somebody types");
+        self.keyboard.write_all(text.as_bytes()).expect("the text is typed");
     }
 
     #[track_caller]

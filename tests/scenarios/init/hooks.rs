@@ -1,5 +1,4 @@
-//! start.d, drain.d and finish.d: what runs before the first service, before the stop, and after the
-//! last service.
+//! Hooks: start.d runs before the first service, drain.d before the stop, finish.d after the last service.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -63,7 +62,7 @@ fn exited(end: Output, code: i32) -> Output {
     end
 }
 
-/// In name order, one after another, and the services only after them.
+/// Start hooks run in the order of their names, one after another, and the services start only after them.
 #[test]
 fn start_hooks_run_in_name_order_before_the_services() {
     let hooked = Hooked::new();
@@ -99,7 +98,7 @@ fn a_start_hook_that_dies_of_a_signal_ends_the_container_with_128_and_its_number
     exited(hooked.init().output_as_process_1(), 137);
 }
 
-/// Told before anything is started.
+/// A start hook that cannot be executed is reported before anything is started.
 #[test]
 fn a_start_hook_that_is_not_executable_is_said_in_one_line() {
     let hooked = Hooked::new();
@@ -145,7 +144,7 @@ fn a_stop_during_the_start_hooks_starts_nothing() {
     assert_eq!(hooked.read("told"), "\n", "{}", end.stderr);
 }
 
-/// While every service still runs, with the reason and the time they have in the environment.
+/// Drain hooks run while every service still does, with the reason and their time in the environment.
 #[test]
 fn drain_hooks_run_in_name_order_while_the_services_run() {
     let hooked = Hooked::new();
@@ -192,7 +191,7 @@ fn a_second_request_skips_the_rest_of_the_drain() {
     assert_eq!((hooked.read("never").as_str(), web.read("saved").as_str()), ("", "saved\n"));
 }
 
-/// It has a share of the grace, and no more; services have theirs still.
+/// A drain hook gets its share of the grace and no more; the services keep theirs.
 #[test]
 fn a_drain_hook_that_hangs_is_ended_in_time() {
     let hooked = Hooked::new();
@@ -206,7 +205,7 @@ fn a_drain_hook_that_hangs_is_ended_in_time() {
     assert_eq!(web.read("saved"), "saved\n");
 }
 
-/// Also a COMMAND's end, and it says so.
+/// The end of a COMMAND is drained too, and the hooks are told that reason.
 #[test]
 fn the_commands_end_is_a_reason_to_drain() {
     let hooked = Hooked::new();
@@ -250,7 +249,7 @@ fn a_finish_hook_that_hangs_is_ended_in_time() {
     assert_eq!(web.read("saved"), "saved\n");
 }
 
-/// A hook is looked for when it is due: a service may install it.
+/// Hooks are looked up when they are due: a service may install one.
 #[test]
 fn a_drain_hook_that_came_later_is_run() {
     let hooked = Hooked::new();
@@ -263,7 +262,7 @@ fn a_drain_hook_that_came_later_is_run() {
     assert_eq!(hooked.read("ran"), "\n");
 }
 
-/// Not from init's input: a hook that reads it would wait for a terminal, or eat what is COMMAND's.
+/// A hook does not have init's input: it would wait for the terminal, or read what is meant for COMMAND.
 #[test]
 fn hooks_read_nothing() {
     let hooked = Hooked::new();
@@ -280,7 +279,7 @@ fn hooks_read_nothing() {
     assert_eq!((hooked.read("read"), hooked.read("ended")), (String::new(), "\n\n\n".to_owned()));
 }
 
-/// A start hook that does not end is a matter of the services' time, not of the finish hooks'.
+/// A start hook that does not end uses the time of the services, not that of the finish hooks.
 #[test]
 fn finish_hooks_run_when_a_start_hook_had_to_be_killed() {
     let hooked = Hooked::new();
@@ -293,7 +292,7 @@ fn finish_hooks_run_when_a_start_hook_had_to_be_killed() {
     assert_eq!(hooked.read("tidied"), "\n");
 }
 
-/// It is asked first, like whatever a service leaves behind.
+/// What a hook leaves behind gets TERM first, like what a service leaves behind.
 #[test]
 fn what_a_finish_hook_leaves_behind_is_asked_to_end() {
     let hooked = Hooked::new();
@@ -306,7 +305,7 @@ fn what_a_finish_hook_leaves_behind_is_asked_to_end() {
     assert_eq!(hooked.read("saved"), "saved\n");
 }
 
-/// Nothing runs that could be drained.
+/// A COMMAND that cannot be started leaves nothing to drain.
 #[test]
 fn a_command_that_is_not_there_is_not_drained() {
     let hooked = Hooked::new();

@@ -1,4 +1,5 @@
-//! Whatever the services do, init has left before the grace is over, and has said who was in its way.
+//! Services that resist a stop: they ignore TERM, fork without end, hold pipes, stop other processes. init
+//! leaves before the grace is over all the same, and names what it had to kill.
 
 use std::thread;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tests::{Builder, Output, Suite, Tree, nothing_happens_for, time_until};
 use crate::IGNORES_TERM;
 use crate::init::stop::{PATIENT, begun, said, saves_for, stopped_in_order};
 
-/// What the hostile have.
+/// The grace in these tests, in seconds.
 const GRACE: u64 = 8;
 
 /// TERM, and then the end within the grace.
@@ -48,7 +49,7 @@ fn is_stopped_in_time(difficult: Builder, tree: &Tree) -> Output {
 }
 
 #[test]
-fn who_ignores_term_is_killed() {
+fn a_service_that_ignores_term_is_killed() {
     let tree = Suite::ours().tree();
     let end = is_killed_in_time(tree.service("deaf").run(IGNORES_TERM), &tree);
     said(&end, "waiting for deaf\n");
@@ -57,7 +58,7 @@ fn who_ignores_term_is_killed() {
 
 /// What it has started is killed with it, also what is in a session of its own.
 #[test]
-fn who_ignores_term_with_all_its_children_is_killed() {
+fn a_service_that_ignores_term_with_all_its_children_is_killed() {
     let tree = Suite::ours().tree();
     let body = "trap '' TERM\nsleep 1001 &\nsetsid sh -c 'sleep 1002; :' &\necho >ready\nwhile :; do sleep 1000; done";
     is_killed_in_time(tree.service("deaf").run(body), &tree);
@@ -129,7 +130,7 @@ fn a_control_d_that_hangs_is_killed() {
     stopped_in_time(&container);
 }
 
-/// It has done nothing, and is not TERM's match.
+/// It has begun no work, and TERM ends it.
 #[test]
 fn a_control_t_that_does_nothing_is_not_enough() {
     let tree = Suite::ours().tree();
@@ -191,10 +192,10 @@ fn a_stray_that_ignores_term_is_killed_and_named() {
     said(&end, "left behind, killed: sleep (pid ");
 }
 
-/// Always somebody else by the time it is looked for: a chain of short lives, as many as there are
-/// links, so that the machine survives.
+/// A process that is always another one by the time it is looked for: a chain of short lives, with so many
+/// links and no more, so that the machine survives.
 #[test]
-fn who_forks_without_end_is_killed() {
+fn a_service_that_forks_without_end_is_killed() {
     let tree = Suite::ours().tree();
     let body = "cd ..; for link in 1 2 3 4; do ./chain/hop & done; echo >chain/ready; exec sleep 1000";
     let chain = tree.service("chain").run(body).script("hop", "trap '' TERM\n./chain/hop &\nexit 0").made();
@@ -221,9 +222,10 @@ fn a_crowd_of_strays_is_killed() {
     assert_eq!(end.code(), Some(99), "{}", end.stderr);
 }
 
-/// Neither for runsvs, nor for services, nor for the workers that services wait for.
+/// Neither a stopped runsv, nor a stopped service, nor a stopped worker that a service waits for delays the
+/// end.
 #[test]
-fn everybody_stopped_with_stop_is_no_excuse() {
+fn processes_stopped_with_stop_do_not_delay_the_end() {
     let tree = Suite::ours().tree();
     let services: Vec<_> = (0..4)
         .map(|number| tree.service(&format!("s{number}")).run(&saves_for("0")).log("exec cat").made())
@@ -241,7 +243,7 @@ fn everybody_stopped_with_stop_is_no_excuse() {
     assert!(services.iter().all(|service| service.has("saved")), "{}", end.stderr);
 }
 
-/// Services go on, and a new runsvdir finds their runsv where they are, without a word each second.
+/// Services go on, and a new runsvdir finds each of their runsvs, without a message each second.
 #[test]
 fn a_killed_runsvdir_is_replaced_and_its_services_go_on() {
     let tree = Suite::ours().tree();
@@ -256,7 +258,7 @@ fn a_killed_runsvdir_is_replaced_and_its_services_go_on() {
     let new = tree.service("new").run(&saves_for("0")).made();
     new.eventually_has("ready");
     let lines = container.stderr().lines().count();
-    nothing_happens_for(Duration::from_secs(3), "nobody complains", || {
+    nothing_happens_for(Duration::from_secs(3), "no runsv complains", || {
         container.stderr().lines().count() <= lines + 1
     });
     assert_eq!(saver.status().pid, service);
@@ -301,7 +303,8 @@ fn a_killed_runsv_is_replaced_and_its_service_is_not_doubled() {
     assert_eq!(saver.read("saved"), "saved\nsaved\n");
 }
 
-/// Without, a second copy is what runit starts; at least somebody says so, and both are stopped.
+/// Without `process-group` a second copy is started, as in runit; but there is a warning, and both are
+/// stopped.
 #[test]
 fn a_killed_runsv_is_said_and_both_its_services_are_stopped() {
     let tree = Suite::ours().tree();
@@ -319,7 +322,7 @@ fn a_killed_runsv_is_said_and_both_its_services_are_stopped() {
 
 /// As a subreaper, init has no kernel that ends the rest for it.
 #[test]
-fn a_subreaper_leaves_nobody_alive() {
+fn a_subreaper_leaves_no_process_alive() {
     let tree = Suite::ours().tree();
     let services: Vec<_> = Behaviour::ALL
         .iter()
@@ -340,7 +343,7 @@ fn a_subreaper_leaves_nobody_alive() {
     assert_eq!(left, Vec::<String>::new(), "{}", end.stderr);
 }
 
-/// All at once.
+/// All of these services in one tree.
 #[test]
 fn a_whole_tree_of_the_hostile_is_ended_in_time() {
     let mut seed = Dice(42);
@@ -350,7 +353,7 @@ fn a_whole_tree_of_the_hostile_is_ended_in_time() {
 /// Trees of random mixes, as many as `HOSTILE_TREES` says; the same ones each time.
 #[test]
 fn random_trees_of_the_hostile_are_ended_in_time() {
-    // Some of them keep a core busy by themselves, and time is what is tried.
+    // Some of them keep a core busy by themselves, and the time matters here.
     const AT_ONCE: u64 = 2;
     let count: u64 = std::env::var("HOSTILE_TREES").ok().and_then(|count| count.parse().ok()).unwrap_or(20);
     let threads: Vec<_> = (0..AT_ONCE)

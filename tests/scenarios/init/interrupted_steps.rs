@@ -1,5 +1,5 @@
-//! No service is lost in any window: whatever it is doing when the stop begins, it is stopped like
-//! the rest, and never started again.
+//! A stop that begins in the middle of a step: a start, a rest, a restart, a removal, the death of a runsv.
+//! The service is stopped like the rest, and never started again.
 
 use std::thread;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::init::stop::{
     PATIENT, WAITS, begun, ended_in_order, patient, said, saves_for, saves_when_let, stopped_in_order,
 };
 
-/// Everybody who was ready to be told has been told, and has saved.
+/// Asserts that each service that had set its trap got its TERM, and has saved.
 #[track_caller]
-fn nobody_is_lost(services: &[Service], end: &Output) {
+fn no_service_is_lost(services: &[Service], end: &Output) {
     let lost: Vec<&str> = services
         .iter()
         .filter(|service| service.lines("saved").len() != service.lines("ready").len())
@@ -44,7 +44,7 @@ fn a_stop_while_half_of_the_services_have_started_loses_none() {
         services.iter().filter(|service| service.has("ready")).count() >= 25
     });
     let end = stopped_in_order(&container);
-    nobody_is_lost(&services, &end);
+    no_service_is_lost(&services, &end);
 }
 
 /// At moments spread over the start: before runsvdir, between fork and exec, before the handlers.
@@ -56,20 +56,20 @@ fn a_stop_at_any_moment_of_the_start_loses_none() {
         let container = begun(&tree, PATIENT);
         thread::sleep(Duration::from_millis(round));
         let end = stopped_in_order(&container);
-        nobody_is_lost(&services, &end);
+        no_service_is_lost(&services, &end);
     }
 }
 
-/// Before its handlers are there, the kernel would drop what a process 1 is sent.
+/// The kernel drops a signal for a process 1 that has no handler for it yet.
 #[test]
 fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
     const TERM: u32 = Signal::SIGTERM as u32;
     let tree = Suite::ours().tree();
-    // A slow disk, so to say: the last thing before the handlers takes half a second.
+    // As on a slow disk: the last step before the handlers takes half a second.
     let slowly = ["-D", "-f", "-o", "/dev/null", "-e", "trace=epoll_create1"];
     let delay = ["-e", "inject=epoll_create1:delay_enter=500000:when=1", "init", "--grace", "4"];
     let container = tree.command("strace").args(slowly).args(delay).arg(tree.services()).start_as_process_1();
-    // Before its own first instruction the kernel cannot be kept from dropping it.
+    // Before its first instruction init cannot keep the kernel from dropping a signal.
     tests::eventually("process 1 is init, and holds back or hears what it is told", || {
         let first = Process::find(container.pid()).expect("process 1");
         first.command_line().starts_with("init ")
@@ -93,12 +93,12 @@ fn a_stop_while_services_are_being_born_loses_none() {
         tree.command("strace").args(slowly).args(delay).args(init).arg(tree.services()).start_as_process_1();
     tests::eventually("some are being born", || {
         let is_unborn = |inmate: &Inmate| inmate.command_line.starts_with("runsvdir ");
-        // One of them is runsvdir.
+        // One of these processes is runsvdir.
         container.processes().iter().filter(|inmate| is_unborn(inmate)).count() > 4
     });
     container.signal(Signal::SIGTERM);
     let end = ended_in_order(&container);
-    nobody_is_lost(&services, &end);
+    no_service_is_lost(&services, &end);
 }
 
 /// The shell's own TERM ends it before it has set its trap: that is no loss, but it must not be
@@ -175,7 +175,7 @@ fn a_paused_service_is_continued_and_stopped() {
 }
 
 #[test]
-fn a_service_that_somebody_else_has_stopped_is_continued_and_stopped() {
+fn a_service_that_another_process_has_stopped_is_continued_and_stopped() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let container = begun(&tree, PATIENT);
@@ -200,7 +200,7 @@ fn a_runsv_that_is_stopped_with_stop_loses_nothing() {
     assert_eq!(saver.read("saved"), "saved\n");
 }
 
-/// The same in the middle of the stop: it has not to wait for the time of the late.
+/// The same in the middle of the stop: it does not wait until late services are killed.
 #[test]
 fn a_runsv_that_is_stopped_during_the_stop_goes_on() {
     let tree = Suite::ours().tree();
@@ -225,10 +225,10 @@ fn a_runsvdir_that_is_stopped_with_stop_loses_nothing() {
     }
     send(container.eventually_has("runsvdir -P").outside.pid, Signal::SIGSTOP);
     let end = stopped_in_order(&container);
-    nobody_is_lost(&services, &end);
+    no_service_is_lost(&services, &end);
 }
 
-/// Just before, and just after: either it is not started at all, or it is stopped in order.
+/// Just before and just after the start: either it is not started at all, or it is stopped in order.
 #[test]
 fn a_service_added_around_the_stop_is_not_lost() {
     for round in 0..8 {
@@ -245,7 +245,7 @@ fn a_service_added_around_the_stop_is_not_lost() {
             container.signal(Signal::SIGTERM);
         }
         let end = ended_in_order(&container);
-        nobody_is_lost(&[old, new], &end);
+        no_service_is_lost(&[old, new], &end);
     }
 }
 
@@ -265,7 +265,7 @@ fn a_service_added_during_the_stop_is_not_started() {
 
 /// `sv up`, at the wrong moment.
 #[test]
-fn a_service_that_somebody_starts_during_the_stop_stays_down() {
+fn a_service_that_a_client_starts_during_the_stop_stays_down() {
     let tree = Suite::ours().tree();
     let slow = tree.service("slow").run(&saves_when_let()).made();
     let container = begun(&tree, PATIENT);
@@ -308,7 +308,7 @@ fn a_service_that_was_just_removed_is_waited_for() {
     assert_eq!(fs_err::read_to_string(away.join("saved")).unwrap_or_default(), "saved\n");
 }
 
-/// What has lost its runsv is a service still.
+/// A service that has lost its runsv is stopped like the others.
 #[test]
 fn a_service_whose_runsv_was_killed_is_stopped_in_order() {
     let tree = Suite::ours().tree();
@@ -322,7 +322,7 @@ fn a_service_whose_runsv_was_killed_is_stopped_in_order() {
     send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
     saver.eventually("has lost its runsv", |saver| !saver.is_supervised());
     let end = stopped_in_order(&container);
-    nobody_is_lost(&[saver, slow], &end);
+    no_service_is_lost(&[saver, slow], &end);
     said(&end, "init: saver: stopped after ");
 }
 
@@ -343,7 +343,7 @@ fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
     assert_ne!(end.code(), Some(99), "nothing of init's was killed: {}", end.stderr);
 }
 
-/// The numbers of another pid namespace's `/proc` mean other processes: it is as good as none.
+/// The numbers in another pid namespace's `/proc` mean other processes: such a `/proc` counts as missing.
 #[test]
 fn a_foreign_proc_is_not_believed() {
     let tree = Suite::ours().tree();
@@ -357,12 +357,12 @@ fn a_foreign_proc_is_not_believed() {
     logged.eventually_runs();
     container.signal(Signal::SIGTERM);
     let end = container.finished();
-    nobody_is_lost(&services, &end);
+    no_service_is_lost(&services, &end);
     assert_eq!(end.code(), Some(0), "{}", end.stderr);
     said(&end, "init: warning: unable to see processes in /proc");
 }
 
-/// It has a new name now, by which somebody tells it to come up again.
+/// Its entry was renamed, and a client sends `u` under the new name.
 #[test]
 fn a_service_that_is_renamed_and_told_up_during_the_stop_stays_down() {
     let tree = Suite::ours().tree();
@@ -379,7 +379,7 @@ fn a_service_that_is_renamed_and_told_up_during_the_stop_stays_down() {
     assert_eq!(new.lines("ready").len(), 1);
 }
 
-/// How it went is said where that was not in order.
+/// A message says how a service ended if that was not in order.
 #[test]
 fn the_line_of_a_service_says_what_was_not_in_order() {
     let tree = Suite::ours().tree();
@@ -410,7 +410,7 @@ fn the_line_of_a_service_says_what_was_not_in_order() {
     assert_eq!(line("own").as_deref(), Some(""), "{}", end.stderr);
 }
 
-/// Its own patience was shorter than init's: it was killed all the same.
+/// Its own `timeout-kill` was shorter than init's share: it counts as killed all the same.
 #[test]
 fn a_service_that_its_own_runsv_has_to_kill_counts_as_killed() {
     let tree = Suite::ours().tree();
@@ -448,7 +448,7 @@ fn a_service_that_loses_its_runsv_during_the_stop_is_counted_and_told_once() {
 
 /// Exit code 99 has its reason in the summary.
 #[test]
-fn others_that_were_killed_are_not_taken_for_nobody() {
+fn a_killed_leftover_is_named_as_the_reason_for_exit_code_99() {
     let tree = Suite::ours().tree();
     let body = "setsid sh -c \"trap '' TERM; echo >ready; exec sleep 1000\" & exec sleep 1000";
     let parent = tree.service("parent").run(body).made();

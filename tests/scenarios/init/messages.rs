@@ -1,4 +1,4 @@
-//! init says what it does, and waits for nobody to read it.
+//! The messages of init: their form, and a standard error that is full or not read.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -42,7 +42,7 @@ impl FullPipe {
         format!("2>{}", self.path.display())
     }
 
-    /// What came behind the filling; `is_over` says when nothing more will come.
+    /// What came after the filling; `is_over` says when nothing more will come.
     pub fn read_until(&mut self, is_over: impl Fn(&str) -> bool) -> String {
         let mut bytes = Vec::new();
         let mut piece = [0; 4096];
@@ -72,9 +72,9 @@ fn no_name_drives_a_terminal_or_forges_a_line() {
     assert!(!end.stderr.contains('\x1b'), "{end:?}");
 }
 
-/// A full pipe would hold up whoever writes to it until somebody reads.
+/// A write to a full pipe blocks until the pipe is read; init never waits for that.
 #[test]
-fn a_standard_error_that_nobody_reads_holds_nothing_up() {
+fn a_standard_error_that_is_not_read_holds_nothing_up() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let pipe = FullPipe::new(&tree);
@@ -86,9 +86,9 @@ fn a_standard_error_that_nobody_reads_holds_nothing_up() {
     assert_eq!(saver.read("saved"), "saved\n");
 }
 
-/// Nothing is lost of what has waited, and nobody has to say something new for it to come.
+/// The kept lines are all written as soon as there is room, without a new message.
 #[test]
-fn what_could_not_be_said_is_said_when_somebody_reads() {
+fn what_could_not_be_said_is_said_when_it_is_read_again() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let mut pipe = FullPipe::new(&tree);
@@ -104,9 +104,9 @@ fn what_could_not_be_said_is_said_when_somebody_reads() {
     container.finished();
 }
 
-/// A mistake is told all the same by the exit code.
+/// The exit code tells the mistake all the same.
 #[test]
-fn a_refusal_that_nobody_reads_is_a_refusal() {
+fn a_refusal_that_is_not_read_is_a_refusal() {
     let tree = Suite::ours().tree();
     let pipe = FullPipe::new(&tree);
     let init = tree.command("init").arg(Path::new("/no/such/directory"));
@@ -114,7 +114,8 @@ fn a_refusal_that_nobody_reads_is_a_refusal() {
     assert_eq!(end.code(), Some(111));
 }
 
-/// The services share the description, and a write of theirs is not to fail for want of room.
+/// The services share the open file description: their own writes must still block, not fail, while it is
+/// full.
 #[test]
 fn services_inherit_a_standard_error_that_waits_as_before() {
     let tree = Suite::ours().tree();

@@ -1,5 +1,5 @@
-//! Whatever stands in the place of a file holds init up for no moment: a FIFO that nobody writes to, a
-//! device without end, a link to itself. A terminal does not become that of a process.
+//! Odd things in the place of files that init reads: a FIFO without a writer, a device without end, a link to
+//! itself, a terminal. None of them delays init, and no terminal becomes init's own.
 
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! init boots, serves and stops: what it is asked with, what it says, what it exits with.
+//! init boots, serves and stops: its signals, its command line, its messages and exit codes.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ pub const PATIENT: &str = "28";
 pub const WAITS: &str = "while :; do sleep .1; done";
 
 /// A `./run` that ends of TERM, but not of INT, after it has saved its work for so many seconds.
-/// Whoever sees the file `ready` knows that it will.
+/// When the file `ready` exists, the trap is set.
 pub fn saves_for(seconds: &str) -> String {
     saves_after(&format!("sleep {seconds}"))
 }
@@ -79,7 +79,7 @@ pub fn ended_in_order(container: &Namespace) -> Output {
 /// Asserts that this was said.
 #[track_caller]
 pub fn said(end: &Output, text: &str) {
-    assert!(end.stderr.contains(text), "nobody said {text:?}:\n{}", end.stderr);
+    assert!(end.stderr.contains(text), "no line has {text:?}:\n{}", end.stderr);
 }
 
 /// A tree with a service that saves, one that has a logger, and one that is down.
@@ -140,7 +140,7 @@ fn int_stops_everything() {
     stops_everything_on(|container| container.signal(Signal::SIGINT));
 }
 
-/// What an emergency power supply's daemon sends.
+/// PWR: what the daemon of an emergency power supply sends.
 #[test]
 fn pwr_stops_everything() {
     stops_everything_on(|container| container.signal(Signal::SIGPWR));
@@ -170,8 +170,7 @@ fn a_subreaper_stops_everything_too() {
     assert_eq!(left, Vec::<String>::new());
 }
 
-/// Whoever starts a container asks for its end only once; whoever is impatient must not cut a
-/// service short, when there is no drain to be skipped.
+/// A second stop request skips the drain. Without a drain it must not shorten the time of the services.
 #[test]
 fn a_second_request_changes_nothing_for_services() {
     let tree = Suite::ours().tree();
@@ -202,7 +201,7 @@ fn a_third_request_kills_at_once() {
     said(&end, "asked three times to stop");
 }
 
-/// The budget is said before it is needed: that is how a mismatch is noticed.
+/// The grace is said at the start, so that a mismatch with the orchestrator's is noticed.
 #[test]
 fn the_budget_is_said_at_the_start() {
     let tree = Suite::ours().tree();
@@ -396,7 +395,7 @@ fn help_and_version_go_to_standard_output() {
 
 // Zombies.
 
-/// Nobody who is orphaned stays a zombie, and init serves on.
+/// No orphan stays a zombie, and init goes on serving.
 #[test]
 fn orphans_are_reaped() {
     let tree = Suite::ours().tree();
@@ -406,7 +405,7 @@ fn orphans_are_reaped() {
         .made();
     let container = begun(&tree, PATIENT);
     parent.eventually_has("done");
-    // Only when the last of them has come and gone there is nobody left who could become a zombie.
+    // Only when the last of them has come and gone no further one can become a zombie.
     eventually("all of them are gone", || {
         let inmates = container.processes();
         inmates.len() == 4 && inmates.iter().any(|inmate| inmate.command_line == "sleep 1000")
@@ -430,7 +429,7 @@ fn the_end_of_init_is_the_end_of_all() {
     eventually("all are gone", || !inmates.iter().any(|inmate| is_alive(inmate.outside.pid)));
 }
 
-/// After the start nothing ends init but a request.
+/// After the start only a stop request ends init.
 #[test]
 fn the_loss_of_its_directory_does_not_end_init() {
     let tree = Suite::ours().tree();
@@ -447,7 +446,7 @@ fn the_loss_of_its_directory_does_not_end_init() {
     assert_eq!(web.read("saved"), "saved\n");
 }
 
-/// A killed process 1 takes everybody with it, and what it leaves does not disturb the next.
+/// A killed process 1 takes every process with it, and the files it leaves do not disturb the next one.
 #[test]
 fn stale_state_of_a_killed_container_does_not_matter() {
     let tree = Suite::ours().tree();

@@ -33,14 +33,14 @@ both_suites! {
     svc_commands_a_log,
     svc_sends_several_letters_in_order,
     svc_ends_a_service_and_its_log,
-    svc_warns_when_nobody_listens,
+    svc_warns_without_a_supervisor,
     s6_svc_commands_a_service,
     s6_svc_commands_a_log,
     s6_svc_ends_runsv,
-    s6_svc_fails_when_nobody_listens,
+    s6_svc_fails_without_a_supervisor,
     s6_takes_it_for_no_service_of_its_own,
-    whoever_locks_sees_runsv_s_lock,
-    whoever_waits_for_the_lock_gets_it_after_runsv,
+    another_program_sees_runsv_s_lock,
+    a_program_that_waits_for_the_lock_gets_it_after_runsv,
     runsv_sees_the_lock_of_others,
     node_exporter_reads_every_state,
     node_exporter_reads_what_is_left_when_runsv_is_gone,
@@ -51,7 +51,7 @@ both_suites! {
     a_shell_reads_the_files,
     a_shell_commands_a_service,
     a_shell_that_waits_for_a_runsv_is_heard,
-    who_does_not_wait_learns_that_nobody_listens,
+    a_writer_that_does_not_wait_learns_that_there_is_no_reader,
 }
 
 const SLEEPS: &str = "exec sleep 1000";
@@ -74,7 +74,7 @@ fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// A service that was told to exit, and whose runsv has left.
+/// A service that was told to exit, after its runsv has left.
 fn left(suite: &Suite) -> Supervised {
     let web = suite.service("web").run(SLEEPS).running();
     web.control("x");
@@ -110,7 +110,7 @@ fn svstat(tree: &Tree, name: &str) -> Output {
     foreign(tree, "daemontools", "svstat").arg(name).output()
 }
 
-/// The second it is for who asks for no more than that: the kernel tells which it was at its last tick.
+/// The clock as programs read it that ask for whole seconds only: the kernel answers with its last tick.
 fn second() -> u64 {
     let time = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).unwrap();
     u64::try_from(time.tv_sec()).unwrap()
@@ -240,7 +240,7 @@ fn svstat_tells_that_runsv_is_gone(suite: &Suite) {
     killed.runsv.finished();
     assert!(is_alive(killed.status().pid));
     // What was just forked has a copy of its descriptors until it is executed.
-    killed.eventually("nobody supervises it", |killed| !killed.is_supervised());
+    killed.eventually("no runsv supervises it", |killed| !killed.is_supervised());
     svstat(killed.tree(), "killed").says("killed: supervise not running\n", 0);
 }
 
@@ -341,7 +341,7 @@ fn svc_sends_several_letters_in_order(suite: &Suite) {
     web.eventually_stat("down");
 }
 
-/// RSV-60: as daemontools removes a service; the log first, for nobody listens there once runsv is gone.
+/// RSV-60: as daemontools removes a service; the log first, for its FIFO has no reader once runsv is gone.
 fn svc_ends_a_service_and_its_log(suite: &Suite) {
     let web = suite.service("web").run("echo last; exec sleep 1000").log("exec cat >lines").running();
     web.log().eventually_reads("lines", "last\n");
@@ -352,7 +352,7 @@ fn svc_ends_a_service_and_its_log(suite: &Suite) {
 }
 
 /// LAY-3, LAY-13: warnings only.
-fn svc_warns_when_nobody_listens(suite: &Suite) {
+fn svc_warns_without_a_supervisor(suite: &Suite) {
     let gone = left(suite);
     let tree = gone.tree();
     tree.service("never").run(SLEEPS).made();
@@ -394,8 +394,8 @@ fn s6_svc_ends_runsv(suite: &Suite) {
     assert_eq!(web.stat(), "down");
 }
 
-/// LAY-13: 100 tells that nobody listens, 111 any other trouble. The words are those of its version.
-fn s6_svc_fails_when_nobody_listens(suite: &Suite) {
+/// LAY-13: 100 means that no supervisor reads, 111 any other trouble. The words are those of its version.
+fn s6_svc_fails_without_a_supervisor(suite: &Suite) {
     let gone = left(suite);
     let code = |name: &str| {
         let output = foreign(gone.tree(), "s6", "s6-svc").args(["-u", name]).output();
@@ -424,7 +424,7 @@ fn s6_takes_it_for_no_service_of_its_own(suite: &Suite) {
 // The lock.
 
 /// LAY-12: for chpst and for setlock of daemontools, which ask for the same kind.
-fn whoever_locks_sees_runsv_s_lock(suite: &Suite) {
+fn another_program_sees_runsv_s_lock(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).log("exec cat").running();
     for lock in ["web/supervise/lock", "web/log/supervise/lock"] {
         let chpst = foreign(web.tree(), "runit", "chpst").args(["-L", lock, "echo", "taken"]);
@@ -445,7 +445,7 @@ fn whoever_locks_sees_runsv_s_lock(suite: &Suite) {
 }
 
 /// LAY-12.
-fn whoever_waits_for_the_lock_gets_it_after_runsv(suite: &Suite) {
+fn a_program_that_waits_for_the_lock_gets_it_after_runsv(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).running();
     let lock = "web/supervise/lock";
     let chpst = foreign(web.tree(), "runit", "chpst").args(["-l", lock, "echo", "taken"]).start();
@@ -479,8 +479,8 @@ struct Metrics {
     state_last_change_timestamp_seconds: u64,
 }
 
-/// As the collector does it: one read of 20 bytes, whose length is not looked at, and no question to
-/// runsv. It looks for `down` in `supervise`, where nobody has ever put one.
+/// As the collector does it: one read of 20 bytes without a check of the length, and no look whether runsv
+/// lives. It looks for `down` in `supervise`, where there never is one.
 fn collected(service: &Service) -> Metrics {
     let mut record = [0; 20];
     let _ = File::open(service.path("supervise/status")).unwrap().read(&mut record).unwrap();
@@ -763,7 +763,7 @@ fn a_shell_commands_a_service(suite: &Suite) {
     assert_eq!(web.runsv.finished().code(), Some(0));
 }
 
-/// RSV-26, LAY-7: who opens it without a word about blocking waits for the runsv to come.
+/// RSV-26, LAY-7: an open that may block waits until a runsv comes.
 fn a_shell_that_waits_for_a_runsv_is_heard(suite: &Suite) {
     let web = left(suite);
     let waits = ["-c", "printf d >supervise/control"];
@@ -775,7 +775,7 @@ fn a_shell_that_waits_for_a_runsv_is_heard(suite: &Suite) {
 }
 
 /// LAY-13: of both FIFOs; and they are open again with the next runsv.
-fn who_does_not_wait_learns_that_nobody_listens(suite: &Suite) {
+fn a_writer_that_does_not_wait_learns_that_there_is_no_reader(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).log("exec cat").running();
     let write = "dd of=$0 oflag=nonblock conv=notrunc,nocreat status=none </dev/null";
     let fifos = ["supervise/control", "supervise/ok", "log/supervise/control", "log/supervise/ok"];
@@ -786,11 +786,11 @@ fn who_does_not_wait_learns_that_nobody_listens(suite: &Suite) {
         })
     };
     let listens = fifos.map(|_| (String::new(), Some(0)));
-    let nobody = |fifo| (format!("dd: failed to open '{fifo}': {}\n", Errno::ENXIO.desc()), Some(1));
+    let refused = |fifo| (format!("dd: failed to open '{fifo}': {}\n", Errno::ENXIO.desc()), Some(1));
     assert_eq!(told(), listens);
     web.control("x");
     web.runsv.finished();
-    assert_eq!(told(), fifos.map(nobody));
+    assert_eq!(told(), fifos.map(refused));
     let anew = (*web).clone().supervised();
     anew.eventually_runs();
     assert_eq!(told(), listens);

@@ -1,5 +1,5 @@
-//! Real daemons from Debian's packages under `init`: what was written is there after the stop, and
-//! whoever is served is served to the end.
+//! Real daemons from Debian's packages under `init`: what was written is there after the stop, and requests
+//! that are being served are served to the end.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;

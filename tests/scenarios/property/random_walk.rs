@@ -1,21 +1,21 @@
-//! A seeded random walk over the real program, ours: control bytes, signals, short lives, control
-//! scripts and orders that come and go, slow and hanging `./finish`, for [`SECONDS`] of time or `WALK_SECONDS`
-//! on six services at once. What must hold whatever happens:
+//! A seeded random walk over our real runsv: control bytes, signals, short lives, control scripts and
+//! settings that come and go, slow and hanging `./finish`, for [`SECONDS`] of time or `WALK_SECONDS` on six
+//! services at once. What must always hold:
 //!
-//! * never two alive: `./run` and `./finish` of a service hold one lock, and so does `log/run`. Who
+//! * never two alive: `./run` and `./finish` of a service hold one lock, and so does `log/run`. A script that
 //!   does not get it looks whether the holder lives, and says so;
 //! * never a start within the rest (RSV-44): two starts are a second apart, by the time at which the
 //!   kernel made the processes; after a life of less than a second, by a second from its end;
 //! * one `./finish` for each death (RSV-42): while it runs, the record has the time of the start of
 //!   the `./run` that died, which tells one life from the other;
 //! * the record has 20 bytes that make sense whenever it is read, and `status`, `stat` and `pid` are
-//!   true when things have calmed down;
+//!   true when nothing is under way any more;
 //! * told to exit, runsv leaves with 0, and nothing of the service is left.
 //!
-//! A walk is repeated with `WALK_SEED`, which a failure names; what the kernel makes of the same steps
-//! may differ, so the one walk is then repeated for the whole time. Steps of the clock are left to the
-//! walk over the machine: a test must not set the clock of everybody, and a namespace has a monotonic
-//! clock of its own but no wall clock.
+//! A walk is repeated with `WALK_SEED`, which a failure names; what the kernel makes of the same steps may
+//! differ, so the one walk is then repeated for the whole time. Steps of the clock are left to the walk over
+//! the state machine: a test must not set the host's clock, and a namespace has a monotonic clock of its own
+//! but no wall clock.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -38,7 +38,7 @@ use tests::{Builder, Suite, Supervised, eventually};
 /// One for each walker; its walks have this seed, the next one, and so on.
 const SEEDS: [u64; 6] = [1000, 2000, 3000, 4000, 5000, 6000];
 
-/// How long to walk: a little for people who wait, more where nobody does.
+/// How long to walk: a little for a developer that waits, more in CI.
 const SECONDS: u64 = 10;
 const SECONDS_IN_CI: u64 = 60;
 
@@ -52,26 +52,26 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A rest, in the kernel's hundredths of a second.
 const REST: u64 = 100;
 
-/// What the scripts share. `top` is the service directory, `who` one of the two services.
+/// What the scripts share. `top` is the service directory, `role` one of the two services.
 const WORDS: &str = r#"
 ulimit -c 0
 
-# WORD ...: adds a line on this process: who it is, when it was started, and the words.
+# WORD ...: adds a line on this process: its id, when it was started, and the words.
 tell() {
     words=$*
     read -r about <"/proc/$$/stat"
     # Behind the name comes field 3; the start is field 22.
     set -- ${about##*) }
     started=${20}
-    echo "$$ $started $words" >>"$top/$who.lives"
+    echo "$$ $started $words" >>"$top/$role.lives"
 }
 
 # Takes the lock that only one of these scripts may have, and keeps it until this process is gone.
 alone() {
-    exec 9>>"$top/$who.lock"
+    exec 9>>"$top/$role.lock"
     until flock -w 0.1 9; do
-        # A flock that outlives who called it may have it for a moment. But does the holder live?
-        read -r pid since <"$top/$who.holder" || continue
+        # A flock that outlives its caller may have it for a moment. But does the holder live?
+        read -r pid since <"$top/$role.holder" || continue
         read -r about <"/proc/$pid/stat" || continue
         set -- ${about##*) }
         if [ "${20}" = "$since" ]; then
@@ -79,14 +79,14 @@ alone() {
             exit 70
         fi
     done 2>/dev/null
-    echo "$$ $started" >"$top/$who.holder"
+    echo "$$ $started" >"$top/$role.holder"
     tell alone
 }
 "#;
 
-const RUN_SCRIPT: &str = "top=. who=main; . ./words; tell run; alone; . ./run.next";
-const LOG_SCRIPT: &str = "top=.. who=log; . ../words; tell run; alone; . ../log.next";
-const FINISH_SCRIPT: &str = "top=. who=main; . ./words
+const RUN_SCRIPT: &str = "top=. role=main; . ./words; tell run; alone; . ./run.next";
+const LOG_SCRIPT: &str = "top=.. role=log; . ../words; tell run; alone; . ../log.next";
+const FINISH_SCRIPT: &str = "top=. role=main; . ./words
 life=$(od -An -v -tx1 -N12 supervise/status)
 tell finish \"$1\" \"$2\" $life; alone; . ./finish.next";
 
@@ -114,7 +114,7 @@ const FINISHES: [&str; 5] =
     ["exit 0", "exit 1", "sleep .3 9>&-; exit 0", "sleep 1.3 9>&-; kill -KILL $$", "exec sleep 1000"];
 const FINISH_LIMIT: &str = "4000\n";
 
-/// What the log service does. The last one has to be told twice to leave.
+/// What the log service does. The last one does not end with its input and needs TERM.
 const LOGS: [&str; 6] = [
     "exec cat >/dev/null",
     "exec cat >/dev/null",
@@ -128,7 +128,7 @@ const LOGS: [&str; 6] = [
 const HOOKS: [&str; 6] =
     ["exit 0", "exit 1", "kill -KILL $$", "sleep .2; exit 0", "sleep .5; exit 1", "sleep 1.5; exit 0"];
 
-/// Files that say how a service stops, with what may be in them.
+/// Settings: files that say how a service stops, with what may be in them.
 const ORDERS: [(&str, &[&str]); 3] = [
     ("process-group", &[""]),
     ("timeout-kill", &["200\n", "1500\n", "0\n", "soon\n"]),
@@ -261,7 +261,7 @@ impl Watch {
         let before = now();
         let status = read();
         let after = now();
-        // The record may come late: who stands in it can be dead by then.
+        // The record may come late: the process in it can be dead by then.
         let process = Process::find(status.pid);
         let lives = process.as_ref().is_some_and(Process::is_alive);
         assert!([0, 1].contains(&status.paused) && [0, 1].contains(&status.got_term), "{status:?}");
@@ -367,7 +367,7 @@ impl Walk {
         self.steps.push(format!("{:7.3} {step}", self.begin.elapsed().as_secs_f64()));
     }
 
-    /// Lets time pass, with an eye on the record. Who rests is not waited for longer than it takes.
+    /// Lets time pass and reads the record. The end of a rest is not waited for longer than it takes.
     fn pass(&mut self, time: Duration) {
         let until = Instant::now() + time;
         let was_down = self.web.status().state == DOWN;
@@ -452,11 +452,11 @@ impl Walk {
         self.send("run", self.web.status(), signal);
     }
 
-    fn send(&mut self, whom: &str, status: Status, signal: Signal) {
+    fn send(&mut self, target: &str, status: Status, signal: Signal) {
         // A process that took the number of one that was reaped is not runsv's child.
         let is_child = |process: Process| process.parent == self.web.runsv.pid();
         if status.state == RUN && Process::find(status.pid).is_some_and(is_child) {
-            self.note(&format!("{signal} to {whom}, process {}", status.pid));
+            self.note(&format!("{signal} to {target}, process {}", status.pid));
             process::send(status.pid, signal);
         }
     }
@@ -619,7 +619,7 @@ impl Walk {
             if start.elapsed() > patience {
                 patience += Duration::from_millis(1500);
                 again(self);
-                // By hand: a byte `k` would be one more reason to leave.
+                // A signal and no byte: `k` would be one more reason to leave.
                 self.send("run", self.web.status(), Signal::SIGKILL);
             }
             thread::sleep(LOOK);

@@ -1,4 +1,4 @@
-//! Command lines of runsv and runsvdir, and what stops them at the start.
+//! The command lines of runsv and runsvdir, and what keeps them from starting.
 
 use std::os::unix::fs::symlink;
 

@@ -37,7 +37,7 @@ both_suites! {
     x_does_nothing_to_the_log_service,
     many_bytes_are_not_lost,
     t_stops_for_good_what_is_not_to_be_restarted,
-    bytes_without_end_keep_nobody_from_being_heard,
+    bytes_without_end_keep_no_other_event_from_being_handled,
 }
 
 /// RSV-30, LAY-6.
@@ -415,7 +415,7 @@ fn t_stops_for_good_what_is_not_to_be_restarted(suite: &Suite) {
 }
 
 /// RSV-25: neither a death, nor the log service's commands, nor TERM, for one byte is taken at a time.
-fn bytes_without_end_keep_nobody_from_being_heard(suite: &Suite) {
+fn bytes_without_end_keep_no_other_event_from_being_handled(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").running();
     web.log().eventually_runs();
     let writer = web.tree().command("sh").args(["-c", "exec yes c >web/supervise/control"]).start();

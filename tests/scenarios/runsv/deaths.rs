@@ -244,7 +244,7 @@ fn a_service_is_restarted_again_and_again(suite: &Suite) {
     assert!(web.runsv.is_alive());
 }
 
-/// RSV-43: whoever may execute it.
+/// RSV-43: it must be readable; execute permission does not matter.
 fn a_finish_that_may_not_be_read_is_no_finish(suite: &Suite) {
     let web = suite.service("web").run("echo >>runs").finish("echo >wrong").made();
     set_mode(web.dir(), 0o777);

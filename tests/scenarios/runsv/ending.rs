@@ -1,4 +1,4 @@
-//! How runsv ends.
+//! The end of runsv: after `x`, after TERM, with and without a log service.
 
 use std::time::Duration;
 
@@ -186,7 +186,7 @@ fn a_killed_runsv_leaves_its_services_and_a_new_one_starts_a_second_copy(suite: 
     web.runsv.signal(Signal::SIGKILL);
     web.runsv.finished();
     // A child that was not executed yet still has everything of its parent.
-    web.eventually("nobody listens", |web| !web.is_supervised());
+    web.eventually("no runsv listens", |web| !web.is_supervised());
     web.sv("status").says("fail: web: runsv not running\n", 1);
     let anew = web.tree().at("web").supervised();
     anew.eventually_runs_anew(old[0]);

@@ -1,4 +1,5 @@
-//! What `./run`, `./finish`, `log/run` and control scripts are given.
+//! What `./run`, `./finish`, `log/run` and control scripts inherit: environment, directory, descriptors,
+//! signals.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -80,9 +81,9 @@ fn asleep(pid: u32) -> Process {
     })
 }
 
-/// A service whose programs are no shell scripts, because a shell touches its environment and its
-/// signals: `cat`, which reads until the end of an input that has none, and `head -1 15`, as which
-/// `./finish -1 15` waits for somebody to write to the fifo `15`.
+/// A service with programs that are no shell scripts, because a shell changes its environment and its
+/// signals: `cat`, which reads from an input without an end, and `head`, so that `./finish -1 15` waits until
+/// the fifo `15` is written to.
 fn without_shell(suite: &Suite) -> Service {
     let cat = "/bin/cat";
     let web =
@@ -277,11 +278,11 @@ fn signals_other_than_term_end_runsv_and_leave_the_services(suite: &Suite) {
         assert_eq!(std::os::unix::process::ExitStatusExt::signal(&output.ended), Some(signal as i32));
         assert!(pids.into_iter().all(is_alive));
         // What was just forked has a copy of its descriptors until it is executed.
-        web.eventually("nobody supervises it", |web| !web.is_supervised());
+        web.eventually("no runsv supervises it", |web| !web.is_supervised());
     }
 }
 
-/// RSV-19: a child that runsv was born with.
+/// RSV-19: a child that the process had before it became runsv.
 fn a_stranger_that_dies_is_ignored(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").made();
     let runsv = web.tree().command("sh").args(["-c", "sleep .3 & exec runsv web"]);

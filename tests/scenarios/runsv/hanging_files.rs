@@ -1,4 +1,4 @@
-//! What stands in the place of a file, and is no such file.
+//! Files that hang or never end in the place of files that runsv reads and writes; a full file system.
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
@@ -63,7 +63,7 @@ fn an_exec_that_hangs_keeps_runsv_from_nothing(suite: &Suite) {
     assert_eq!(web.runsv.finished().code(), Some(0));
 }
 
-/// What ours alone reads (ADD-1, ADD-3) holds it up no more than what runit reads.
+/// What only our runsv reads (ADD-1, ADD-3) delays it no more than what runit reads.
 mod ours_alone {
     use std::io::Write as _;
     use std::path::Path;
@@ -127,7 +127,7 @@ mod ours_alone {
         }
         small.extend(["sh", "-c", "mount -t tmpfs -o size=64k none web/supervise && exec \"$@\"", "sh"]);
         let runsv = web.runsv().through(&small).start();
-        // Nobody outside sees what is mounted, except by way of a process inside.
+        // What is mounted is visible outside only by way of a process inside.
         let place = Path::new("/proc").join(format!("{}/root", runsv.pid()));
         let supervise = place.join(web.path("supervise").strip_prefix("/").expect("a path from the root"));
         let read = |name: &str| fs::read(supervise.join(name)).unwrap_or_default();

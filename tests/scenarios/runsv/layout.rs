@@ -1,4 +1,4 @@
-//! The files runsv reads and makes.
+//! The files that runsv reads and makes in a service directory and in `supervise/`.
 
 use std::fs::File;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -182,7 +182,7 @@ fn lock_and_fifos_keep_what_an_administrator_made_of_them(suite: &Suite) {
     assert_eq!(look(), before);
 }
 
-/// LAY-7: whoever sees the service run can read everything.
+/// LAY-7: when the service is seen to run, every file can be read.
 fn run_finds_every_file_in_place(suite: &Suite) {
     let web =
         suite.service("web").run("ls supervise log/supervise >&2; exec sleep 1000").log("exec cat").running();
@@ -236,7 +236,7 @@ fn log_supervise_may_be_a_link(suite: &Suite) {
     assert!(tree.services().join("web.log/status").exists());
 }
 
-/// A target in the tree whose path has exactly this length.
+/// A target in the tree with a path of exactly this length.
 fn long_target(root: &std::path::Path, length: usize) -> String {
     let mut target = format!("{}/", root.display());
     while target.len() < length - 1 {

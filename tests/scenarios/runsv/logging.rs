@@ -1,4 +1,4 @@
-//! The log service and its pipe.
+//! The log service and its pipe: no line is lost when either side stops.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The file `process-group`: a group counts while a member of it lives (B16), and what a killed runsv has left
-//! of it is ended by the next one (QRK-14).
+//! The file `process-group`: a group counts while a member of it lives (B16), and what a killed runsv has
+//! left of it is ended by the next one (QRK-14).
 
 use std::io::Write;
 
@@ -24,8 +24,8 @@ fn writes_its_number(file: &str) -> String {
     format!("echo $$ >{file}.new; mv {file}.new {file}")
 }
 
-/// A service in whose group there is, beside its `./run`, a zombie: its parent has left the group, and
-/// never reaps.
+/// A service with a zombie in its group, beside `./run`: the zombie's parent has left the group, and never
+/// reaps.
 fn with_a_zombie() -> (Supervised, u32) {
     let member = format!("sh -c '{}; until test -e go; do sleep .02; done'", writes_its_number("member"));
     let web = grouped().run(&format!("({member} & exec setsid sleep 1000) & exec sleep 1000")).running();

@@ -15,6 +15,7 @@ both_suites! {
     a_directory_made_in_its_place_has_its_log,
     a_down_that_is_made_last_is_honoured,
     a_directory_that_is_copied_slowly_is_started_whole,
+    a_directory_that_is_renamed_half_made_is_started_whole,
     what_is_made_in_a_services_directory_that_is_made_is_started_whole,
     a_link_that_is_switched_again_and_again_ends_at_its_last_target,
     a_link_through_many_links_holds_up_no_other_service,
@@ -93,6 +94,22 @@ fn a_directory_that_is_copied_slowly_is_started_whole(suite: &Suite) {
     assert_eq!(runsvdir.stderr(), "");
 }
 
+/// RSD-10: a directory that has another name now is as incomplete as before.
+fn a_directory_that_is_renamed_half_made_is_started_whole(suite: &Suite) {
+    let (tree, _runsvdir) = scanned(suite);
+    await_the_begin_of_a_second();
+    let web = tree.at("web");
+    let half = tree.at("half");
+    fs::create_dir(half.dir()).unwrap();
+    half.write_script("run", SLEEPS);
+    fs::rename(half.dir(), web.dir()).unwrap();
+    thread::sleep(STEP);
+    make(&web, &["log/run", "down"]);
+    web.eventually("it is supervised", Service::is_supervised);
+    web.log().eventually_runs();
+    tree.sv("status web").says("down: web: Ns; run: log: (pid N) Ns\n", 0);
+}
+
 /// RSD-3, RSD-10.
 fn what_is_made_in_a_services_directory_that_is_made_is_started_whole(suite: &Suite) {
     let tree = suite.tree();
@@ -168,6 +185,45 @@ fn a_directory_that_is_made_slowly_is_not_started_before_its_last_change() {
     web.eventually("it is supervised", Service::is_supervised);
     web.log().eventually_runs();
     assert_eq!(runsvdir.stderr(), "");
+}
+
+/// DEV-17: a directory may be made while a scan is under way, which has seen all names by then.
+#[test]
+fn a_directory_that_is_made_during_a_scan_is_made_in_its_place() {
+    let (tree, _runsvdir) = scanned(Suite::ours());
+    version(&tree, "base");
+    // Each of them is looked at in every scan.
+    for number in 0..300 {
+        symlink("../base", tree.services().join(format!("link{number}"))).unwrap();
+    }
+    for number in 0..100 {
+        let service = tree.at(&format!("new{number}"));
+        let begin = Instant::now();
+        fs::create_dir(service.dir()).unwrap();
+        let is_early = || begin.elapsed() < Duration::from_millis(900);
+        while begin.elapsed() < Duration::from_millis(30) {
+            assert!(!(service.has("supervise") && is_early()), "{}", service.name());
+        }
+    }
+}
+
+/// DEV-17: where a link leads is made by `mkdir -p`, and then filled.
+#[test]
+fn a_link_whose_target_is_made_in_its_place_is_started_whole() {
+    let (tree, runsvdir) = scanned(Suite::ours());
+    symlink("../opt/app/web", tree.services().join("web")).unwrap();
+    symlink("inner", tree.root().join("outer")).unwrap();
+    symlink("../outer", tree.services().join("db")).unwrap();
+    for (name, target) in [("web", "opt/app/web"), ("db", "inner")] {
+        runsvdir.eventually_says(&format!("unable to stat {name}: file does not exist\n"));
+        fs::create_dir_all(tree.root().join(target)).unwrap();
+        let service = tree.at(name);
+        thread::sleep(STEP);
+        make(&service, &["run", "log/run", "down"]);
+        service.eventually("it is supervised", Service::is_supervised);
+        service.log().eventually_runs();
+        tree.sv(&format!("status {name}")).says(&format!("down: {name}: Ns; run: log: (pid N) Ns\n"), 0);
+    }
 }
 
 /// B34: neither does a temporary name have a runsv, nor do two versions run at a time.

@@ -72,7 +72,7 @@ pub fn eventually_runsv_of(runsvdir: &Program, name: &str) -> u32 {
     eventually_some(&format!("a runsv {name}"), || runsv_of(runsvdir, name)).pid
 }
 
-/// Waits for a service that may not have been looked at yet.
+/// Waits for a service that may not have been scanned yet.
 #[track_caller]
 fn eventually_up(service: &Service) -> u32 {
     service.eventually("it is supervised", Service::is_supervised);
@@ -525,7 +525,7 @@ fn a_forced_scan_that_cannot_leave_its_time_warns(suite: &Suite) {
     runsvdir.eventually_says(&format!("runsvdir {dir}: warning: failed to open./.forced-rescan@4"));
 }
 
-/// RSD-8 from below, and RSD-10: a directory that nobody touched lately is scanned at once.
+/// RSD-8 from below, and RSD-10: a directory without a recent change is scanned at once.
 pub fn dozens_of_services_are_started(suite: &Suite) {
     let tree = suite.tree();
     let services: Vec<_> =
@@ -616,7 +616,7 @@ fn services_with_one_supervise_directory_are_named() {
     let lines = [sharing("one", "other"), sharing("other", "one")];
     let count = || lines.iter().map(|line| runsvdir.stderr().matches(line).count()).sum::<usize>();
     eventually("it is said", || count() > 0);
-    // Which of them it is depends on who was first.
+    // Which of them it is depends on which was first.
     let is_first_late = runsvdir.stderr().contains(&lines[0]);
     let [first, second] =
         if is_first_late { [&services[1], &services[0]] } else { [&services[0], &services[1]] };
@@ -629,7 +629,7 @@ fn services_with_one_supervise_directory_are_named() {
     eventually_runsv_of(&runsvdir, second.name());
 }
 
-/// B29, DEV-17: as it was before there were watches.
+/// B29, DEV-17: without watches the scan comes every few seconds.
 #[test]
 fn where_nothing_can_be_watched_a_look_comes_every_few_seconds() {
     for limit in ["max_inotify_instances", "max_inotify_watches"] {

@@ -1,4 +1,5 @@
-//! The words of sv that runit's does not know, and that nothing it knows has changed for them.
+//! The words of sv that runit's sv does not know: `list`, `why`, `lint`, `enable`, `disable`, `--json`; and
+//! that they change nothing that it knows.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -30,7 +31,7 @@ on_suites! {
     json_says_whether_the_check_agrees,
     json_waits_for_a_check_as_long_as_it_is_told,
     why_explains_a_crash_loop,
-    why_tells_who_stopped_it,
+    why_tells_what_stopped_it,
     why_tells_what_this_runsv_was_told_alone,
     why_tells_what_is_waited_for,
     why_without_a_runsv_tells_what_to_do,
@@ -48,7 +49,7 @@ on_suites! {
     why_tells_of_a_process_that_may_not_be_signalled,
     a_name_drives_no_terminal,
     what_is_found_is_printable,
-    lint_finds_names_that_nobody_reads,
+    lint_finds_names_that_no_program_reads,
     lint_finds_bad_words_and_circles,
     lint_finds_a_supervise_that_cannot_work,
     lint_counts_directories,
@@ -273,8 +274,8 @@ fn why_explains_a_crash_loop(suite: &Suite) {
     let texts = [
         "web: ",
         " ago  ./run ended with exit code 127 after 0.",
-        "  hint: exit code 127 is a shell's that did not find a program",
-        "  hint: a crash loop: the last ",
+        "  hint: exit code 127: the shell did not find a program",
+        "  hint: crash loop: the last ",
     ];
     // A shell that has to wait for a processor does not end at once.
     eventually("three short lives in a row", || {
@@ -284,7 +285,7 @@ fn why_explains_a_crash_loop(suite: &Suite) {
     });
 }
 
-fn why_tells_who_stopped_it(suite: &Suite) {
+fn why_tells_what_stopped_it(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let output = web.sv("why");
     assert!(output.stdout.starts_with("web: running for "), "{output:?}");
@@ -317,10 +318,7 @@ fn why_tells_what_this_runsv_was_told_alone(suite: &Suite) {
     web.eventually("is supervised again", Service::is_supervised);
     let output =
         eventually_some("what it says", || Some(web.sv("why")).filter(|output| output.code() == Some(0)));
-    assert!(
-        output.stdout.contains(": nobody has told it to be up, and there is a file down\n"),
-        "{output:?}"
-    );
+    assert!(output.stdout.contains(": there is a file down, and no command to start it\n"), "{output:?}");
     drop(runsv);
 }
 
@@ -336,7 +334,7 @@ fn why_tells_what_is_waited_for(suite: &Suite) {
     assert!(output.stdout.contains(&text), "{output:?}");
 }
 
-/// What the original's runsv publishes is told; more it does not remember.
+/// The status that the original's runsv publishes is shown; it keeps no history.
 fn why_tells_what_the_status_does(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let output = web.sv("why");
@@ -358,13 +356,13 @@ fn why_without_a_runsv_tells_what_to_do(suite: &Suite) {
     let place = tree.services().display().to_string();
     for text in [
         "warning: web: unable to open supervise/ok: file does not exist\n",
-        &format!("hint: no runsvdir that could be seen looks after {place}: start one with runsvdir {place}"),
+        &format!("hint: no visible runsvdir scans {place}: start one with runsvdir {place}"),
         &format!("hint: run: not executable; chmod +x {place}/web/run\n"),
     ] {
         assert!(output.stdout.contains(text), "{text}: {output:?}");
     }
     assert_eq!(output.code(), Some(1));
-    // Elsewhere, nobody would look for it.
+    // No runsvdir scans another directory.
     let elsewhere = tree.command("sv").args(["why"]).arg(web.dir()).env("SVDIR", tree.root());
     let output = elsewhere.output();
     assert!(output.stdout.contains("is not in "), "{output:?}");
@@ -378,7 +376,7 @@ fn why_finds_the_runsvdir_by_whatever_name_it_has_the_directory(suite: &Suite) {
     symlink("/no/such/directory", web.path("supervise")).expect("a link");
     symlink("service", tree.root().join("current")).expect("a link");
     let runsvdir = tree.command("runsvdir").arg("current").dir(tree.root()).start();
-    let text = format!("hint: runsvdir (pid {}) looks after {}", runsvdir.pid(), tree.services().display());
+    let text = format!("hint: runsvdir (pid {}) scans {}", runsvdir.pid(), tree.services().display());
     let output = tests::eventually_some("a runsvdir that has its name", || {
         Some(web.sv("why")).filter(|output| output.stdout.contains(&text))
     });
@@ -391,7 +389,7 @@ fn why_names_the_place_it_looked_in(suite: &Suite) {
     let output = tree.sv("why websever");
     let text = format!(
         "fail: websever: unable to change to service directory: file does not exist\n  \
-         hint: looked in {}, which SVDIR can change\n  hint: there is webserver in it\n",
+         hint: looked in {}, which SVDIR can change\n  hint: did you mean \"webserver\"?\n",
         tree.services().display()
     );
     output.is(&text, "", 1);
@@ -438,7 +436,7 @@ fn lint_finds_what_is_wrong_with_programs(suite: &Suite) {
     lint_says(suite.service("web").dir(".").made().tree(), &[missing]);
     lint_says(suite.service("web").dir("run").made().tree(), &["run: a directory; it must be a program"]);
     let web = suite.service("web").link("run", "nowhere").made();
-    lint_says(web.tree(), &["run: link to nothing; make what it names, or remove it"]);
+    lint_says(web.tree(), &["run: dangling symlink: create the target or remove it"]);
     let web = suite.service("web").file("run", "#!/bin/sh\nexec x\n").file("check", "#!/bin/sh\n").made();
     lint_says(
         web.tree(),
@@ -459,13 +457,13 @@ fn lint_finds_what_is_wrong_with_programs(suite: &Suite) {
     }
     let web =
         suite.service("web").run("exec x").file("control/t", "#!/bin/sh\n").file("control/z", "").made();
-    let ignored = "its owner may not execute it, so runsv passes over it; chmod u+x SVDIR/web/control/t";
+    let ignored = "not executable by its owner, so runsv ignores it; chmod u+x SVDIR/web/control/t";
     lint_says(web.tree(), &[&format!("control/t: {ignored}")]);
     let web = suite.service("web").run("exec x").file("log", "").file("control", "").made();
     lint_says(
         web.tree(),
         &[
-            "control: not a directory; runsv complains at every command",
+            "control: not a directory; runsv warns at every command",
             "log: not a directory, so there is no log service; make it one, with a run in it",
         ],
     );
@@ -508,7 +506,7 @@ fn lint_finds_the_circles_among_many_services(suite: &Suite) {
     assert_eq!(output.code(), Some(99), "{output:?}");
     let lines: Vec<&str> = output.stdout.lines().collect();
     assert_eq!(lines.len(), 150);
-    let text = "dependencies.d: needs itself: s007 needs s000 needs s149 needs s007; break the circle";
+    let text = "dependencies.d: dependency cycle: s007 -> s000 -> s149 -> s007";
     assert_eq!(lines[7], format!("sv lint: s007: {text}"));
     // And none if the way does not come back.
     let tree = suite.tree();
@@ -517,15 +515,11 @@ fn lint_finds_the_circles_among_many_services(suite: &Suite) {
         tree.service(&name(number)).run("exec x").file(&next, "").made();
     }
     tree.sv("lint s000").is("", "", 0);
-    tree.sv("lint s039")
-        .says("sv lint: s039: dependencies.d: needs itself: s039 needs s039; break the circle\n", 1);
+    tree.sv("lint s039").says("sv lint: s039: dependencies.d: dependency cycle: s039 -> s039\n", 1);
     fs::write(tree.services().join("s039/dependencies.d/s000"), "").unwrap();
     let output = tree.sv("lint s000");
-    assert!(output.stdout.contains("needs itself: s000 needs s001 needs s002 needs "), "{output:?}");
-    assert!(
-        output.stdout.ends_with(" needs s011 needs 28 others needs s000; break the circle\n"),
-        "{output:?}"
-    );
+    assert!(output.stdout.contains("dependency cycle: s000 -> s001 -> s002 -> "), "{output:?}");
+    assert!(output.stdout.ends_with(" -> s011 -> 28 others -> s000\n"), "{output:?}");
 }
 
 /// podman mounts /run and /tmp so.
@@ -549,9 +543,9 @@ fn noexec_is_named(suite: &Suite) {
 fn a_log_that_was_added_later_is_named(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run("exec sleep 1000").running();
-    let text = "log: made when runsv was there already, which looks for it only when it starts; sv exit web, \
-                and the runsv that runsvdir starts then has it";
-    assert!(!web.sv("why").stdout.contains("log: made"));
+    let text = "log: created after runsv started, which looks for it only at its start; sv exit web makes runsvdir \
+                start a new runsv";
+    assert!(!web.sv("why").stdout.contains("log: created"));
     lint_says(&tree, &[]);
     fs::create_dir(web.path("log")).unwrap();
     web.write_script("log/run", "#!/bin/sh\nexec cat\n");
@@ -669,7 +663,7 @@ fn what_is_found_is_printable(suite: &Suite) {
     assert!(output.stdout.starts_with("warning: ?]0;x??2J?: "), "{output:?}");
 }
 
-fn lint_finds_names_that_nobody_reads(suite: &Suite) {
+fn lint_finds_names_that_no_program_reads(suite: &Suite) {
     let web = suite
         .service("web")
         .run("exec x")
@@ -684,14 +678,14 @@ fn lint_finds_names_that_nobody_reads(suite: &Suite) {
         &[
             "control/o: never run; the name for this is control/u (once starts it, and before each start runs)",
             "control/restart: never run; the name for this is control/t",
-            "finsh: nobody reads it; was it to be finish?",
+            "finsh: unknown file, did you mean \"finish\"?",
             "log/finish: never run: a log service has none",
         ],
     );
     let web = suite.service("web").script("runn", "exec x").made();
     lint_says(
         web.tree(),
-        &["run: missing; runsv tries to start it every second", "runn: nobody reads it; was it to be run?"],
+        &["run: missing; runsv tries to start it every second", "runn: unknown file, did you mean \"run\"?"],
     );
 }
 
@@ -713,7 +707,7 @@ fn lint_finds_bad_words_and_circles(suite: &Suite) {
             "timeout-kill: bad content, so it counts as missing; write a number of milliseconds into it",
             "timeout-finish: bad content, so it counts as missing; write a number of milliseconds into it",
             "dependencies.d/nope: there is no service nope beside this one",
-            "dependencies.d: needs itself: web needs db needs web; break the circle",
+            "dependencies.d: dependency cycle: web -> db -> web",
         ],
     );
 }
@@ -802,12 +796,12 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     let output = tree.command("sv").arg("enable").arg(&other).output();
     output.says(&format!("fail: {name}: unable to link {link}: file already exists\n"), 1);
     let text = format!(
-        "fail: web: a directory, not a link, is not removed; to have it down for good: touch {link}/down && sv down web\n"
+        "fail: web: a directory, not a symlink, is not removed; to keep it down: touch {link}/down && sv down web\n"
     );
     tree.sv("disable web").says(&text, 1);
     assert!(web.has("run"));
 
-    // A link elsewhere is nobody's business here.
+    // A link in another directory is left alone.
     symlink(&other, tree.root().join("elsewhere")).unwrap();
     let text = format!("fail: ../elsewhere: not an entry of {}\n", tree.services().display());
     tree.sv("disable ../elsewhere").says(&text, 1);
@@ -825,7 +819,7 @@ fn enable_and_disable_refuse_what_would_destroy(suite: &Suite) {
     }
 }
 
-/// SV-61: scripts in `/etc/init.d` are called by others, with words that others have chosen.
+/// SV-61: other programs call scripts in `/etc/init.d`, with words of their own.
 fn an_init_script_knows_none_of_the_new_words(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let script = web.tree().root().join("web");

@@ -354,7 +354,7 @@ fn a_current_directory_that_may_not_be_read_is_fatal(suite: &Suite) {
 }
 
 /// SV-31: otherwise the exit would be cancelled.
-pub fn u_is_not_sent_to_who_wants_up(suite: &Suite) {
+pub fn u_is_not_sent_to_a_service_that_is_wanted_up(suite: &Suite) {
     let web = sleeping(suite);
     let pid = web.status().pid;
     // A runsv that does not listen just now keeps in its fifo what it is sent.

@@ -38,7 +38,7 @@ both_suites! {
     a_forced_restart_kills_in_the_end,
     a_forced_reload_kills_in_the_end,
     a_forced_shutdown_kills_in_the_end,
-    a_forced_stop_of_who_obeys_does_not_kill,
+    a_forced_stop_of_a_service_that_obeys_does_not_kill,
     the_limit_is_seven_seconds,
     svwait_sets_the_limit_only,
     w_beats_svwait,
@@ -321,7 +321,7 @@ pub fn a_forced_shutdown_kills_in_the_end(suite: &Suite) {
 }
 
 /// SV-37.
-pub fn a_forced_stop_of_who_obeys_does_not_kill(suite: &Suite) {
+pub fn a_forced_stop_of_a_service_that_obeys_does_not_kill(suite: &Suite) {
     let web = suite.service("web").run(SLEEPS).finish("echo $* >told").running();
     web.sv("force-stop").says("ok: down: web: Ns, normally up\n", 0);
     assert_eq!(web.read("told"), "-1 15\n");

@@ -27,7 +27,7 @@ both_suites! {
     a_log_can_be_addressed,
     a_name_with_an_inner_slash_is_below_svdir,
     svwait_and_w_may_be_no_numbers,
-    nothing_is_sent_to_who_cannot_be_read,
+    nothing_is_sent_to_a_service_that_cannot_be_read,
     without_svdir_the_place_is_fixed,
 }
 
@@ -121,7 +121,7 @@ fn a_lone_dash_is_a_command(suite: &Suite) {
     suite.tree().sv("- web").is("", USAGE, 100);
 }
 
-/// A directory that looks supervised, whose fifos the test reads; what is in them shows what sv wrote.
+/// A directory that looks supervised. The test reads its fifos, which show what sv wrote.
 pub struct Fake(Tree);
 
 impl Fake {
@@ -300,7 +300,7 @@ fn svwait_and_w_may_be_no_numbers(suite: &Suite) {
 }
 
 /// SV-30.
-fn nothing_is_sent_to_who_cannot_be_read(suite: &Suite) {
+fn nothing_is_sent_to_a_service_that_cannot_be_read(suite: &Suite) {
     let fake = Fake::new(suite);
     assert_eq!(fake.sent("up", RUNNING).0, "u");
     assert_eq!(fake.sent("up", &RUNNING[..19]).0, "");

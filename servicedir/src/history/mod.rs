@@ -1,9 +1,12 @@
-//! `supervise/.history`: what happened to a service lately, in a file that does not grow without
-//! bounds. runsv writes it, `sv why` reads it; nothing else depends on it.
+//! `supervise/.history`: the recent events of a service, in a file of bounded size. runsv writes it, `sv why`
+//! and init read it. `docs/history-format.md` describes it for other programs.
 //!
-//! The name begins with a dot because whoever lists `supervise/` expects runit's files there.
+//! The name begins with a dot because programs that list `supervise/` expect only runit's files there.
 //!
-//! Each line is `@` and the 24 hexadecimal digits of a TAI64N label, a space, and a few words.
+//! Each line is `@` and the 24 hexadecimal digits of a TAI64N label, a space, and the event's text
+//! ([`HistoryEvent`]), or a message.
+
+mod event;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -16,12 +19,14 @@ use nix::sys::stat::Mode;
 use sys::open_regular;
 
 use crate::layout::ServiceDir;
-use crate::status::Tai64n;
+use crate::tai64n::Tai64n;
 
-/// When the file has this many bytes, the older half of it goes.
+pub use event::{HistoryEvent, PROGRAMS};
+
+/// When the file has this many bytes, its older half is dropped.
 pub const LIMIT: usize = 8192;
 
-/// How many lines wait for news at the most.
+/// How many lines are kept in memory before there is a file.
 const WAITING: usize = 8;
 
 /// The writer's end.
@@ -30,17 +35,17 @@ pub struct History {
     /// The file, and how many bytes it has.
     file: Option<(File, usize)>,
     waiting: VecDeque<String>,
-    /// Whether something that waits is worth a file.
+    /// Whether one of the waiting lines makes them worth a file.
     has_news: bool,
 }
 
 impl History {
-    /// For the service at `dir`; nothing is opened before there is something to write.
+    /// The history of the service at `dir`. No file is opened before there is something to write.
     pub fn new(dir: &ServiceDir) -> Self {
         Self { path: dir.history(), file: None, waiting: VecDeque::new(), has_news: false }
     }
 
-    /// The file is in a new place: opens it again with the next line.
+    /// The path leads to another directory now: opens the file again for the next line.
     pub fn start_anew(&mut self) {
         self.file = None;
     }
@@ -53,25 +58,25 @@ impl History {
         }
     }
 
-    /// Adds a line, if there is a file; else it waits for news. The first of those that wait, and the
-    /// newest, are kept.
+    /// Adds a line to the file, or keeps it in memory while there is none: the first such line and the
+    /// newest ones.
     pub fn add(&mut self, words: &str) -> io::Result<()> {
         if self.waiting.len() == WAITING {
-            // The first tells of the writer's beginning, whatever else there is to tell.
+            // The first line records the start of runsv.
             self.waiting.remove(1);
         }
         self.waiting.push_back(format!("{} {words}\n", Tai64n::of(SystemTime::now()).label()));
         if self.file.is_some() || self.has_news { self.flush() } else { Ok(()) }
     }
 
-    /// Adds a line that makes what waits worth a file: of a service that just runs there is
-    /// nothing to tell that its status does not.
+    /// Adds a line that is worth a file, and with it those that wait. The status files already tell all
+    /// there is to tell of a service that just runs.
     pub fn add_news(&mut self, words: &str) -> io::Result<()> {
         self.has_news = true;
         self.add(words)
     }
 
-    /// Writes what waits; what cannot be written goes on waiting.
+    /// Writes the waiting lines; on failure they keep waiting.
     fn flush(&mut self) -> io::Result<()> {
         let lines: String = self.waiting.iter().map(String::as_str).collect();
         self.file = Some(self.write(lines.as_bytes())?);
@@ -91,14 +96,14 @@ impl History {
             }
         };
         if let Err(error) = file.write_all(lines) {
-            // Half a line would spoil the next one.
+            // Half a line would be read as one with the next.
             let _ = file.set_len(u64::try_from(size).unwrap_or(u64::MAX));
             return Err(error);
         }
         Ok((file, size.saturating_add(lines.len())))
     }
 
-    /// Puts a file with the newest lines in the place of the old one.
+    /// Replaces the file by one with its newest lines only.
     fn shorten(&self) -> io::Result<(File, usize)> {
         let half = sys::read_end(open(&self.path, OFlag::O_RDONLY)?, LIMIT / 2)?;
         let start = half.iter().position(|byte| *byte == b'\n').map_or(half.len(), |end| end + 1);
@@ -111,7 +116,7 @@ impl History {
     }
 }
 
-/// How the writer opens it.
+/// How the writer opens the file.
 const ADD: OFlag = OFlag::O_WRONLY.union(OFlag::O_APPEND).union(OFlag::O_CREAT);
 
 fn open(path: &Path, flags: OFlag) -> io::Result<File> {
@@ -121,32 +126,43 @@ fn open(path: &Path, flags: OFlag) -> io::Result<File> {
 /// One line of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryEntry {
-    /// When.
+    /// The time of the event.
     pub when: Tai64n,
-    /// What: a [`HistoryEvent`](crate::HistoryEvent), or a message.
-    pub what: String,
+    /// The event; or the text of a line that is none known here.
+    pub event: Result<HistoryEvent, String>,
 }
 
-/// What is remembered of the service at `dir`, oldest first; lines nobody could have written are
-/// left out.
+impl HistoryEntry {
+    /// The entry of a line's text.
+    pub fn new(when: Tai64n, text: &str) -> Self {
+        Self { when, event: HistoryEvent::parse(text).ok_or_else(|| text.to_owned()) }
+    }
+}
+
+/// The entries of the service at `dir`, oldest first. Lines without a label are left out.
 pub fn read(dir: &ServiceDir) -> io::Result<Vec<HistoryEntry>> {
     let text = sys::read_end(open(&dir.history(), OFlag::O_RDONLY)?, 2 * LIMIT)?;
     Ok(String::from_utf8_lossy(&text).lines().filter_map(parse).collect())
 }
 
 fn parse(line: &str) -> Option<HistoryEntry> {
-    let (label, what) = line.strip_prefix('@')?.split_once(' ')?;
+    let (label, text) = line.strip_prefix('@')?.split_once(' ')?;
     let (seconds, nanoseconds) = label.split_at_checked(16)?;
     let when = Tai64n {
         seconds: u64::from_str_radix(seconds, 16).ok()?,
         nanoseconds: u32::from_str_radix(nanoseconds, 16).ok()?,
     };
-    Some(HistoryEntry { when, what: what.to_owned() })
+    Some(HistoryEntry::new(when, text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Command;
+
+    fn text(entry: &HistoryEntry) -> String {
+        entry.event.as_ref().map_or_else(String::clone, ToString::to_string)
+    }
 
     /// A service directory with a `supervise/`, which is there as long as the first part is kept.
     fn service() -> (tempfile::TempDir, ServiceDir) {
@@ -167,7 +183,7 @@ mod tests {
         let entries = read(&service).expect("a history");
         assert!(size <= LIMIT + 100, "{size} bytes");
         assert!(entries.len() > 50);
-        assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("event 1999"));
+        assert_eq!(entries.last().map(text).as_deref(), Some("event 1999"));
         assert!(entries.is_sorted_by_key(|entry| entry.when));
     }
 
@@ -181,9 +197,9 @@ mod tests {
         assert!(read(&service).is_err());
         history.add_news("news").expect("a line");
         let entries = read(&service).expect("a history");
-        let words: Vec<&str> = entries.iter().map(|entry| entry.what.as_str()).collect();
+        let words: Vec<String> = entries.iter().map(text).collect();
         assert_eq!(words.len(), WAITING);
-        assert_eq!((words[0], words[1], words[WAITING - 1]), ("event 0", "event 14", "news"));
+        assert_eq!([&words[0], &words[1], &words[WAITING - 1]], ["event 0", "event 14", "news"]);
     }
 
     #[test]
@@ -196,16 +212,16 @@ mod tests {
         fs_err::remove_dir(&place).expect("room");
         history.add("more").expect("a line");
         let entries = read(&service).expect("a history");
-        let words: Vec<&str> = entries.iter().map(|entry| entry.what.as_str()).collect();
+        let words: Vec<String> = entries.iter().map(text).collect();
         assert_eq!(words, ["news", "more"]);
     }
 
     #[test]
-    fn nobody_is_waited_for_and_a_huge_file_is_not_read() {
+    fn a_fifo_does_not_block_and_a_huge_file_is_not_read() {
         let (_dir, service) = service();
         let file = service.history();
         nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("a fifo");
-        History::new(&service).add_news("news").expect_err("nobody reads");
+        History::new(&service).add_news("news").expect_err("no reader");
         read(&service).expect_err("not a file");
         fs_err::remove_file(&file).expect("room");
         // It takes no room on the disk, but would in memory.
@@ -217,17 +233,16 @@ mod tests {
         let entries = read(&service).expect("a history");
         let size = fs_err::read(&file).expect("a file").len();
         assert!(size <= LIMIT, "{size} bytes");
-        assert_eq!(entries.last().map(|entry| entry.what.as_str()), Some("two"));
+        assert_eq!(entries.last().map(text).as_deref(), Some("two"));
     }
 
     #[test]
-    fn a_line_that_is_none_is_left_out() {
+    fn a_line_without_a_label_is_left_out_and_another_text_is_kept() {
         assert_eq!(parse("junk"), None);
         assert_eq!(parse("@zz x"), None);
-        let entry = parse("@400000006b00f7383856c484 told down").expect("an entry");
-        assert_eq!(
-            (entry.when.label().as_str(), entry.what.as_str()),
-            ("@400000006b00f7383856c484", "told down")
-        );
+        let entry = |text: &str| parse(&format!("@400000006b00f7383856c484 {text}")).expect("an entry");
+        assert_eq!(entry("told down").when.label(), "@400000006b00f7383856c484");
+        assert_eq!(entry("told down").event, Ok(HistoryEvent::Told(Command::Down)));
+        assert_eq!(entry("told a joke").event, Err("told a joke".to_owned()));
     }
 }

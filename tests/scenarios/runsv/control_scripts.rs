@@ -1,4 +1,4 @@
-//! Custom control scripts.
+//! Control scripts: when they run, with what, and what their exit code decides.
 
 use std::time::Duration;
 
