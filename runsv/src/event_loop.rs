@@ -1,82 +1,90 @@
-//! Event loop: connects the event source, the state and the effects.
+//! Event loop: hosts one supervisor; polls, catches signals and reaps children for it.
 
-use std::time::{Duration, Instant};
+use std::ffi::OsStr;
+use std::time::Instant;
 
-use sys::Now;
+use supervise::{Hosting, LOCK_RETRY_INTERVAL, ServiceRole, Startup, Supervisor};
+use sys::poller::Wakeup;
+use sys::{Error, Logger, Now, Poller, Signal, reap_next};
 
-use supervise::effects::Effects;
-use supervise::event_source::{EventSource, Incoming};
-use supervise::startup::{OpenFiles, Parts, Regained};
-use supervise::state::{Event, Supervisor};
+/// The signals that runsv catches (RSV-17).
+const CAUGHT: &[Signal] = &[Signal::TERM, Signal::CHLD];
 
-/// How soon a status file that could not be written is tried again.
-const CATCH_UP: Duration = Duration::from_secs(1);
-
-/// Supervises until the service was told to exit and is gone.
-pub fn supervise(Parts { machine, effects, event_source, site }: &mut Parts) {
-    // Who was told to leave before it was listening starts nothing.
-    if event_source.is_told_to_leave_early() {
-        handle(machine, effects, Event::Term);
-    }
-    handle(machine, effects, Event::Tick);
-    // That look has heard of whatever came in before it: it will not wake us again.
-    take_in(machine, effects, event_source);
-    while !machine.is_finished() {
-        let again = effects.is_behind().then(|| Instant::now() + CATCH_UP);
-        let at_once = event_source.has_more(machine).then(Instant::now);
-        event_source.sleep_until([machine.next_deadline(), again, at_once].into_iter().flatten().min());
-        if effects.is_behind() {
-            catch_up(effects, event_source, site);
+/// Supervises the service at `dir` until it was told to exit and is gone.
+pub fn supervise(dir: &OsStr, logger: Logger) -> Result<(), Error> {
+    let mut poller = Poller::new(CAUGHT).map_err(Error::of_io("unable to create selfpipe"))?;
+    // A process that a service forks and abandons stays a child of runsv. Without this it is reaped
+    // elsewhere, as with the original; nothing else depends on it.
+    let _ = nix::sys::prctl::set_child_subreaper(true);
+    let Some(mut supervisor) = open(dir, logger, &mut poller)? else { return Ok(()) };
+    watch_new_fifos(&mut supervisor, &poller).map_err(Error::of_io("unable to open supervise/control"))?;
+    // A signal that came before the first wait is not announced again.
+    pass_on(&poller.wait(Some(Instant::now())), &mut supervisor);
+    supervisor.start(Now::read());
+    while !supervisor.is_finished() {
+        take_turn(&mut supervisor);
+        if supervisor.is_finished() {
+            break;
         }
-        take_in(machine, effects, event_source);
+        // If a FIFO cannot be watched, runsv still handles TERM.
+        let _ = watch_new_fifos(&mut supervisor, &poller);
+        pass_on(&poller.wait(supervisor.next_deadline()), &mut supervisor);
     }
-    effects.conclude();
+    supervisor.conclude();
+    Ok(())
 }
 
-/// Takes in what came in, and then lets time pass: it does also for who is written to without end.
-fn take_in(machine: &mut Supervisor, effects: &mut Effects, event_source: &mut EventSource) {
-    event_source.begin_turn();
-    while !machine.is_finished()
-        && let Some(incoming) = event_source.next(machine)
-    {
-        let event = open(incoming, effects);
-        handle(machine, effects, event);
-    }
-    handle(machine, effects, Event::Tick);
-}
-
-/// What could not be written is tried again; in a new place, if the old one was removed.
-fn catch_up(effects: &mut Effects, event_source: &mut EventSource, site: &mut OpenFiles) {
-    if let Some(Regained { locks, controls }) = site.reopen_if_lost(effects) {
-        // Without its FIFOs in the poll runsv still heeds TERM, and this is tried again.
-        let _ = event_source.listen_to(controls);
-        effects.publish_all_again(locks);
-    }
-    effects.catch_up();
-}
-
-/// Adds to what came in what the machine needs to know with it.
-fn open(incoming: Incoming, effects: &mut Effects) -> Event {
-    match incoming {
-        Incoming::Death(pid, ending) => {
-            effects.child_ended(pid);
-            Event::Exited { pid, ending, has_finish: effects.has_finish() }
+/// Opens the directory; `None` if TERM comes while another process holds the log service's lock.
+fn open(dir: &OsStr, logger: Logger, poller: &mut Poller) -> Result<Option<Box<Supervisor>>, Error> {
+    let mut startup = Supervisor::open(dir, logger, Hosting { caught: CAUGHT, is_shared: false })?;
+    loop {
+        match startup {
+            Startup::Ready(supervisor) => return Ok(Some(supervisor)),
+            Startup::LogIsLocked(opening) => {
+                let wakeup = poller.wait(Some(Instant::now() + LOCK_RETRY_INTERVAL));
+                if wakeup.signals.contains(&Signal::TERM) {
+                    return Ok(None);
+                }
+                startup = opening.retry()?;
+            }
         }
-        Incoming::Command(role, command) => {
-            effects.refresh_messages();
-            Event::Command(role, command)
-        }
-        Incoming::Term => Event::Term,
     }
 }
 
-/// Lets the machine decide and does what it says; outcomes go back before anything else.
-fn handle(machine: &mut Supervisor, effects: &mut Effects, event: Event) {
-    machine.handle(event, Now::read());
-    while let Some(action) = machine.next_action() {
-        if let Some(outcome) = effects.perform(action) {
-            machine.handle(outcome, Now::read());
+fn watch_new_fifos(supervisor: &mut Supervisor, poller: &Poller) -> std::io::Result<()> {
+    supervisor.new_fifos().try_for_each(|(role, fifo)| poller.watch(fifo, token_of(role)))
+}
+
+fn pass_on(wakeup: &Wakeup, supervisor: &mut Supervisor) {
+    if wakeup.signals.contains(&Signal::TERM) {
+        supervisor.told_to_leave();
+    }
+    for role in [ServiceRole::Main, ServiceRole::Log] {
+        if wakeup.ready.contains(&token_of(role)) {
+            supervisor.readable(role);
         }
     }
-    effects.publish();
+}
+
+/// Deaths come first, and those between two commands are handled between them (RSV-25).
+fn take_turn(supervisor: &mut Supervisor) {
+    supervisor.begin_turn();
+    loop {
+        while !supervisor.is_finished()
+            && let Some((pid, exit_status)) = reap_next()
+        {
+            supervisor.child_exited(pid, exit_status, Now::read());
+        }
+        if !supervisor.step(Now::read()) {
+            break;
+        }
+    }
+    supervisor.end_turn(Now::read());
+}
+
+fn token_of(role: ServiceRole) -> usize {
+    match role {
+        ServiceRole::Main => 0,
+        ServiceRole::Log => 1,
+    }
 }

@@ -1,6 +1,6 @@
 //! runsv: starts and monitors a service, and optionally its log service.
 //!
-//! Crate `supervise` decides and acts; `event_loop` hosts it.
+//! Crate `supervise` decides and acts; [`event_loop`] hosts it.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
@@ -10,19 +10,17 @@ mod event_loop;
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Arg, ArgAction, Command, value_parser};
-use supervise::startup;
 use sys::Logger;
 use sys::error::words;
 use sys::log::write_usage;
 
-/// Trouble at the start, and what a child that cannot be started exits with (RSV-3).
+/// Exit code of a failed start, and of a child that cannot be started (RSV-3).
 pub const TROUBLE: u8 = 111;
 
-/// Used wrongly (RSV-1).
+/// Exit code of wrong usage (RSV-1).
 const USAGE: u8 = 1;
 
-/// The program: its exit code.
+/// Runs the program; returns its exit code.
 pub fn run(args: Vec<OsString>) -> u8 {
     let mut args = args.into_iter();
     let name = args.next().unwrap_or_else(|| "runsv".into());
@@ -34,30 +32,19 @@ pub fn run(args: Vec<OsString>) -> u8 {
 }
 
 fn keep(dir: &OsStr) -> u8 {
-    let mut logger = Logger::new(words(["runsv ".as_ref(), dir]));
-    match startup::open(dir) {
-        Ok(startup::Startup::Ready(mut parts)) => {
-            event_loop::supervise(&mut parts);
-            0
-        }
-        Ok(startup::Startup::ToldToLeave) => 0,
+    let logger = || Logger::new(words(["runsv ".as_ref(), dir]));
+    match event_loop::supervise(dir, logger()) {
+        Ok(()) => 0,
         Err(failure) => {
-            logger.fatal(&failure);
+            logger().fatal(&failure);
             TROUBLE
         }
     }
 }
 
-/// One argument, whatever it looks like: there are no options (RSV-1).
-fn parse(args: impl Iterator<Item = OsString>) -> Option<OsString> {
-    let command = Command::new("runsv")
-        .no_binary_name(true)
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .arg(Arg::new("dir").required(true).action(ArgAction::Set).value_parser(value_parser!(OsString)));
-    // Behind a `--` nothing is an option, not even another one.
-    let args = [OsString::from("--")].into_iter().chain(args);
-    command.try_get_matches_from(args).ok()?.remove_one("dir")
+/// The one argument, which is a directory even if it begins with a dash: there are no options (RSV-1).
+fn parse(mut args: impl Iterator<Item = OsString>) -> Option<OsString> {
+    args.next().filter(|_| args.next().is_none())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The program `runsv`: see `runsv.8` beside this file's folder.
+//! The program `runsv`; see `runsv.8`.
 #![no_main]
 
 sys::main!("runsv", runsv::TROUBLE, runsv::run);

@@ -1,88 +1,72 @@
-//! Effects: turns readiness, signals, deaths and bytes into events, one at a time.
+//! Event source: commands, one at a time, from the control FIFOs, and the request to leave.
 
 use std::cmp::Reverse;
-use std::io;
-use std::time::Instant;
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use servicedir::Command;
 use servicedir::control_fifo::ControlFifo;
-use sys::{ExitStatus, Pid, Poller, Signal, reap_next};
 
-use crate::state::{Role, Supervisor};
+use crate::state::{ServiceEvent, ServicePair, ServiceRole};
 
-/// What runsv catches (RSV-17).
-pub const CAUGHT: [Signal; 2] = [Signal::TERM, Signal::CHLD];
-
-/// Where everything comes in.
+/// The control FIFOs of a service and of its log service.
 pub struct EventSource {
-    poller: Poller,
     fifos: Vec<Fifo>,
-    has_dead: bool,
     is_told_to_leave: bool,
 }
 
 struct Fifo {
-    role: Role,
+    role: ServiceRole,
     control: ControlFifo,
+    /// Whether the host was given the descriptor.
+    is_watched: bool,
     is_readable: bool,
     /// How many more bytes are taken in this turn.
     left: u32,
 }
 
-/// How many bytes a FIFO has in one turn: who writes without end must keep nobody else from being
-/// heard.
+/// How many bytes are taken from a FIFO in one turn: a client that writes without end must not keep other
+/// clients from being served.
 const TURN: u32 = 64;
 
-/// What came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Incoming {
-    /// A child ended.
-    Death(Pid, ExitStatus),
-    /// A command was read.
-    Command(Role, Command),
-    /// TERM was sent to this process.
-    Term,
-}
-
 impl EventSource {
-    /// Begins to listen to these FIFOs.
-    pub fn new(poller: Poller, controls: Vec<(Role, ControlFifo)>) -> io::Result<Self> {
-        // Whatever happened before the first wait is looked for, too.
-        let mut event_source = Self { poller, fifos: Vec::new(), has_dead: true, is_told_to_leave: false };
-        event_source.listen_to(controls)?;
-        Ok(event_source)
+    /// Reads from these FIFOs.
+    pub fn new(controls: Vec<(ServiceRole, ControlFifo)>) -> Self {
+        let mut event_source = Self { fifos: Vec::new(), is_told_to_leave: false };
+        event_source.replace_fifos(controls);
+        event_source
     }
 
-    /// Listens to these FIFOs instead of the old ones.
-    pub fn listen_to(&mut self, controls: Vec<(Role, ControlFifo)>) -> io::Result<()> {
-        self.fifos.clear();
-        for (role, control) in controls {
-            self.poller.watch(&control, token_of(role))?;
-            self.fifos.push(Fifo { role, control, is_readable: true, left: TURN });
+    /// Reads from these FIFOs instead of the old ones.
+    pub fn replace_fifos(&mut self, controls: Vec<(ServiceRole, ControlFifo)>) {
+        self.fifos = controls
+            .into_iter()
+            .map(|(role, control)| Fifo { role, control, is_watched: false, is_readable: true, left: TURN })
+            .collect();
+    }
+
+    /// The FIFOs that the host was not given yet.
+    pub fn unwatched_fifos(&mut self) -> impl Iterator<Item = (ServiceRole, BorrowedFd<'_>)> {
+        self.fifos.iter_mut().filter(|fifo| !fifo.is_watched).map(|fifo| {
+            fifo.is_watched = true;
+            (fifo.role, fifo.control.as_fd())
+        })
+    }
+
+    /// A FIFO may have something to read.
+    pub fn readable(&mut self, role: ServiceRole) {
+        for fifo in self.fifos.iter_mut().filter(|fifo| fifo.role == role) {
+            fifo.is_readable = true;
         }
-        Ok(())
     }
 
-    /// Whether TERM has come already; it is not told again.
-    pub fn is_told_to_leave_early(&mut self) -> bool {
-        self.sleep_until(Some(Instant::now()));
+    /// The service is to go down, and its supervisor to leave.
+    pub fn told_to_leave(&mut self) {
+        self.is_told_to_leave = true;
+    }
+
+    /// Whether the request to leave has come already; the answer is given once.
+    pub fn take_request_to_leave(&mut self) -> bool {
         std::mem::take(&mut self.is_told_to_leave)
-    }
-
-    /// Sleeps until something may have come in, at most until `deadline`.
-    pub fn sleep_until(&mut self, deadline: Option<Instant>) {
-        let wakeup = self.poller.wait(deadline);
-        for signal in wakeup.signals {
-            match signal {
-                Signal::TERM => self.is_told_to_leave = true,
-                _ => self.has_dead = true,
-            }
-        }
-        for token in wakeup.ready {
-            for fifo in self.fifos.iter_mut().filter(|fifo| token_of(fifo.role) == token) {
-                fifo.is_readable = true;
-            }
-        }
     }
 
     /// Begins the next turn, with so many bytes for each FIFO.
@@ -93,46 +77,34 @@ impl EventSource {
     }
 
     /// Whether something has come in that the last turn left for the next one.
-    pub fn has_more(&self, machine: &Supervisor) -> bool {
-        let is_told_to_leave = self.is_told_to_leave && machine.takes_commands(Role::Main);
-        is_told_to_leave
-            || self.fifos.iter().any(|fifo| fifo.is_readable && machine.takes_commands(fifo.role))
+    pub fn has_more(&self, state: &ServicePair) -> bool {
+        let is_told_to_leave = self.is_told_to_leave && state.takes_commands(ServiceRole::Main);
+        is_told_to_leave || self.fifos.iter().any(|fifo| fifo.is_readable && state.takes_commands(fifo.role))
     }
 
-    /// The next thing that came in, in RSV-25's order: deaths, bytes one at a time, from one FIFO and
-    /// from the other, TERM. `None` when nothing is left, or the turn is over. Bytes for a service
-    /// that takes no commands now stay in its FIFO.
-    pub fn next(&mut self, machine: &Supervisor) -> Option<Incoming> {
-        if self.has_dead {
-            match reap_next() {
-                Some((pid, ending)) => return Some(Incoming::Death(pid, ending)),
-                None => self.has_dead = false,
-            }
-        }
-        // What was written before the service was down may take the exit back, also if the poll has
-        // not told of it, yet.
-        let is_last_look = machine.is_about_to_leave();
-        // The one that had less of its turn is next.
-        self.fifos.sort_by_key(|fifo| (Reverse(fifo.left), fifo.role == Role::Log));
+    /// The next event, in RSV-25's order: bytes one at a time, from one FIFO and from the other, then
+    /// TERM. `None` when nothing is left, or the turn is over. Bytes for a service that takes no commands
+    /// now stay in its FIFO.
+    pub fn next(&mut self, state: &ServicePair) -> Option<ServiceEvent> {
+        // A command that was written before the service was down may take the exit back, also if the
+        // poll has not reported it yet.
+        let is_last_read = state.is_about_to_leave();
+        // The FIFO that had less of its turn is next.
+        self.fifos.sort_by_key(|fifo| (Reverse(fifo.left), fifo.role == ServiceRole::Log));
         for fifo in &mut self.fifos {
-            if let Some(command) = fifo.next(machine, is_last_look) {
-                // A death between two bytes is seen between them.
-                self.has_dead = true;
-                return Some(Incoming::Command(fifo.role, command));
+            if let Some(command) = fifo.next(state, is_last_read) {
+                return Some(ServiceEvent::Command(fifo.role, command));
             }
         }
-        if self.is_told_to_leave && machine.takes_commands(Role::Main) {
-            self.is_told_to_leave = false;
-            return Some(Incoming::Term);
-        }
-        None
+        let is_heeded = state.takes_commands(ServiceRole::Main) && self.take_request_to_leave();
+        is_heeded.then_some(ServiceEvent::Term)
     }
 }
 
 impl Fifo {
     /// The next command; other bytes are skipped silently (RSV-26).
-    fn next(&mut self, machine: &Supervisor, is_last_look: bool) -> Option<Command> {
-        while (self.is_readable || is_last_look) && self.left > 0 && machine.takes_commands(self.role) {
+    fn next(&mut self, state: &ServicePair, is_last_read: bool) -> Option<Command> {
+        while (self.is_readable || is_last_read) && self.left > 0 && state.takes_commands(self.role) {
             let Some(byte) = self.control.read_byte() else {
                 self.is_readable = false;
                 return None;
@@ -143,12 +115,5 @@ impl Fifo {
             }
         }
         None
-    }
-}
-
-fn token_of(role: Role) -> usize {
-    match role {
-        Role::Main => 0,
-        Role::Log => 1,
     }
 }

@@ -1,14 +1,25 @@
-//! One service and its log service: what runsv(8) does, as a library.
+//! One service and its log service: what runsv(8) does, as a library that an event loop hosts.
 //!
-//! [`state`] decides: events and the time come in, actions go out. [`effects`] carries actions out and
-//! reports the outcomes. [`startup`] opens a service directory. What the directory and its `supervise/`
-//! look like is crate `servicedir`'s.
+//! A [`Supervisor`] is what a host deals with. `startup` opens its directory, `event_source` reads its
+//! commands, `state` decides: events and the time come in, actions go out; `effects` carries actions out
+//! and reports the outcomes. The layout of the directory and of its `supervise/` is in crate `servicedir`.
+//!
+//! The process belongs to the host: its signals, the reaping of its children, its limits and its umask.
+//! Only the working directory is changed here, to the directory of the service that is acted for.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
 )]
 
-pub mod effects;
-pub mod event_source;
-pub mod startup;
-pub mod state;
+mod directory;
+mod effects;
+mod event_source;
+mod reopening;
+mod startup;
+mod state;
+mod supervisor;
+mod takeover;
+
+pub use startup::{LOCK_RETRY_INTERVAL, Opening, Startup};
+pub use state::ServiceRole;
+pub use supervisor::{Hosting, Supervisor};

@@ -1,255 +1,158 @@
-//! Effects: opens a service directory, in the order others rely on (LAY-7).
+//! Effects: opens a service directory, in the order that other programs rely on (LAY-7).
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use nix::fcntl::OFlag;
-use nix::sys::stat::Mode;
-use servicedir::client::Client;
 use servicedir::control_fifo::{ControlFifo, OkFifo};
-use servicedir::lock::{Lock, LockFile, LockState, Supervise, make_supervise};
+use servicedir::lock::{Lock, LockFile, Supervise, make_supervise};
 use servicedir::status_writer::StatusWriter;
-use servicedir::{ServiceDir, State, Want, session};
+use servicedir::{ServiceDir, Want};
 use sys::errno_text::errno_of;
-use sys::{Errno, Error, Logger, Now, Pid, Poller, Remains, Session, Signal};
+use sys::{Errno, Error, Logger, Now};
 
+use crate::directory::Directory;
 use crate::effects::{Effects, LogPipe, is_there};
-use crate::event_source::CAUGHT;
 use crate::event_source::EventSource;
-use crate::state::{Role, Supervisor};
+use crate::reopening::OpenFiles;
+use crate::state::{ServicePair, ServiceRole};
+use crate::supervisor::{Hosting, Supervisor};
+use crate::takeover::take_over;
 
-/// How often a log service's lock that somebody else holds is tried (DEV-7): locks have no events.
-const LOCK_TICK: Duration = Duration::from_millis(50);
+/// How often to try a log service's lock that another process holds (DEV-7): locks have no events.
+pub const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What opening came to.
+/// What opening a directory came to.
 pub enum Startup {
     /// Everything is in place.
-    Ready(Box<Parts>),
-    /// TERM came while the log service's lock was waited for.
-    ToldToLeave,
+    Ready(Box<Supervisor>),
+    /// The lock of the log service is held by another process (LAY-12, DEV-7). To be tried again after
+    /// [`LOCK_RETRY_INTERVAL`], or dropped.
+    LogIsLocked(Box<Opening>),
 }
 
-/// All that supervising takes.
-pub struct Parts {
-    /// What decides.
-    pub machine: Supervisor,
-    /// What acts.
-    pub effects: Effects,
-    /// What comes in.
-    pub event_source: EventSource,
-    /// What is held open for others to see.
-    pub site: OpenFiles,
+/// A service directory that is opened, but for its log service.
+pub struct Opening {
+    directory: Directory,
+    hosting: Hosting,
+    logger: Logger,
+    main: Locked,
+    log: Option<LogOpening>,
+    is_wait_reported: bool,
 }
 
-/// The place of a service on disk, and what shows others that a runsv lives there.
-pub struct OpenFiles {
-    /// Where it is, for the case that the directory is removed and made anew.
-    path: Option<PathBuf>,
-    has_log: bool,
-    /// Held, not used.
-    oks: Vec<OkFifo>,
+/// A service whose lock is taken.
+struct Locked {
+    dir: ServiceDir,
+    want: Want,
+    supervise: Supervise,
+    lock: Lock,
 }
 
-/// What makes a place a runsv's again.
-pub struct Regained {
-    /// For the services whose lock stood for nothing any more.
-    pub locks: Vec<(Role, Lock)>,
-    /// The FIFOs to listen to.
-    pub controls: Vec<(Role, ControlFifo)>,
+/// A log service whose lock is not taken yet.
+struct LogOpening {
+    dir: ServiceDir,
+    want: Want,
+    supervise: Supervise,
+    file: LockFile,
+    pipe: LogPipe,
 }
 
-impl OpenFiles {
-    /// If `supervise/` was removed, or the whole directory and is there again (a package upgrade):
-    /// makes it anew and moves there. `None` when nothing is lost, not yet back, or another runsv's.
-    pub fn reopen_if_lost(&mut self, effects: &Effects) -> Option<Regained> {
-        let main = ServiceDir::at(".");
-        let log = self.has_log.then(|| (Role::Log, main.log()));
-        let all: Vec<_> = [Some((Role::Main, main)), log].into_iter().flatten().collect();
-        let lost: Vec<_> =
-            all.iter().filter(|(role, _)| effects.place(*role) != Some(LockState::Held)).cloned().collect();
-        if lost.is_empty() {
-            return None;
+/// Opens the service directory at `path`, and enters it.
+pub fn open(path: &OsStr, mut logger: Logger, hosting: Hosting) -> Result<Startup, Error> {
+    let directory = Directory::open(path).map_err(Error::of(CANNOT_ENTER))?;
+    let dir = ServiceDir::at(".");
+    let want = initial_want(&dir);
+    let log = match has_log(&dir, &mut logger).then(|| dir.log()) {
+        Some(log) => {
+            let want = initial_want(&log);
+            let pipe = LogPipe::new().map_err(Error::of("unable to create log pipe"))?;
+            Some((log, want, pipe))
         }
-        let removed = Removed::leave(self.path.as_deref())?;
-        let (regained, oks) = regain(&all, &lost)?;
-        removed.forget();
-        self.oks = oks;
-        Some(regained)
-    }
-}
-
-/// Takes the locks first: without them nothing is anybody's to open.
-fn regain(all: &[(Role, ServiceDir)], lost: &[(Role, ServiceDir)]) -> Option<(Regained, Vec<OkFifo>)> {
-    let (mut locks, mut controls, mut oks) = (Vec::new(), Vec::new(), Vec::new());
-    for (role, dir) in lost {
-        make_supervise(dir).ok()?;
-        locks.push((*role, LockFile::open(dir).ok()?.try_take().ok()?));
-    }
-    for (role, dir) in all {
-        controls.push((*role, ControlFifo::open(dir).ok()?));
-        oks.push(OkFifo::open(dir).ok()?);
-    }
-    Some((Regained { locks, controls }, oks))
-}
-
-/// The working directory, if it is one that was removed. Unless it is forgotten, the process goes
-/// back there: nothing is done in a place that turned out to be somebody else's.
-struct Removed(Option<OwnedFd>);
-
-impl Removed {
-    /// Changes to what is at `path` now, if the working directory was removed.
-    fn leave(path: Option<&Path>) -> Option<Self> {
-        if fs_err::metadata(".").is_ok_and(|about| about.nlink() > 0) {
-            return Some(Self(None));
-        }
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let old = nix::fcntl::open(".", flags, Mode::empty()).ok()?;
-        nix::unistd::chdir(path?).ok()?;
-        Some(Self(Some(old)))
-    }
-
-    fn forget(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Removed {
-    fn drop(&mut self) {
-        if let Some(old) = &self.0 {
-            // It is open, and so can be entered.
-            let _ = nix::unistd::fchdir(old);
-        }
-    }
-}
-
-/// Opens the service directory `dir`.
-pub fn open(dir: &OsStr) -> Result<Startup, Error> {
-    let mut logger = Logger::new(sys::error::words(["runsv ".as_ref(), dir]));
-    let mut poller = Poller::new(&CAUGHT).map_err(Error::of_io("unable to create selfpipe"))?;
-    nix::unistd::chdir(dir).map_err(Error::of("unable to change to directory"))?;
-    // What a service forks and abandons stays its own. Without this it is reaped elsewhere, as with
-    // the original; nothing else depends on it.
-    let _ = nix::sys::prctl::set_child_subreaper(true);
-
-    let main = ServiceDir::at(".");
-    let wanted = |dir: &ServiceDir| if is_there(dir.down()) { Want::Down } else { Want::Up };
-    let main_want = wanted(&main);
-    let has_log = has_log(&main, &mut logger);
-    let log = has_log.then(|| main.log());
-    let log_want = log.as_ref().map(wanted);
-    let log_pipe = match &log {
-        Some(_) => Some(LogPipe::new().map_err(Error::of("unable to create log pipe"))?),
         None => None,
     };
 
-    let main_supervise = make_supervise(&main)?;
-    let main_lock = LockFile::open(&main)?.try_take().map_err(|(_, failure)| failure)?;
+    let supervise = make_supervise(&dir)?;
+    let lock = LockFile::open(&dir)?.try_take().map_err(|(_, failure)| failure)?;
     let log = match log {
-        Some(log) => {
-            let supervise = make_supervise(&log)?;
-            match wait_for_lock(LockFile::open(&log)?, &mut poller, &mut logger) {
-                Some(lock) => Some((log, lock, supervise)),
-                None => return Ok(Startup::ToldToLeave),
+        Some((dir, want, pipe)) => {
+            let supervise = make_supervise(&dir)?;
+            let file = LockFile::open(&dir)?;
+            Some(LogOpening { dir, want, supervise, file, pipe })
+        }
+        None => None,
+    };
+    let main = Locked { dir, want, supervise, lock };
+    Opening { directory, hosting, logger, main, log, is_wait_reported: false }.go_on()
+}
+
+const CANNOT_ENTER: &str = "unable to change to directory";
+
+impl Opening {
+    /// Tries again to take the lock of the log service.
+    pub fn retry(self) -> Result<Startup, Error> {
+        self.directory.enter().map_err(Error::of(CANNOT_ENTER))?;
+        self.go_on()
+    }
+
+    fn go_on(mut self) -> Result<Startup, Error> {
+        let Some(log) = self.log.take() else { return self.complete(None) };
+        match log.file.try_take() {
+            Ok(lock) => {
+                let LogOpening { dir, want, supervise, pipe, .. } = log;
+                self.complete(Some((Locked { dir, want, supervise, lock }, pipe)))
+            }
+            Err((file, failure)) => {
+                if !self.is_wait_reported {
+                    self.is_wait_reported = true;
+                    self.logger.warn(&failure);
+                }
+                self.log = Some(LogOpening { file, ..log });
+                Ok(Startup::LogIsLocked(Box::new(self)))
             }
         }
-        None => None,
-    };
-
-    let mut controls = vec![(Role::Main, ControlFifo::open(&main)?)];
-    let mut machine = Supervisor::new(main_want, log_want, Now::read());
-    let mut earlier = Vec::new();
-    if main_supervise == Supervise::Old {
-        earlier.extend(take_over(&mut machine, Role::Main, &main, &mut logger));
-    }
-    if let Some((log, _, Supervise::Old)) = &log {
-        earlier.extend(take_over(&mut machine, Role::Log, log, &mut logger));
-    }
-    let mut status_writers = vec![(Role::Main, StatusWriter::new(main.clone(), main_lock, main_supervise))];
-    publish_first(&machine, Role::Main, &mut status_writers, &mut logger);
-    if let Some((log, lock, supervise)) = log {
-        controls.push((Role::Log, ControlFifo::open(&log)?));
-        status_writers.push((Role::Log, StatusWriter::without_first_pid(log, lock, supervise)));
-        publish_first(&machine, Role::Log, &mut status_writers, &mut logger);
-    }
-    let mut oks = vec![OkFifo::open(&main)?];
-    if has_log {
-        oks.push(OkFifo::open(&main.log())?);
     }
 
-    let event_source =
-        EventSource::new(poller, controls).map_err(Error::of_io("unable to open supervise/control"))?;
-    let mut effects = Effects::new(logger, status_writers, log_pipe);
-    for (role, session) in earlier {
-        effects.take_over(role, session);
-    }
-    effects.began(Role::Main, main_want);
-    if let Some(want) = log_want {
-        effects.began(Role::Log, want);
-    }
-    let site = OpenFiles { path: nix::unistd::getcwd().ok(), has_log, oks };
-    Ok(Startup::Ready(Box::new(Parts { machine, effects, event_source, site })))
-}
-
-/// A runsv that was killed leaves its service running (RSV-65). With `process-group` that is ended
-/// before it is started again, if it is certain what it is; else a second copy is started as runit does,
-/// but not silently.
-fn take_over(
-    machine: &mut Supervisor,
-    role: Role,
-    dir: &ServiceDir,
-    logger: &mut Logger,
-) -> Option<(Role, Session)> {
-    let earlier = earlier_session(dir).or_else(|| earlier_run(dir))?;
-    let session = earlier.session.filter(|_| is_there(dir.file("process-group")));
-    let run = if role == Role::Log { "log/./run" } else { "./run" };
-    let what_becomes = if session.is_some() { ", and is ended first" } else { ", unsupervised" };
-    let Earlier { pid, still, .. } = earlier;
-    logger.warn(&Error::plain(format!("an earlier {run} {still} (pid {pid}){what_becomes}")));
-    let session = session?;
-    machine.take_over(role, session.leader(), Now::read());
-    Some((role, session))
-}
-
-/// What an earlier runsv has left.
-struct Earlier {
-    /// The first process of it.
-    pid: Pid,
-    /// How certain that is.
-    still: &'static str,
-    /// The session it is, if it may be signalled.
-    session: Option<Session>,
-}
-
-/// The session of the last `./run` with `process-group`, if anything of it lives. Signals are only for
-/// what this user, or root, has recorded, and never for the session of this process.
-fn earlier_session(dir: &ServiceDir) -> Option<Earlier> {
-    let session::Recorded { session, is_trusted } = session::read(dir)?;
-    match session.remains() {
-        Remains::Nothing => None,
-        Remains::Unclear(pid) => Some(Earlier { pid, still: "may still run", session: None }),
-        Remains::Living(members) => {
-            let leader = session.leader();
-            let pid = if members.contains(&leader) { leader } else { *members.first()? };
-            let is_other = nix::unistd::getsid(None) != Ok(leader);
-            let session = Some(session).filter(|_| is_trusted && is_other);
-            Some(Earlier { pid, still: "still runs", session })
+    fn complete(self, log: Option<(Locked, LogPipe)>) -> Result<Startup, Error> {
+        let Self { directory, hosting, mut logger, main, .. } = self;
+        let (log, log_pipe) = log.unzip();
+        let mut controls = vec![(ServiceRole::Main, ControlFifo::open(&main.dir)?)];
+        let wants = (main.want, log.as_ref().map(|log| log.want));
+        let mut state = ServicePair::new(wants.0, wants.1, Now::read());
+        let mut earlier = Vec::new();
+        for (role, of) in [(ServiceRole::Main, Some(&main)), (ServiceRole::Log, log.as_ref())] {
+            if let Some(Locked { dir, supervise: Supervise::Old, .. }) = of {
+                earlier.extend(take_over(&mut state, role, dir, &mut logger));
+            }
         }
+        let mut oks = vec![main.dir.clone()];
+        let mut main = StatusWriter::new(main.dir, main.lock, main.supervise);
+        publish_first(&state, ServiceRole::Main, &mut main, &mut logger);
+        let mut status_writers = vec![(ServiceRole::Main, main)];
+        if let Some(Locked { dir, supervise, lock, .. }) = log {
+            controls.push((ServiceRole::Log, ControlFifo::open(&dir)?));
+            oks.push(dir.clone());
+            let mut log = StatusWriter::without_first_pid(dir, lock, supervise);
+            publish_first(&state, ServiceRole::Log, &mut log, &mut logger);
+            status_writers.push((ServiceRole::Log, log));
+        }
+        let oks = oks.iter().map(OkFifo::open).collect::<Result<_, _>>()?;
+
+        let mut effects = Effects::new(hosting, logger, status_writers, log_pipe);
+        for (role, session) in earlier {
+            effects.take_over(role, session);
+        }
+        effects.began(ServiceRole::Main, wants.0);
+        if let Some(want) = wants.1 {
+            effects.began(ServiceRole::Log, want);
+        }
+        let files = OpenFiles::new(oks, wants.1.is_some());
+        let event_source = EventSource::new(controls);
+        Ok(Startup::Ready(Box::new(Supervisor::new(directory, state, effects, event_source, files))))
     }
 }
 
-/// The `./run` of the last status, if it still lives: a process of that number in this directory. Who
-/// controls the service may have written any number there.
-fn earlier_run(dir: &ServiceDir) -> Option<Earlier> {
-    let status = Client::of(dir.clone()).last_status().ok()?;
-    let pid = Pid::from_raw(i32::try_from(status.pid).ok().filter(|pid| *pid > 0)?);
-    let is_it = status.state == Some(State::Run)
-        && pid != nix::unistd::getpid()
-        && sys::procfs::stat(pid).is_some_and(|stat| stat.is_alive())
-        && sys::procfs::current_dir(pid)? == fs_err::canonicalize(dir.path()).ok()?;
-    is_it.then_some(Earlier { pid, still: "still runs", session: None })
+fn initial_want(dir: &ServiceDir) -> Want {
+    if is_there(dir.down()) { Want::Down } else { Want::Up }
 }
 
 /// LAY-11: `log` counts if it is a directory, links followed.
@@ -271,39 +174,8 @@ fn has_log(main: &ServiceDir, logger: &mut Logger) -> bool {
     }
 }
 
-/// LAY-12, DEV-7: waits until whoever supervises this log service is gone; `None` if TERM comes first.
-fn wait_for_lock(mut file: LockFile, poller: &mut Poller, logger: &mut Logger) -> Option<Lock> {
-    let mut is_said = false;
-    loop {
-        match file.try_take() {
-            Ok(lock) => return Some(lock),
-            Err((unlocked, failure)) => {
-                file = unlocked;
-                if !is_said {
-                    is_said = true;
-                    logger.warn(&failure);
-                }
-            }
-        }
-        let wakeup = poller.wait(Some(Instant::now() + LOCK_TICK));
-        if wakeup.signals.contains(&Signal::TERM) {
-            return None;
-        }
-    }
-}
-
-fn publish_first(
-    machine: &Supervisor,
-    role: Role,
-    status_writers: &mut [(Role, StatusWriter)],
-    logger: &mut Logger,
-) {
-    for (of, status_writer) in status_writers {
-        if *of == role
-            && let Some(status) = machine.status(role)
-            && let Err(failure) = status_writer.publish(status)
-        {
-            logger.warn(&failure);
-        }
+fn publish_first(state: &ServicePair, role: ServiceRole, writer: &mut StatusWriter, logger: &mut Logger) {
+    if let Some(Err(failure)) = state.status(role).map(|status| writer.publish(status)) {
+        logger.warn(&failure);
     }
 }

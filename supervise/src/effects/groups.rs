@@ -1,66 +1,65 @@
-//! Effects: the process groups of the service, with `process-group`: the record of them, and whether they
-//! live.
+//! Effects: process groups (`process-group`): records the session of `./run`, probes and ends groups.
 
 use servicedir::session;
 use sys::{Pid, ProcessGroup, Remains, Session, Signal};
 
 use super::Effects;
-use crate::state::Role;
+use crate::state::ServiceRole;
 
-/// The groups that are not known to have ended.
+/// The groups that may have living members.
 #[derive(Debug, Default)]
 pub struct Groups {
-    /// The last one of each service.
-    led: Vec<Led>,
-    /// Those that have lost their leader.
-    looked_at: Vec<ProcessGroup>,
+    /// The last session of each service.
+    led: Vec<LedSession>,
+    /// The groups without a leader, which are probed.
+    probed: Vec<ProcessGroup>,
 }
 
 /// A session that a `./run` leads.
 #[derive(Debug)]
-struct Led {
-    role: Role,
+struct LedSession {
+    role: ServiceRole,
     session: Session,
-    /// Whether it was started by an earlier runsv.
+    /// Whether an earlier supervisor started it.
     is_earlier: bool,
 }
 
 impl Effects {
-    /// An earlier runsv has left this session, and its group is ended first.
-    pub fn take_over(&mut self, role: Role, session: Session) {
-        self.groups.led.push(Led { role, session, is_earlier: true });
+    /// Notes a session that an earlier supervisor has left: its group ends before `./run` is started.
+    pub fn take_over(&mut self, role: ServiceRole, session: Session) {
+        self.groups.led.push(LedSession { role, session, is_earlier: true });
     }
 
-    /// Writes down which session `./run` leads: another runsv ends it if this one is killed.
-    pub(super) fn record_session(&mut self, role: Role, leader: Pid) {
+    /// Writes `supervise/.session`: if this supervisor is killed, the next one ends that session.
+    pub(super) fn record_session(&mut self, role: ServiceRole, leader: Pid) {
         let Some(session) = Session::led_by(leader) else { return };
         self.groups.led.retain(|led| led.role != role);
-        self.groups.led.push(Led { role, session, is_earlier: false });
+        self.groups.led.push(LedSession { role, session, is_earlier: false });
         self.write_sessions(|of| of == role);
     }
 
-    pub(super) fn write_sessions(&mut self, is_meant: impl Fn(Role) -> bool) {
-        for Led { role, session, .. } in self.groups.led.iter().filter(|led| is_meant(led.role)) {
+    pub(super) fn write_sessions(&mut self, is_meant: impl Fn(ServiceRole) -> bool) {
+        for LedSession { role, session, .. } in self.groups.led.iter().filter(|led| is_meant(led.role)) {
             if let Err(failure) = session::write(&self.dir(*role), session) {
                 self.logger.warn(&failure);
             }
         }
     }
 
-    /// Whether a group has a living member. With the last one the record ends, and what an earlier runsv
-    /// has left of the session in other groups.
-    pub(super) fn probe_group(&mut self, role: Role, leader: Pid) -> bool {
-        let Groups { led, looked_at } = &mut self.groups;
-        let known = looked_at.iter().position(|group| group.leader() == leader);
-        let mut group = known.map_or(ProcessGroup::of(leader), |place| looked_at.swap_remove(place));
+    /// Whether a group has a living member. When it has none, removes the record, and kills what an earlier
+    /// supervisor has left of the session in other groups.
+    pub(super) fn probe_group(&mut self, role: ServiceRole, leader: Pid) -> bool {
+        let Groups { led, probed } = &mut self.groups;
+        let known = probed.iter().position(|group| group.leader() == leader);
+        let mut group = known.map_or(ProcessGroup::of(leader), |place| probed.swap_remove(place));
         if group.is_alive() {
-            looked_at.push(group);
+            probed.push(group);
             return true;
         }
-        // Whatever may have escaped the look does not outlive the group.
+        // A member that was forked during the probe must not outlive the group.
         group.signal(Signal::KILL);
-        let ended: Vec<Led> = led.extract_if(.., |led| led.role == role).collect();
-        for Led { session, .. } in ended.into_iter().filter(|led| led.is_earlier) {
+        let ended: Vec<LedSession> = led.extract_if(.., |led| led.role == role).collect();
+        for LedSession { session, .. } in ended.into_iter().filter(|led| led.is_earlier) {
             if let Remains::Living(members) = session.remains() {
                 for pid in members {
                     let _ = Signal::KILL.send(pid);

@@ -1,11 +1,11 @@
-//! Effects: which of what happened to a service is news.
+//! Effects: which events are written to the history.
 
 use servicedir::HistoryEvent;
 use sys::{ExitStatus, Signal};
 
-/// Whether a note is worth a file of its own: what the status files do not tell.
-pub fn is_news(note: HistoryEvent) -> bool {
-    match note {
+/// Whether an event is worth a history file: the status files do not tell of it.
+pub fn is_news(event: HistoryEvent) -> bool {
+    match event {
         HistoryEvent::Began(_)
         | HistoryEvent::Told(_)
         | HistoryEvent::ToldToLeave
@@ -22,8 +22,10 @@ pub fn is_news(note: HistoryEvent) -> bool {
     }
 }
 
-/// Whether a note tells of an end that was not in order: init says so when it stops a service.
-pub fn is_bad_news(note: HistoryEvent) -> bool {
-    let (HistoryEvent::Ended(ending, _) | HistoryEvent::Finished(ending)) = note else { return false };
-    !ending.is_success() && ending != ExitStatus::Killed { signal: Signal::TERM, core: false }
+/// Whether an event is an end in failure. init reports such ends when it stops a service.
+pub fn is_bad_news(event: HistoryEvent) -> bool {
+    let (HistoryEvent::Ended(exit_status, _) | HistoryEvent::Finished(exit_status)) = event else {
+        return false;
+    };
+    !exit_status.is_success() && exit_status != ExitStatus::Killed { signal: Signal::TERM, core: false }
 }

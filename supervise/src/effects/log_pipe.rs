@@ -1,4 +1,4 @@
-//! Effects: the pipe from a service to its log service, kept open here over restarts of either (RSV-18).
+//! Effects: the pipe from a service to its log service, kept open over restarts of both (RSV-18).
 
 use std::os::fd::OwnedFd;
 
@@ -10,7 +10,7 @@ use sys::Errno;
 pub struct LogPipe {
     /// Where the log service reads.
     pub reader: OwnedFd,
-    /// Where the service writes; closed on the way out.
+    /// Where the service writes; closed when the supervisor leaves.
     pub writer: Option<OwnedFd>,
     inode: u64,
 }
@@ -26,9 +26,12 @@ impl LogPipe {
     /// Closes the write end; whether something unread is left in the pipe.
     pub fn close_writer(&mut self) -> bool {
         self.writer = None;
-        let mut look = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&self.reader), PollFlags::POLLIN)];
-        nix::poll::poll(&mut look, nix::poll::PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-            && look.first().and_then(PollFd::revents).is_some_and(|events| events.contains(PollFlags::POLLIN))
+        let mut asked = [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&self.reader), PollFlags::POLLIN)];
+        nix::poll::poll(&mut asked, nix::poll::PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+            && asked
+                .first()
+                .and_then(PollFd::revents)
+                .is_some_and(|events| events.contains(PollFlags::POLLIN))
     }
 
     /// The number by which /proc knows the pipe.

@@ -1,4 +1,4 @@
-//! Effects: what runsv does to the world. No decision beyond how to say that something failed.
+//! Effects: carries out the actions of the state, and reports the outcomes. Nothing is decided here.
 
 mod groups;
 mod history;
@@ -17,50 +17,60 @@ use servicedir::status_writer::StatusWriter;
 use servicedir::{Command, HistoryEvent, ServiceDir, Status, Want};
 use sys::error::words;
 use sys::process::spawn::{StartError, StartStep, failure_of};
-use sys::{Errno, Error, Logger, Pid, Program, Signal};
+use sys::{Errno, Error, Logger, Pid, Program};
 
-use crate::state::{Action, ControlScript, Event, Role, Script, Started};
+use crate::state::{ControlScript, Script, ServiceAction, ServiceEvent, ServiceRole, StartedScript};
+use crate::supervisor::Hosting;
 
 use groups::Groups;
 use history::{is_bad_news, is_news};
-use leftovers::Leftovers;
+use leftovers::LeftoverOrigins;
 pub use log_pipe::LogPipe;
 
-/// What every child gets with its default action, unblocked, whatever was inherited (RSV-15).
-const DEFAULT_IN_CHILDREN: &[Signal] = &[Signal::TERM, Signal::CHLD];
-
-/// How long a reader of the standard error that is only slow is waited for at the end.
+/// How long to wait at the end for a slow reader of the standard error.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// Everything runsv can do.
+/// What the actions of one service and its log service need.
 pub struct Effects {
     main: ServiceDir,
     logger: Logger,
-    status_writers: Vec<(Role, StatusWriter)>,
-    /// What is to be published before any other process can notice that it was not.
-    unpublished: Vec<(Role, Status)>,
+    status_writers: Vec<(ServiceRole, StatusWriter)>,
+    /// Published before another process can notice the change.
+    unpublished: Vec<(ServiceRole, Status)>,
     log_pipe: Option<LogPipe>,
-    children: Vec<(Pid, Part)>,
+    children: Vec<(Pid, ChildPart)>,
     groups: Groups,
-    leftovers: Leftovers,
-    histories: Vec<(Role, History)>,
+    leftovers: LeftoverOrigins,
+    histories: Vec<(ServiceRole, History)>,
     is_leaving: bool,
+    /// Whether the working directory is another one, because the service's cannot be entered: nothing
+    /// is started or written.
+    is_away: bool,
+    hosting: Hosting,
 }
 
 /// What a child was started as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum ChildPart {
     Run,
     Finish,
     LogRun,
     ControlScript(u8),
+    /// It lives, but is waited for no longer.
+    Abandoned,
 }
 
 impl Effects {
-    /// Hands for the service in the working directory.
-    pub fn new(logger: Logger, status_writers: Vec<(Role, StatusWriter)>, log_pipe: Option<LogPipe>) -> Self {
+    /// Effects for the service in the working directory.
+    pub fn new(
+        hosting: Hosting,
+        logger: Logger,
+        status_writers: Vec<(ServiceRole, StatusWriter)>,
+        log_pipe: Option<LogPipe>,
+    ) -> Self {
         let main = ServiceDir::at(".");
-        let histories = vec![(Role::Main, History::new(&main)), (Role::Log, History::new(&main.log()))];
+        let histories =
+            vec![(ServiceRole::Main, History::new(&main)), (ServiceRole::Log, History::new(&main.log()))];
         Self {
             main,
             logger,
@@ -69,41 +79,43 @@ impl Effects {
             log_pipe,
             children: Vec::new(),
             groups: Groups::default(),
-            leftovers: Leftovers::default(),
+            leftovers: LeftoverOrigins::default(),
             histories,
             is_leaving: false,
+            is_away: false,
+            hosting,
         }
     }
 
-    /// Takes note of how a service is wanted at the beginning.
-    pub fn began(&mut self, role: Role, want: Want) {
-        // Where there is a history already, it ends with what an earlier runsv was told. With `critical`,
-        // init learns of the service's end from the history: it begins at once, while there is room for it,
-        // and shows that this runsv keeps one.
-        let is_there = |path| fs_err::symlink_metadata(path).is_ok();
-        let is_critical = role == Role::Main && is_there(self.main.file("critical"));
-        let is_news = is_critical || is_there(self.dir(role).history());
+    /// Writes to the history how a service is wanted at the beginning.
+    pub fn began(&mut self, role: ServiceRole, want: Want) {
+        // A history that exists ends with the commands to an earlier supervisor. With `critical`, init learns
+        // of the service's end from the history: it begins at once, while there is room for it, and shows
+        // that this supervisor keeps one.
+        let exists = |path| fs_err::symlink_metadata(path).is_ok();
+        let is_critical = role == ServiceRole::Main && exists(self.main.file("critical"));
+        let is_news = is_critical || exists(self.dir(role).history());
         self.add_to_history(role, &HistoryEvent::Began(want).to_string(), is_news);
     }
 
-    /// Does one thing; the outcome, if the machine awaits one, is an event.
-    pub fn perform(&mut self, action: Action) -> Option<Event> {
+    /// Carries out one action; the outcome, if the state awaits one, is an event.
+    pub fn perform(&mut self, action: ServiceAction) -> Option<ServiceEvent> {
         match action {
-            Action::Publish(role, status) => {
+            ServiceAction::Publish(role, status) => {
                 self.unpublished.retain(|(other, _)| *other != role);
                 self.unpublished.push((role, status));
             }
-            Action::Remember(role, note) => self.remember(role, note),
-            Action::Start(role, script) => {
+            ServiceAction::Remember(role, note) => self.remember(role, note),
+            ServiceAction::Start(role, script) => {
                 self.publish();
-                // For ./finish this was asked when there was a death, and it is not to be due for ever.
-                if script == Script::Run && self.is_displaced(role) {
-                    return Some(Event::NotStarted(role, script));
+                // For ./finish this was asked when ./run ended, and ./finish must not stay due for ever.
+                if self.is_away || (script == Script::Run && self.is_displaced(role)) {
+                    return Some(ServiceEvent::NotStarted(role, script));
                 }
                 let began = sys::clock::ticks();
                 let outcome = self.start(role, script);
-                if let Event::Started(role, Script::Run, started) = outcome {
-                    if role == Role::Main {
+                if let ServiceEvent::Started(role, Script::Run, started) = outcome {
+                    if role == ServiceRole::Main {
                         self.leftovers.run_started(began, started.pid);
                     }
                     if started.is_group {
@@ -112,61 +124,88 @@ impl Effects {
                 }
                 return Some(outcome);
             }
-            Action::RunControlScript(hook @ ControlScript::BeforeStart, _)
-                if self.is_displaced(Role::Main) =>
+            ServiceAction::RunControlScript(script @ ControlScript::BeforeStart, _)
+                if self.is_displaced(ServiceRole::Main) =>
             {
-                return Some(Event::NoControlScript(hook));
+                return Some(ServiceEvent::NoControlScript(script));
             }
-            Action::RunControlScript(hook, pid) => return Some(self.run_hook(hook, pid)),
-            Action::ReadSettings(role) => return Some(self.read_orders(role)),
-            Action::Signal(target, signal) => {
+            ServiceAction::RunControlScript(script, pid) => {
+                return Some(self.run_control_script(script, pid));
+            }
+            ServiceAction::ReadSettings(role) => return Some(self.read_settings(role)),
+            ServiceAction::Signal(target, signal) => {
                 self.publish();
-                // A target that is gone needs no signal; the death is on its way to us. A child that was
-                // just forked may not lead its group yet: then it is all of it.
+                // A target that is gone needs no signal; its death is about to be reaped. A child that was
+                // just forked may not lead its group yet: then the group is that child.
                 let is_sent = target.is_group && signal.send_to_group(target.pid).is_ok();
                 if !is_sent {
                     let _ = signal.send(target.pid);
                 }
             }
-            Action::ProbeGroup(role, leader) => {
-                return Some(Event::GroupProbed(role, self.probe_group(role, leader)));
+            ServiceAction::ProbeGroup(role, leader) => {
+                return Some(ServiceEvent::GroupProbed(role, self.probe_group(role, leader)));
             }
-            Action::Abandon(pid) => self.children.retain(|(child, _)| *child != pid),
-            Action::NameLeftovers => self.name_strays(),
-            Action::EndLeftovers => self.end_strays(),
-            Action::CloseLogPipe => {
+            ServiceAction::Abandon(pid) => {
+                for (_, part) in self.children.iter_mut().filter(|(child, _)| *child == pid) {
+                    *part = ChildPart::Abandoned;
+                }
+            }
+            ServiceAction::NameLeftovers => self.name_leftovers(),
+            ServiceAction::EndLeftovers => self.end_leftovers(),
+            ServiceAction::CloseLogPipe => {
                 self.publish();
                 let has_unread = self.log_pipe.as_mut().is_some_and(LogPipe::close_writer);
-                return Some(Event::LogPipeClosed { has_unread });
+                return Some(ServiceEvent::LogPipeClosed { has_unread });
             }
-            Action::NameLogHolders => self.name_log_holders(),
+            ServiceAction::NameLogHolders => self.name_log_holders(),
         }
         None
     }
 
-    /// Whether there is a `./finish` to run: it must be readable, a dangling link is none (RSV-42).
+    /// Whether there is a `./finish` to run: a file that can be read; a dangling link is none (RSV-42).
     pub fn has_finish(&self) -> bool {
-        !self.is_displaced(Role::Main) && sys::open_to_read(&self.main.finish()).is_ok()
+        !self.is_displaced(ServiceRole::Main) && sys::open_to_read(&self.main.finish()).is_ok()
     }
 
-    /// Forgets a child that ended, and says so if it could not even start.
-    pub fn child_ended(&mut self, pid: Pid) {
-        if let Some(failure) = failure_of(pid) {
-            self.explain(pid, failure);
+    /// Whether this process was started here.
+    pub fn has_child(&self, pid: Pid) -> bool {
+        self.children.iter().any(|(child, _)| *child == pid)
+    }
+
+    /// Forgets a process that ended; logs the reason if it was a child that could not start.
+    pub fn child_exited(&mut self, pid: Pid) {
+        self.leftovers.child_exited(pid);
+        if let Some(place) = self.children.iter().position(|(child, _)| *child == pid) {
+            let (_, part) = self.children.swap_remove(place);
+            if let Some(failure) = failure_of(pid) {
+                self.explain(part, failure);
+            }
         }
-        self.children.retain(|(child, _)| *child != pid);
-        self.leftovers.child_ended(pid);
+    }
+
+    /// Whether the working directory is the service's.
+    pub fn set_away(&mut self, is_away: bool) {
+        self.is_away = is_away;
+    }
+
+    /// Whether the service's directory cannot be entered.
+    pub fn is_away(&self) -> bool {
+        self.is_away
     }
 
     /// Whether a status file or a message could not be written, and should be tried again.
     pub fn is_behind(&self) -> bool {
-        self.logger.unsaid().is_some()
+        self.is_away
+            || self.logger.unsaid().is_some()
             || self.status_writers.iter().any(|(_, status_writer)| status_writer.is_behind())
     }
 
     /// Tries to write what could not be written before.
     pub fn catch_up(&mut self) {
         self.logger.flush();
+        if self.is_away {
+            return;
+        }
         for (_, status_writer) in &mut self.status_writers {
             if let Err(failure) = status_writer.retry() {
                 self.logger.warn(&failure);
@@ -174,13 +213,13 @@ impl Effects {
         }
     }
 
-    /// What the lock of a service stands for; `None` for a log service that there is not.
-    pub fn place(&self, role: Role) -> Option<LockState> {
+    /// What the lock of a service stands for; `None` without a log service.
+    pub fn place(&self, role: ServiceRole) -> Option<LockState> {
         self.status_writers.iter().find(|(of, _)| *of == role).map(|(_, status_writer)| status_writer.place())
     }
 
-    /// The status files are in a new place, which these locks stand for, and nothing is there yet.
-    pub fn publish_all_again(&mut self, locks: Vec<(Role, Lock)>) {
+    /// Writes all files again: they are in a new place, which these locks stand for.
+    pub fn publish_all_again(&mut self, locks: Vec<(ServiceRole, Lock)>) {
         let mut locks: Vec<_> = locks.into_iter().map(|(role, lock)| (role, Some(lock))).collect();
         for (of, status_writer) in &mut self.status_writers {
             let lock = locks.iter_mut().find(|(role, _)| role == of).and_then(|(_, lock)| lock.take());
@@ -192,19 +231,22 @@ impl Effects {
         self.write_sessions(|_| true);
     }
 
-    /// The last messages have a moment to be read.
+    /// Gives the last messages a moment to be read.
     pub fn conclude(&mut self) {
         self.logger.conclude(LAST_WORDS);
     }
 
-    /// Somebody gave a command: what was said before is news again.
+    /// A command came: messages that were logged before are logged again.
     pub fn refresh_messages(&mut self) {
         self.logger.forget();
     }
 
-    /// Publishes what is so now. Before the next signal or start, and before runsv sleeps, is soon
-    /// enough: what nobody could have read in between is not written.
+    /// Writes the status files. Called before each signal and start, and before the host sleeps: a state
+    /// that no other process could have read in between is not written.
     pub fn publish(&mut self) {
+        if self.is_away {
+            return;
+        }
         for (role, status) in self.unpublished.drain(..) {
             for (_, status_writer) in self.status_writers.iter_mut().filter(|(of, _)| *of == role) {
                 if let Err(failure) = status_writer.publish(status) {
@@ -214,53 +256,54 @@ impl Effects {
         }
     }
 
-    /// Whether the place of a service may be another runsv's by now: nothing is started or written
-    /// there.
-    fn is_displaced(&self, role: Role) -> bool {
-        self.place(role) == Some(LockState::Replaced)
+    /// Whether the directory of a service may belong to another supervisor by now: nothing is started or
+    /// written there.
+    fn is_displaced(&self, role: ServiceRole) -> bool {
+        self.is_away || self.place(role) == Some(LockState::Replaced)
     }
 
-    fn remember(&mut self, role: Role, note: HistoryEvent) {
+    fn remember(&mut self, role: ServiceRole, note: HistoryEvent) {
         match note {
             HistoryEvent::ToldToLeave | HistoryEvent::Told(Command::Exit) => self.is_leaving = true,
             HistoryEvent::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
             _ => {}
         }
-        // Of a runsv that leaves nobody asks more than what went wrong, if nothing was worth remembering
-        // before.
+        // When a supervisor leaves, only failures are worth a new history file.
         let is_news = if self.is_leaving { is_bad_news(note) } else { is_news(note) };
         self.add_to_history(role, &note.to_string(), is_news);
     }
 
-    fn add_to_history(&mut self, role: Role, words: &str, is_news: bool) {
+    fn add_to_history(&mut self, role: ServiceRole, words: &str, is_news: bool) {
         let opens = self.histories.iter().any(|(of, history)| *of == role && history.opens(is_news));
         if opens && self.is_displaced(role) {
             return;
         }
         for (_, history) in self.histories.iter_mut().filter(|(of, _)| *of == role) {
-            // A history that cannot be written is no reason to say anything: the status files,
-            // which stand beside it, have said it.
+            // A failure needs no message: the status files are in the same directory, and their failure
+            // is logged.
             let _ = if is_news { history.add_news(words) } else { history.add(words) };
         }
     }
 
-    fn dir(&self, role: Role) -> ServiceDir {
+    fn dir(&self, role: ServiceRole) -> ServiceDir {
         match role {
-            Role::Main => self.main.clone(),
-            Role::Log => self.main.log(),
+            ServiceRole::Main => self.main.clone(),
+            ServiceRole::Log => self.main.log(),
         }
     }
 
-    fn start(&mut self, role: Role, script: Script) -> Event {
+    fn start(&mut self, role: ServiceRole, script: Script) -> ServiceEvent {
         let is_group = self.dir(role).file("process-group").exists();
         let started = match (role, script) {
-            (Role::Main, Script::Run) => self.spawn(Program::new("./run"), Part::Run, is_group),
-            (Role::Main, Script::Finish(ending)) => {
-                let [code, status] = ending.finish_arguments();
+            (ServiceRole::Main, Script::Run) => self.spawn(Program::new("./run"), ChildPart::Run, is_group),
+            (ServiceRole::Main, Script::Finish(exit_status)) => {
+                let [code, status] = exit_status.finish_arguments();
                 let program = Program::new("./finish").arg(code).arg(status);
-                self.spawn(program, Part::Finish, is_group)
+                self.spawn(program, ChildPart::Finish, is_group)
             }
-            (Role::Log, _) => self.spawn(Program::new("./run").current_dir("log"), Part::LogRun, is_group),
+            (ServiceRole::Log, _) => {
+                self.spawn(Program::new("./run").current_dir("log"), ChildPart::LogRun, is_group)
+            }
         };
         match started {
             Ok(pid) => {
@@ -268,23 +311,25 @@ impl Effects {
                     Script::Run => None,
                     Script::Finish(_) => self.read_milliseconds(role, "timeout-finish"),
                 };
-                Event::Started(role, script, Started { pid, is_group, limit })
+                ServiceEvent::Started(role, script, StartedScript { pid, is_group, limit })
             }
             Err(why) => {
                 self.logger.warn(&Error::new("unable to fork, sleeping", why));
-                Event::NotStarted(role, script)
+                ServiceEvent::NotStarted(role, script)
             }
         }
     }
 
-    fn spawn(&mut self, program: Program<'_>, part: Part, is_group: bool) -> Result<Pid, Errno> {
-        let mut program = program.default_signals(DEFAULT_IN_CHILDREN);
+    fn spawn(&mut self, program: Program<'_>, part: ChildPart, is_group: bool) -> Result<Pid, Errno> {
+        let mut program = program.default_signals(self.hosting.caught);
         if is_group {
             program = program.own_session_at_once();
+        } else if self.hosting.is_shared {
+            program = program.own_session();
         }
         if let Some(pipe) = &self.log_pipe {
             match part {
-                Part::LogRun => program = program.stdin(pipe.reader.as_fd()),
+                ChildPart::LogRun => program = program.stdin(pipe.reader.as_fd()),
                 _ => {
                     if let Some(writer) = &pipe.writer {
                         program = program.stdout(writer.as_fd());
@@ -297,61 +342,66 @@ impl Effects {
         Ok(pid)
     }
 
-    /// RSV-50: the script is run if its owner may execute it, and told the service's process.
-    fn run_hook(&mut self, hook: ControlScript, pid: Option<Pid>) -> Event {
-        let byte = hook.byte();
+    /// RSV-50: runs the script if its owner may execute it, with the pid of the service's process.
+    fn run_control_script(&mut self, script: ControlScript, pid: Option<Pid>) -> ServiceEvent {
+        if self.is_away {
+            return ServiceEvent::NoControlScript(script);
+        }
+        let byte = script.byte();
         let path = self.main.hook(byte);
         match fs_err::metadata(&path) {
             Ok(about) if may_owner_execute(&about) => {}
-            Ok(_) => return Event::NoControlScript(hook),
+            Ok(_) => return ServiceEvent::NoControlScript(script),
             Err(error) => {
                 let why = sys::errno_text::errno_of(&error);
                 if why != Errno::ENOENT {
                     let text = words(["unable to stat ".as_ref(), path.as_os_str()]);
                     self.logger.warn(&Error::new(text, why));
                 }
-                return Event::NoControlScript(hook);
+                return ServiceEvent::NoControlScript(script);
             }
         }
         self.publish();
         let argument = pid.map_or_else(String::new, |pid| pid.to_string());
         let began = sys::clock::ticks();
-        match self.spawn(Program::new(&path).arg(argument), Part::ControlScript(byte), false) {
+        match self.spawn(Program::new(&path).arg(argument), ChildPart::ControlScript(byte), false) {
             Ok(child) => {
-                self.leftovers.hook_started(began, child);
-                Event::HookStarted(hook, child)
+                self.leftovers.control_script_started(began, child);
+                ServiceEvent::ControlScriptStarted(script, child)
             }
             Err(why) => {
                 let text = words(["unable to fork for ".as_ref(), path.as_os_str()]);
                 self.logger.warn(&Error::new(text, why));
-                Event::NoControlScript(hook)
+                ServiceEvent::NoControlScript(script)
             }
         }
     }
 
-    /// RSV-48: a child that could not start has its message said here, in its words.
-    fn explain(&mut self, child: Pid, failure: StartError) {
-        let Some((_, part)) = self.children.iter().find(|(pid, _)| *pid == child) else { return };
+    /// RSV-48: logs on behalf of a child why it could not start.
+    fn explain(&mut self, part: ChildPart, failure: StartError) {
         let text = match (part, failure.step) {
-            (Part::Run, StartStep::Execute | StartStep::Directory) => "unable to start ./run".to_owned(),
-            (Part::Run, StartStep::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
-            (Part::Finish, StartStep::Execute | StartStep::Directory) => {
+            (ChildPart::Run, StartStep::Execute | StartStep::Directory) => "unable to start ./run".to_owned(),
+            (ChildPart::Run, StartStep::Descriptor) => "unable to setup filedescriptor for ./run".to_owned(),
+            (ChildPart::Finish, StartStep::Execute | StartStep::Directory) => {
                 "unable to start ./finish".to_owned()
             }
-            (Part::Finish, StartStep::Descriptor) => "unable to setup filedescriptor for ./finish".to_owned(),
-            (Part::LogRun, StartStep::Execute) => "unable to start log/./run".to_owned(),
-            (Part::LogRun, StartStep::Directory) => "unable to change directory to ./log".to_owned(),
-            (Part::LogRun, StartStep::Descriptor) => {
+            (ChildPart::Finish, StartStep::Descriptor) => {
+                "unable to setup filedescriptor for ./finish".to_owned()
+            }
+            (ChildPart::LogRun, StartStep::Execute) => "unable to start log/./run".to_owned(),
+            (ChildPart::LogRun, StartStep::Directory) => "unable to change directory to ./log".to_owned(),
+            (ChildPart::LogRun, StartStep::Descriptor) => {
                 "unable to setup filedescriptor for ./log/run".to_owned()
             }
-            (Part::ControlScript(_), StartStep::Execute | StartStep::Directory) => {
+            (ChildPart::ControlScript(_), StartStep::Execute | StartStep::Directory) => {
                 "unable to run control/?".to_owned()
             }
-            (Part::ControlScript(byte), StartStep::Descriptor) => {
-                format!("unable to setup stdout for control/{}", char::from(*byte))
+            (ChildPart::ControlScript(byte), StartStep::Descriptor) => {
+                format!("unable to setup stdout for control/{}", char::from(byte))
             }
+            (ChildPart::Abandoned, _) => return,
         };
-        let role = if *part == Part::LogRun { Role::Log } else { Role::Main };
+        let role = if part == ChildPart::LogRun { ServiceRole::Log } else { ServiceRole::Main };
         let failure = Error::new(text, failure.why);
         self.logger.fatal_in_child(&failure);
         self.add_to_history(role, &String::from_utf8_lossy(&failure.to_bytes()), true);
@@ -359,7 +409,7 @@ impl Effects {
 
     fn name_log_holders(&mut self) {
         let Some(pipe) = &self.log_pipe else { return };
-        let log = self.children.iter().find(|(_, part)| *part == Part::LogRun).map(|(pid, _)| *pid);
+        let log = self.children.iter().find(|(_, part)| *part == ChildPart::LogRun).map(|(pid, _)| *pid);
         let holders: Vec<String> = sys::procfs::holders_of_pipe(pipe.inode())
             .into_iter()
             .filter(|pid| Some(*pid) != log)
@@ -379,7 +429,7 @@ fn may_owner_execute(about: &std::fs::Metadata) -> bool {
     Mode::from_bits_truncate(about.permissions().mode()).contains(Mode::S_IXUSR)
 }
 
-/// Whether a path leads somewhere; a dangling link counts as nothing (LAY-1).
+/// Whether a path leads to a file; a dangling link does not (LAY-1).
 pub fn is_there(path: impl AsRef<Path>) -> bool {
     fs_err::metadata(path.as_ref()).is_ok()
 }

@@ -1,5 +1,4 @@
-//! Effects: the files that say how a service stops, in the formats s6 gave them, read at the moment
-//! they matter and absent in every old directory.
+//! Effects: reads the files that set how a service is stopped, in the formats of s6, when they are needed.
 
 use std::time::Duration;
 
@@ -9,36 +8,39 @@ use sys::error::words;
 use sys::{Errno, Error, Signal};
 
 use super::Effects;
-use crate::state::{Event, Role, Settings};
+use crate::state::{ServiceEvent, ServiceRole, Settings};
 
 impl Effects {
-    pub(super) fn read_orders(&mut self, role: Role) -> Event {
+    pub(super) fn read_settings(&mut self, role: ServiceRole) -> ServiceEvent {
         let signal = self.read_word(role, "down-signal", "the name or number of a signal", Signal::parse);
         let settings = Settings {
             signal: signal.unwrap_or(Settings::default().signal),
             kill_after: self.read_milliseconds(role, "timeout-kill"),
         };
-        Event::Settings(role, settings)
+        ServiceEvent::Settings(role, settings)
     }
 
-    /// A number of milliseconds; 0, as in s6, and absence both mean without limit.
-    pub(super) fn read_milliseconds(&mut self, role: Role, name: &str) -> Option<Duration> {
+    /// A number of milliseconds. 0, as in s6, and no file both mean no limit.
+    pub(super) fn read_milliseconds(&mut self, role: ServiceRole, name: &str) -> Option<Duration> {
         let expected = "a number of milliseconds";
         self.read_word(role, name, expected, |word| word.parse().ok().map(Duration::from_millis))
             .filter(|limit| !limit.is_zero())
     }
 
-    /// Reads a file of one word; malformed content gets one warning, and the default.
+    /// Reads a file of one word. Malformed content is warned of, and counts as no file.
     fn read_word<T>(
         &mut self,
-        role: Role,
+        role: ServiceRole,
         name: &str,
         expected: &str,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<T> {
+        if self.is_away {
+            return None;
+        }
         let dir = match role {
-            Role::Main => ServiceDir::at("."),
-            Role::Log => ServiceDir::at("log"),
+            ServiceRole::Main => ServiceDir::at("."),
+            ServiceRole::Log => ServiceDir::at("log"),
         };
         let path = dir.file(name);
         let word = match servicedir::word::read(&path) {

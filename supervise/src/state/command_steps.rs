@@ -1,32 +1,33 @@
-//! What a command means for a running service, step by step (RSV-30, RSV-31).
+//! State: the steps of each command to a running service (RSV-30, RSV-31).
 
 use std::collections::VecDeque;
 
 use servicedir::{Command, Want};
 use sys::Signal;
 
-/// One step of a plan.
+/// One step of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum CommandStep {
     /// Find out how the service wants to be stopped.
     ReadSettings,
-    /// Run `control/BYTE`, if it is there; success suppresses the next unless-hooked signal.
+    /// Run `control/BYTE`, if it is there; its success suppresses the next signal, CONT excepted.
     ControlScript(u8),
-    /// The signal that stops the service, unless the hook did.
-    StopUnlessHooked,
-    /// This signal, unless the hook did.
-    SignalUnlessHooked(Signal),
-    /// CONT, always: what is paused cannot react to the signal that stops it.
+    /// Send the signal that stops the service, unless the script has suppressed it.
+    StopUnlessSuppressed,
+    /// Send this signal, unless the script has suppressed it.
+    SignalUnlessSuppressed(Signal),
+    /// Send CONT: a paused process cannot react to the signal that stops it.
     Continue,
     /// Note that the service is paused, or no longer.
     SetPaused(bool),
-    /// The service was killed on its way out: nothing is waited for any more (QRK-4).
+    /// Wait no longer for the service: it was killed after an exit command (QRK-4).
     Force,
 }
 
-/// The plan for a command to a service that runs, and is wanted like this, the command obeyed.
-pub fn plan(command: Command, want: Want) -> VecDeque<Step> {
-    let stop = [Step::ReadSettings, Step::ControlScript(b't'), Step::StopUnlessHooked];
+/// The steps of a command to a running service. `want` is the want after the command.
+pub fn steps_for(command: Command, want: Want) -> VecDeque<CommandStep> {
+    let stop =
+        [CommandStep::ReadSettings, CommandStep::ControlScript(b't'), CommandStep::StopUnlessSuppressed];
     let byte = command.byte();
     let mut steps = VecDeque::new();
     match command {
@@ -35,29 +36,36 @@ pub fn plan(command: Command, want: Want) -> VecDeque<Step> {
             steps.extend(stop);
             // A service that is not to be restarted is stopped for good, also by `t`.
             match want {
-                Want::Down => steps.extend([Step::Continue, Step::ControlScript(Command::Down.byte())]),
-                Want::Exit => steps.extend([Step::Continue, Step::ControlScript(Command::Exit.byte())]),
+                Want::Down => {
+                    steps.extend([CommandStep::Continue, CommandStep::ControlScript(Command::Down.byte())]);
+                }
+                Want::Exit => {
+                    steps.extend([CommandStep::Continue, CommandStep::ControlScript(Command::Exit.byte())]);
+                }
                 Want::Up | Want::Unknown => {}
             }
         }
         Command::Pause => {
             steps.extend([
-                Step::ControlScript(byte),
-                Step::SignalUnlessHooked(Signal::STOP),
-                Step::SetPaused(true),
+                CommandStep::ControlScript(byte),
+                CommandStep::SignalUnlessSuppressed(Signal::STOP),
+                CommandStep::SetPaused(true),
             ]);
         }
         Command::Cont => {
             steps.extend([
-                Step::ControlScript(byte),
-                Step::SignalUnlessHooked(Signal::CONT),
-                Step::SetPaused(false),
+                CommandStep::ControlScript(byte),
+                CommandStep::SignalUnlessSuppressed(Signal::CONT),
+                CommandStep::SetPaused(false),
             ]);
         }
         Command::Kill => {
-            steps.extend([Step::ControlScript(byte), Step::SignalUnlessHooked(Signal::KILL)]);
+            steps.extend([
+                CommandStep::ControlScript(byte),
+                CommandStep::SignalUnlessSuppressed(Signal::KILL),
+            ]);
             if want == Want::Exit {
-                steps.push_back(Step::Force);
+                steps.push_back(CommandStep::Force);
             }
         }
         Command::Hup
@@ -66,8 +74,8 @@ pub fn plan(command: Command, want: Want) -> VecDeque<Step> {
         | Command::Quit
         | Command::Usr1
         | Command::Usr2 => {
-            steps.push_back(Step::ControlScript(byte));
-            steps.extend(command.signal().map(Step::SignalUnlessHooked));
+            steps.push_back(CommandStep::ControlScript(byte));
+            steps.extend(command.signal().map(CommandStep::SignalUnlessSuppressed));
         }
     }
     steps

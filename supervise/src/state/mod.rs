@@ -1,5 +1,5 @@
-//! Machine: what runsv decides. No system call, no clock, no file: events and the time come in,
-//! actions go out, and the outcome of an action comes back as an event before anything else.
+//! State: decides for a service and its log service. No system call, no clock, no file: events and the
+//! time come in, actions go out, and the outcome of an action comes back as an event before any other.
 
 mod command_steps;
 #[cfg(test)]
@@ -14,41 +14,41 @@ use std::time::{Duration, Instant};
 use servicedir::{Command, HistoryEvent, Status, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
-pub use service::Service;
+pub use service::ServiceState;
 
-/// Which of the two services of a runsv.
+/// Which of the two services of a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Role {
+pub enum ServiceRole {
     /// The service itself.
     Main,
     /// Its log service.
     Log,
 }
 
-/// A program that belongs to the life of a service.
+/// A program that is started for a service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Script {
     /// `./run`.
     Run,
-    /// `./finish`, and how `./run` ended.
+    /// `./finish`, with the exit status of `./run`.
     Finish(ExitStatus),
 }
 
-/// Whom a signal is meant for.
+/// The receiver of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Target {
+pub struct SignalTarget {
     /// The process, or the leader of the group.
     pub pid: Pid,
-    /// Whether the whole process group is meant.
+    /// Whether the signal is for the whole process group.
     pub is_group: bool,
 }
 
-/// How a service wants to be stopped, from the files in its directory.
+/// How a service is to be stopped, from the files in its directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// `down-signal`: sent instead of TERM.
     pub signal: Signal,
-    /// `timeout-kill`: from that signal to KILL.
+    /// `timeout-kill`: the time from that signal to KILL.
     pub kill_after: Option<Duration>,
 }
 
@@ -58,55 +58,55 @@ impl Default for Settings {
     }
 }
 
-/// What a program was started as.
+/// A program that was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Started {
+pub struct StartedScript {
     /// The process.
     pub pid: Pid,
     /// Whether it leads a session of its own (`process-group`).
     pub is_group: bool,
-    /// How long it may take (`timeout-finish`).
+    /// How long it may run (`timeout-finish`).
     pub limit: Option<Duration>,
 }
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
+pub enum ServiceEvent {
     /// A control byte was read from a service's FIFO.
-    Command(Role, Command),
-    /// runsv itself was sent TERM, which means `x` (RSV-62).
+    Command(ServiceRole, Command),
+    /// The supervisor was told to leave, by TERM to runsv; it means `x` (RSV-62).
     Term,
     /// A child ended; `has_finish` tells whether `./finish` can be read now.
     Exited {
         /// Which child.
         pid: Pid,
         /// How.
-        ending: ExitStatus,
+        exit_status: ExitStatus,
         /// Whether there is a `./finish` to run.
         has_finish: bool,
     },
     /// Time has passed.
     Tick,
     /// Outcome: a script was started.
-    Started(Role, Script, Started),
-    /// Outcome: there is no process for a script; the warning was given.
-    NotStarted(Role, Script),
+    Started(ServiceRole, Script, StartedScript),
+    /// Outcome: a script could not be started; the warning was logged.
+    NotStarted(ServiceRole, Script),
     /// Outcome: a control script runs.
-    HookStarted(ControlScript, Pid),
-    /// Outcome: there is no such control script, or no process for it.
+    ControlScriptStarted(ControlScript, Pid),
+    /// Outcome: there is no such control script, or it could not be started.
     NoControlScript(ControlScript),
-    /// Outcome: how the service wants to be stopped.
-    Settings(Role, Settings),
+    /// Outcome: how the service is to be stopped.
+    Settings(ServiceRole, Settings),
     /// Outcome: whether a group still has members.
-    GroupProbed(Role, bool),
-    /// Outcome: the log pipe is closed for writing; whether something unread is in it.
+    GroupProbed(ServiceRole, bool),
+    /// Outcome: the log pipe is closed for writing.
     LogPipeClosed {
-        /// Whether the logger has something left to read.
+        /// Whether the pipe has unread data.
         has_unread: bool,
     },
 }
 
-/// Which control script, and on whose behalf.
+/// A control script, and what it is run for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ControlScript {
     /// `control/u`, before each start.
@@ -125,81 +125,81 @@ impl ControlScript {
     }
 }
 
-/// What is to be done.
+/// What the effects are to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum ServiceAction {
     /// Write the status files of a service.
-    Publish(Role, Status),
+    Publish(ServiceRole, Status),
     /// Add to the history of a service.
-    Remember(Role, HistoryEvent),
-    /// Start a script; the outcome is [`Event::Started`] or [`Event::NotStarted`].
-    Start(Role, Script),
-    /// Start a control script, telling it the service's process; the outcome is
-    /// [`Event::HookStarted`] or [`Event::NoControlScript`].
+    Remember(ServiceRole, HistoryEvent),
+    /// Start a script; the outcome is [`ServiceEvent::Started`] or [`ServiceEvent::NotStarted`].
+    Start(ServiceRole, Script),
+    /// Start a control script with the pid of the service's process; the outcome is
+    /// [`ServiceEvent::ControlScriptStarted`] or [`ServiceEvent::NoControlScript`].
     RunControlScript(ControlScript, Option<Pid>),
-    /// Find out how the service wants to be stopped; the outcome is [`Event::Settings`].
-    ReadSettings(Role),
+    /// Read how the service is to be stopped; the outcome is [`ServiceEvent::Settings`].
+    ReadSettings(ServiceRole),
     /// Send a signal.
-    Signal(Target, Signal),
-    /// Find out whether a group has members; the outcome is [`Event::GroupProbed`].
-    ProbeGroup(Role, Pid),
-    /// A process is the service's no longer, although it lives.
+    Signal(SignalTarget, Signal),
+    /// Find out whether a group has members; the outcome is [`ServiceEvent::GroupProbed`].
+    ProbeGroup(ServiceRole, Pid),
+    /// Wait no longer for a process, although it lives.
     Abandon(Pid),
-    /// Say which processes the service has left behind.
+    /// Log which leftovers the service has.
     NameLeftovers,
-    /// End the processes the service has left behind outside its group.
+    /// Kill the leftovers of the service outside its group.
     EndLeftovers,
-    /// Close this process's write end of the log pipe; the outcome is [`Event::LogPipeClosed`].
+    /// Close this process's write end of the log pipe; the outcome is [`ServiceEvent::LogPipeClosed`].
     CloseLogPipe,
-    /// Say who still holds the log pipe.
+    /// Log which processes still hold the log pipe.
     NameLogHolders,
 }
 
-/// How long a log service may take from the end of its input until it is sent TERM.
-pub const LOG_PATIENCE: Duration = Duration::from_secs(5);
+/// From the end of a log service's input to TERM.
+pub const LOG_END_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a log service may take from that TERM until it is killed.
-pub const LOG_TERM_PATIENCE: Duration = Duration::from_secs(25);
+/// From that TERM to KILL.
+pub const LOG_TERM_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// How long a process killed on the way out is waited for (DEV-5).
-pub const KILL_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for a process that was killed after an exit command (DEV-5).
+pub const KILL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long something a service left behind has to end before it is named.
-pub const STRAY_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a leftover has to end before it is logged.
+pub const LEFTOVER_DELAY: Duration = Duration::from_millis(250);
 
-/// A service, its log service, and their end.
+/// The state of a service and of its log service.
 #[derive(Debug)]
-pub struct Supervisor {
-    main: Service,
-    log: Option<Service>,
+pub struct ServicePair {
+    main: ServiceState,
+    log: Option<ServiceState>,
     leaving: Option<Leaving>,
-    actions: VecDeque<Action>,
+    actions: VecDeque<ServiceAction>,
 }
 
-/// The last stretch: the service is down for good, the log service reads to its end.
+/// The service is down for good; the log service reads to the end of its input.
 #[derive(Debug)]
 struct Leaving {
-    /// When patience with the log service ends next.
+    /// When the log service is sent the next signal.
     deadline: Instant,
     was_sent_term: bool,
 }
 
-impl Supervisor {
-    /// A supervisor of a service that is wanted up or down, and of its log service, if any.
+impl ServicePair {
+    /// A service that is wanted up or down, and its log service, if it has one.
     pub fn new(main: Want, log: Option<Want>, now: Now) -> Self {
         Self {
-            main: Service::new(Role::Main, main, now),
-            log: log.map(|want| Service::new(Role::Log, want, now)),
+            main: ServiceState::new(ServiceRole::Main, main, now),
+            log: log.map(|want| ServiceState::new(ServiceRole::Log, want, now)),
             leaving: None,
             actions: VecDeque::new(),
         }
     }
 
-    /// The group of an earlier `./run`, whose runsv was killed, is ended first.
-    pub fn take_over(&mut self, role: Role, leader: Pid, now: Now) {
+    /// The group of a `./run` that an earlier supervisor has left is ended first.
+    pub fn take_over(&mut self, role: ServiceRole, leader: Pid, now: Now) {
         match role {
-            Role::Main => self.main.take_over(leader, now),
-            Role::Log => {
+            ServiceRole::Main => self.main.take_over(leader, now),
+            ServiceRole::Log => {
                 if let Some(log) = &mut self.log {
                     log.take_over(leader, now);
                 }
@@ -207,15 +207,17 @@ impl Supervisor {
         }
     }
 
-    /// The one way in. Outcomes of actions come in here, too, before any other event.
-    pub fn handle(&mut self, event: Event, now: Now) {
-        // What was written before a death comes first: it may take an exit back, or keep a service
-        // from being started once more (RSV-25, RSV-32).
-        let may_start = !matches!(event, Event::Exited { .. });
-        let may_leave =
-            matches!(event, Event::Tick | Event::Term | Event::Command(Role::Main, Command::Exit));
+    /// The one place where events come in. Outcomes of actions come in before any other event.
+    pub fn handle(&mut self, event: ServiceEvent, now: Now) {
+        // Commands that were written before a death are handled before its consequences: they may take an
+        // exit back, or keep a service from being started once more (RSV-25, RSV-32).
+        let may_start = !matches!(event, ServiceEvent::Exited { .. });
+        let may_leave = matches!(
+            event,
+            ServiceEvent::Tick | ServiceEvent::Term | ServiceEvent::Command(ServiceRole::Main, Command::Exit)
+        );
         self.dispatch(event, now);
-        // The log service is started first, so that somebody listens (RSV-25).
+        // The log service is started first, so that the log has a reader (RSV-25).
         if let Some(log) = self.log.as_mut().filter(|_| may_start) {
             log.settle(now, &mut self.actions);
         }
@@ -227,100 +229,102 @@ impl Supervisor {
         }
     }
 
-    /// What is to be done next. An outcome goes to [`Supervisor::handle`] at once.
-    pub fn next_action(&mut self) -> Option<Action> {
+    /// The next action. Its outcome goes to [`ServicePair::handle`] at once.
+    pub fn next_action(&mut self) -> Option<ServiceAction> {
         self.actions.pop_front()
     }
 
-    /// When to come back with [`Event::Tick`] at the latest.
+    /// When the next [`ServiceEvent::Tick`] is due at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
         let main = if self.leaving.is_none() { self.main.next_deadline() } else { None };
-        let log = self.log.as_ref().and_then(Service::next_deadline);
+        let log = self.log.as_ref().and_then(ServiceState::next_deadline);
         [leaving, main, log].into_iter().flatten().min()
     }
 
-    /// What is to be published of a service.
-    pub fn status(&self, role: Role) -> Option<Status> {
-        self.service(role).map(Service::status)
+    /// The status record of a service.
+    pub fn status(&self, role: ServiceRole) -> Option<Status> {
+        self.service(role).map(ServiceState::status)
     }
 
     /// Whether a service takes commands now. While its control script runs it does not (DEV-2);
     /// the bytes stay in the FIFO.
-    pub fn takes_commands(&self, role: Role) -> bool {
-        self.actions.is_empty() && self.service(role).is_some_and(Service::takes_commands)
+    pub fn takes_commands(&self, role: ServiceRole) -> bool {
+        self.actions.is_empty() && self.service(role).is_some_and(ServiceState::takes_commands)
     }
 
     /// Whether there is nothing left to supervise.
     pub fn is_finished(&self) -> bool {
-        self.leaving.is_some() && self.actions.is_empty() && self.log.as_ref().is_none_or(Service::is_over)
+        self.leaving.is_some()
+            && self.actions.is_empty()
+            && self.log.as_ref().is_none_or(ServiceState::is_over)
     }
 
-    /// Whether the service is down for good, unless something that came in takes that back: the next
-    /// [`Event::Tick`] is too late for it.
+    /// Whether the service is down for good, unless a command takes that back before the next
+    /// [`ServiceEvent::Tick`].
     pub fn is_about_to_leave(&self) -> bool {
         self.leaving.is_none() && self.main.is_over()
     }
 
-    fn service(&self, role: Role) -> Option<&Service> {
+    fn service(&self, role: ServiceRole) -> Option<&ServiceState> {
         match role {
-            Role::Main => Some(&self.main),
-            Role::Log => self.log.as_ref(),
+            ServiceRole::Main => Some(&self.main),
+            ServiceRole::Log => self.log.as_ref(),
         }
     }
 
-    fn dispatch(&mut self, event: Event, now: Now) {
+    fn dispatch(&mut self, event: ServiceEvent, now: Now) {
         let actions = &mut self.actions;
         match event {
             // Once its pipe is closed the service cannot be started any more (DEV-20).
-            Event::Command(Role::Main, _) | Event::Term if self.leaving.is_some() => {}
-            Event::Command(Role::Main, command) => {
-                actions.push_back(Action::Remember(Role::Main, HistoryEvent::Told(command)));
+            ServiceEvent::Command(ServiceRole::Main, _) | ServiceEvent::Term if self.leaving.is_some() => {}
+            ServiceEvent::Command(ServiceRole::Main, command) => {
+                actions.push_back(ServiceAction::Remember(ServiceRole::Main, HistoryEvent::Told(command)));
                 self.main.command(command, now, actions);
             }
-            Event::Term => {
-                actions.push_back(Action::Remember(Role::Main, HistoryEvent::ToldToLeave));
+            ServiceEvent::Term => {
+                actions.push_back(ServiceAction::Remember(ServiceRole::Main, HistoryEvent::ToldToLeave));
                 self.main.command(Command::Exit, now, actions);
             }
-            Event::Command(Role::Log, command) => {
+            ServiceEvent::Command(ServiceRole::Log, command) => {
                 let is_leaving = self.leaving.is_some();
                 if let Some(log) = &mut self.log
                     && !(is_leaving && matches!(command, Command::Up | Command::Down | Command::Once))
                 {
-                    actions.push_back(Action::Remember(Role::Log, HistoryEvent::Told(command)));
+                    actions.push_back(ServiceAction::Remember(ServiceRole::Log, HistoryEvent::Told(command)));
                     log.command(command, now, actions);
                 }
             }
-            Event::Exited { pid, ending, has_finish } => {
-                self.main.exited(pid, ending, has_finish, now, actions);
+            ServiceEvent::Exited { pid, exit_status, has_finish } => {
+                self.main.exited(pid, exit_status, has_finish, now, actions);
                 if let Some(log) = &mut self.log {
-                    log.exited(pid, ending, false, now, actions);
+                    log.exited(pid, exit_status, false, now, actions);
                 }
             }
-            Event::Tick => {
+            ServiceEvent::Tick => {
                 if self.leaving.is_none() {
                     self.main.tick(now, actions);
                 }
                 if let Some(log) = &mut self.log {
                     log.tick(now, actions);
                 }
-                self.lose_patience_with_log(now);
+                self.escalate_log_stop(now);
             }
-            Event::Started(Role::Main, ..)
-            | Event::NotStarted(Role::Main, _)
-            | Event::HookStarted(..)
-            | Event::NoControlScript(_)
-            | Event::Settings(Role::Main, _)
-            | Event::GroupProbed(Role::Main, _) => self.main.outcome(event, now, actions),
-            Event::Started(Role::Log, ..)
-            | Event::NotStarted(Role::Log, _)
-            | Event::Settings(Role::Log, _)
-            | Event::GroupProbed(Role::Log, _) => {
+            ServiceEvent::Started(ServiceRole::Main, ..)
+            | ServiceEvent::NotStarted(ServiceRole::Main, _)
+            | ServiceEvent::ControlScriptStarted(..)
+            | ServiceEvent::NoControlScript(_)
+            | ServiceEvent::Settings(ServiceRole::Main, _)
+            | ServiceEvent::GroupProbed(ServiceRole::Main, _) => self.main.outcome(event, now, actions),
+            ServiceEvent::Started(ServiceRole::Log, ..)
+            | ServiceEvent::NotStarted(ServiceRole::Log, _)
+            | ServiceEvent::Settings(ServiceRole::Log, _)
+            | ServiceEvent::GroupProbed(ServiceRole::Log, _) => {
                 if let Some(log) = &mut self.log {
                     log.outcome(event, now, actions);
                 }
             }
-            Event::LogPipeClosed { has_unread } => {
+            ServiceEvent::LogPipeClosed { has_unread } => {
                 if let Some(log) = &mut self.log {
                     log.read_to_the_end(has_unread, actions);
                 }
@@ -333,33 +337,33 @@ impl Supervisor {
         if !self.is_about_to_leave() {
             return;
         }
-        self.leaving = Some(Leaving { deadline: now.monotonic + LOG_PATIENCE, was_sent_term: false });
-        self.actions.push_back(Action::NameLeftovers);
+        self.leaving = Some(Leaving { deadline: now.monotonic + LOG_END_TIMEOUT, was_sent_term: false });
+        self.actions.push_back(ServiceAction::NameLeftovers);
         if self.log.is_some() {
-            self.actions.push_back(Action::CloseLogPipe);
-            self.actions.push_back(Action::Remember(Role::Log, HistoryEvent::InputEnds));
+            self.actions.push_back(ServiceAction::CloseLogPipe);
+            self.actions.push_back(ServiceAction::Remember(ServiceRole::Log, HistoryEvent::InputEnds));
         }
     }
 
-    /// A log service that does not end is told to, and at last made to.
-    fn lose_patience_with_log(&mut self, now: Now) {
+    /// Sends TERM, and at last KILL, to a log service that does not end with its input.
+    fn escalate_log_stop(&mut self, now: Now) {
         let Some(leaving) = &mut self.leaving else { return };
         if now.monotonic < leaving.deadline {
             return;
         }
-        let Some(target) = self.log.as_ref().and_then(Service::target) else {
-            leaving.deadline = now.monotonic + LOG_PATIENCE;
+        let Some(target) = self.log.as_ref().and_then(ServiceState::target) else {
+            leaving.deadline = now.monotonic + LOG_END_TIMEOUT;
             return;
         };
         if leaving.was_sent_term {
-            self.actions.push_back(Action::Signal(target, Signal::KILL));
-            leaving.deadline = now.monotonic + KILL_PATIENCE;
+            self.actions.push_back(ServiceAction::Signal(target, Signal::KILL));
+            leaving.deadline = now.monotonic + KILL_TIMEOUT;
         } else {
-            self.actions.push_back(Action::NameLogHolders);
-            self.actions.push_back(Action::Signal(target, Signal::TERM));
-            self.actions.push_back(Action::Signal(target, Signal::CONT));
+            self.actions.push_back(ServiceAction::NameLogHolders);
+            self.actions.push_back(ServiceAction::Signal(target, Signal::TERM));
+            self.actions.push_back(ServiceAction::Signal(target, Signal::CONT));
             leaving.was_sent_term = true;
-            leaving.deadline = now.monotonic + LOG_TERM_PATIENCE;
+            leaving.deadline = now.monotonic + LOG_TERM_TIMEOUT;
         }
     }
 }

@@ -1,20 +1,22 @@
-//! A seeded random walk over the machine: a million steps of control bytes, deaths, hooks, slow
-//! finishes, groups, fork failures and clock steps, with what must hold after each.
+//! A seeded random walk over the state: a million steps of control bytes, deaths, control scripts, slow
+//! finishes, groups, fork failures and clock steps. The invariants are checked at each step.
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use servicedir::{Command, State, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
-use super::service::REST;
-use super::{Action, ControlScript, Event, Role, Script, Settings, Started, Supervisor};
+use super::service::RESTART_DELAY;
+use super::{
+    ControlScript, Script, ServiceAction, ServiceEvent, ServicePair, ServiceRole, Settings, StartedScript,
+};
 
-/// A small generator of numbers that look random and come again with the seed.
-struct Dice(u64);
+/// A generator of pseudo-random numbers.
+struct SeededNumbers(u64);
 
-impl Dice {
+impl SeededNumbers {
     fn below(&mut self, limit: u64) -> u64 {
-        // xorshift64*: good enough to wander with.
+        // xorshift64*
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -27,43 +29,43 @@ impl Dice {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ProcessKind {
     Run,
     Finish,
     Log,
     ControlScript,
 }
 
-/// The world the machine acts on, which checks every action.
-struct World {
-    dice: Dice,
+/// The processes that the state acts on. Every action is checked.
+struct FakeProcesses {
+    numbers: SeededNumbers,
     now: Now,
     next_pid: i32,
-    alive: Vec<(Pid, Kind)>,
+    alive: Vec<(Pid, ProcessKind)>,
     group: Option<Pid>,
     last_run: Option<Instant>,
-    /// When the service last came to rest after a short life.
+    /// When the service last went down after a short life.
     down_since_short_life: Option<Instant>,
     finishes_due: u32,
     pipe_closed: bool,
     starts: u64,
 }
 
-impl World {
-    fn count(&self, kind: Kind) -> usize {
+impl FakeProcesses {
+    fn count(&self, kind: ProcessKind) -> usize {
         self.alive.iter().filter(|(_, of)| *of == kind).count()
     }
 
-    fn spawn(&mut self, kind: Kind) -> Pid {
+    fn spawn(&mut self, kind: ProcessKind) -> Pid {
         self.next_pid += 1;
         let pid = Pid::from_raw(self.next_pid);
         self.alive.push((pid, kind));
         pid
     }
 
-    fn perform(&mut self, action: Action) -> Option<Event> {
+    fn perform(&mut self, action: ServiceAction) -> Option<ServiceEvent> {
         match action {
-            Action::Publish(_, status) => {
+            ServiceAction::Publish(_, status) => {
                 assert_eq!(status.to_bytes().len(), 20);
                 if status.state == Some(State::Run) {
                     let pid = Pid::from_raw(i32::try_from(status.pid).expect("a process"));
@@ -73,70 +75,87 @@ impl World {
                     );
                 }
             }
-            Action::Start(role, script) => {
-                if self.dice.one_in(50) {
-                    return Some(Event::NotStarted(role, script));
+            ServiceAction::Start(role, script) => {
+                if self.numbers.one_in(50) {
+                    return Some(ServiceEvent::NotStarted(role, script));
                 }
-                let is_group = role == Role::Main && self.dice.one_in(4);
+                let is_group = role == ServiceRole::Main && self.numbers.one_in(4);
                 let pid = match (role, script) {
-                    (Role::Main, Script::Run) => {
-                        assert_eq!(self.count(Kind::Run), 0, "two ./run alive");
-                        assert_eq!(self.count(Kind::Finish), 0, "./run beside ./finish");
-                        assert!(self.group.is_none(), "./run beside the rest of its group");
+                    (ServiceRole::Main, Script::Run) => {
+                        assert_eq!(self.count(ProcessKind::Run), 0, "two ./run alive");
+                        assert_eq!(self.count(ProcessKind::Finish), 0, "./run beside ./finish");
+                        assert!(self.group.is_none(), "./run beside its group");
                         assert!(!self.pipe_closed, "./run without a log pipe");
                         if let Some(down) = self.down_since_short_life {
-                            assert!(self.now.monotonic >= down + REST, "a start within the rest");
+                            assert!(
+                                self.now.monotonic >= down + RESTART_DELAY,
+                                "a start before the restart delay"
+                            );
                         }
                         self.last_run = Some(self.now.monotonic);
                         self.starts += 1;
-                        let pid = self.spawn(Kind::Run);
+                        let pid = self.spawn(ProcessKind::Run);
                         self.group = is_group.then_some(pid);
                         pid
                     }
-                    (Role::Main, Script::Finish(_)) => {
-                        assert_eq!(self.count(Kind::Run) + self.count(Kind::Finish), 0);
+                    (ServiceRole::Main, Script::Finish(_)) => {
+                        assert_eq!(self.count(ProcessKind::Run) + self.count(ProcessKind::Finish), 0);
                         assert_eq!(self.finishes_due, 1, "a ./finish that no death asked for");
                         self.finishes_due = 0;
-                        self.spawn(Kind::Finish)
+                        self.spawn(ProcessKind::Finish)
                     }
-                    (Role::Log, _) => {
-                        assert_eq!(self.count(Kind::Log), 0, "two log services");
-                        self.spawn(Kind::Log)
+                    (ServiceRole::Log, _) => {
+                        assert_eq!(self.count(ProcessKind::Log), 0, "two log services");
+                        self.spawn(ProcessKind::Log)
                     }
                 };
-                let limit = self.dice.one_in(3).then(|| Duration::from_millis(self.dice.below(3000)));
-                return Some(Event::Started(role, script, Started { pid, is_group, limit }));
+                let limit = self.numbers.one_in(3).then(|| Duration::from_millis(self.numbers.below(3000)));
+                return Some(ServiceEvent::Started(role, script, StartedScript { pid, is_group, limit }));
             }
-            Action::RunControlScript(hook, about) => {
+            ServiceAction::RunControlScript(script, about) => {
                 if let Some(about) = about {
-                    assert!(self.alive.contains(&(about, Kind::Run)), "a hook about a process that is gone");
+                    assert!(
+                        self.alive.contains(&(about, ProcessKind::Run)),
+                        "a script about a process that is gone"
+                    );
                 }
-                if self.dice.below(3) > 0 {
-                    return Some(Event::NoControlScript(hook));
+                if self.numbers.below(3) > 0 {
+                    return Some(ServiceEvent::NoControlScript(script));
                 }
-                assert!(hook == ControlScript::BeforeStart || self.count(Kind::ControlScript) <= 1);
-                return Some(Event::HookStarted(hook, self.spawn(Kind::ControlScript)));
+                assert!(script == ControlScript::BeforeStart || self.count(ProcessKind::ControlScript) <= 1);
+                return Some(ServiceEvent::ControlScriptStarted(
+                    script,
+                    self.spawn(ProcessKind::ControlScript),
+                ));
             }
-            Action::ReadSettings(role) => {
-                let kill_after = self.dice.one_in(3).then(|| Duration::from_millis(self.dice.below(2000)));
-                return Some(Event::Settings(role, Settings { signal: Signal::TERM, kill_after }));
+            ServiceAction::ReadSettings(role) => {
+                let kill_after =
+                    self.numbers.one_in(3).then(|| Duration::from_millis(self.numbers.below(2000)));
+                return Some(ServiceEvent::Settings(role, Settings { signal: Signal::TERM, kill_after }));
             }
-            Action::Signal(target, _) => {
+            ServiceAction::Signal(target, _) => {
                 assert!(self.is_there(target.pid), "a signal to a process that is gone");
             }
-            Action::ProbeGroup(role, _) => {
-                if self.dice.one_in(3) {
+            ServiceAction::ProbeGroup(role, _) => {
+                if self.numbers.one_in(3) {
                     self.group = None;
                 }
-                return Some(Event::GroupProbed(role, self.group.is_some()));
+                return Some(ServiceEvent::GroupProbed(role, self.group.is_some()));
             }
-            Action::CloseLogPipe => {
-                assert_eq!(self.count(Kind::Run) + self.count(Kind::Finish), 0, "the pipe closed too early");
+            ServiceAction::CloseLogPipe => {
+                assert_eq!(
+                    self.count(ProcessKind::Run) + self.count(ProcessKind::Finish),
+                    0,
+                    "the pipe closed too early"
+                );
                 self.pipe_closed = true;
-                return Some(Event::LogPipeClosed { has_unread: self.dice.one_in(2) });
+                return Some(ServiceEvent::LogPipeClosed { has_unread: self.numbers.one_in(2) });
             }
-            Action::Abandon(pid) => self.alive.retain(|(alive, _)| *alive != pid),
-            Action::Remember(..) | Action::NameLeftovers | Action::EndLeftovers | Action::NameLogHolders => {}
+            ServiceAction::Abandon(pid) => self.alive.retain(|(alive, _)| *alive != pid),
+            ServiceAction::Remember(..)
+            | ServiceAction::NameLeftovers
+            | ServiceAction::EndLeftovers
+            | ServiceAction::NameLogHolders => {}
         }
         None
     }
@@ -145,49 +164,49 @@ impl World {
         self.group == Some(pid) || self.alive.iter().any(|(alive, _)| *alive == pid)
     }
 
-    fn run(&mut self, machine: &mut Supervisor, event: Event) {
-        let before = machine.status(Role::Main).and_then(|status| status.state);
-        machine.handle(event, self.now);
-        while let Some(action) = machine.next_action() {
+    fn run(&mut self, state: &mut ServicePair, event: ServiceEvent) {
+        let before = state.status(ServiceRole::Main).and_then(|status| status.state);
+        state.handle(event, self.now);
+        while let Some(action) = state.next_action() {
             if let Some(outcome) = self.perform(action) {
-                machine.handle(outcome, self.now);
+                state.handle(outcome, self.now);
             }
         }
-        let after = machine.status(Role::Main).and_then(|status| status.state);
+        let after = state.status(ServiceRole::Main).and_then(|status| status.state);
         if before != Some(State::Down) && after == Some(State::Down) {
             let was_short = self
                 .last_run
-                .is_some_and(|started| self.now.monotonic.saturating_duration_since(started) < REST);
+                .is_some_and(|started| self.now.monotonic.saturating_duration_since(started) < RESTART_DELAY);
             self.down_since_short_life = was_short.then_some(self.now.monotonic);
             self.finishes_due = 0;
         }
     }
 
     /// One of the processes ends.
-    fn one_dies(&mut self, machine: &mut Supervisor) {
+    fn one_dies(&mut self, state: &mut ServicePair) {
         if self.alive.is_empty() {
             return;
         }
-        let index = usize::try_from(self.dice.below(self.alive.len() as u64)).expect("an index");
+        let index = usize::try_from(self.numbers.below(self.alive.len() as u64)).expect("an index");
         let (pid, kind) = self.alive.swap_remove(index);
-        let ending = match self.dice.below(3) {
+        let exit_status = match self.numbers.below(3) {
             0 => ExitStatus::Exited(0),
             1 => ExitStatus::Exited(1),
             _ => ExitStatus::Killed { signal: Signal::KILL, core: false },
         };
-        let has_finish = self.dice.one_in(2);
-        if kind == Kind::Run {
+        let has_finish = self.numbers.one_in(2);
+        if kind == ProcessKind::Run {
             self.finishes_due = u32::from(has_finish);
         }
-        self.run(machine, Event::Exited { pid, ending, has_finish });
+        self.run(state, ServiceEvent::Exited { pid, exit_status, has_finish });
     }
 }
 
-/// Walks until runsv has left, or for `steps`; returns how many were made.
+/// Walks until the state is finished, or for `steps`; returns the steps and the starts.
 fn walk(seed: u64, steps: u64) -> (u64, u64) {
     let now = Now { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_000_000_000) };
-    let mut world = World {
-        dice: Dice(seed | 1),
+    let mut processes = FakeProcesses {
+        numbers: SeededNumbers(seed | 1),
         now,
         next_pid: 1,
         alive: Vec::new(),
@@ -198,47 +217,48 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
         pipe_closed: false,
         starts: 0,
     };
-    let log = if world.dice.one_in(2) { Some(Want::Up) } else { None };
-    let mut machine = Supervisor::new(Want::Up, log, now);
-    world.run(&mut machine, Event::Tick);
+    let log = if processes.numbers.one_in(2) { Some(Want::Up) } else { None };
+    let mut state = ServicePair::new(Want::Up, log, now);
+    processes.run(&mut state, ServiceEvent::Tick);
     for step in 0..steps {
-        if machine.is_finished() {
-            assert_eq!(world.count(Kind::Run), 0, "runsv left ./run behind");
-            return (step, world.starts);
+        if state.is_finished() {
+            assert_eq!(processes.count(ProcessKind::Run), 0, "runsv left ./run behind");
+            return (step, processes.starts);
         }
-        match world.dice.below(10) {
+        match processes.numbers.below(10) {
             0..=3 => {
-                let role = if world.dice.one_in(4) { Role::Log } else { Role::Main };
-                let (_, command) = Command::ALL[usize::try_from(world.dice.below(14)).expect("an index")];
+                let role = if processes.numbers.one_in(4) { ServiceRole::Log } else { ServiceRole::Main };
+                let (_, command) =
+                    Command::ALL[usize::try_from(processes.numbers.below(14)).expect("an index")];
                 // `x` is rare, or every walk would be short.
-                let is_rare = command == Command::Exit && !world.dice.one_in(200);
-                if machine.takes_commands(role) && !is_rare {
-                    world.run(&mut machine, Event::Command(role, command));
+                let is_rare = command == Command::Exit && !processes.numbers.one_in(200);
+                if state.takes_commands(role) && !is_rare {
+                    processes.run(&mut state, ServiceEvent::Command(role, command));
                 }
             }
-            4..=6 => world.one_dies(&mut machine),
+            4..=6 => processes.one_dies(&mut state),
             7 => {
-                // Somebody sets the clock.
-                world.now.wall = UNIX_EPOCH + Duration::from_secs(world.dice.below(2_000_000_000));
+                // The clock is set.
+                processes.now.wall = UNIX_EPOCH + Duration::from_secs(processes.numbers.below(2_000_000_000));
             }
             _ => {
-                world.now = world.now + Duration::from_millis(world.dice.below(700));
-                world.run(&mut machine, Event::Tick);
+                processes.now = processes.now + Duration::from_millis(processes.numbers.below(700));
+                processes.run(&mut state, ServiceEvent::Tick);
             }
         }
     }
-    // Whatever happened: told to exit, with everything ending sooner or later, it leaves.
+    // Told to exit, with every process ending at some time, it finishes.
     for _ in 0..10_000 {
-        if machine.is_finished() {
-            assert_eq!(world.count(Kind::Run), 0, "runsv left ./run behind");
-            return (steps, world.starts);
+        if state.is_finished() {
+            assert_eq!(processes.count(ProcessKind::Run), 0, "runsv left ./run behind");
+            return (steps, processes.starts);
         }
-        if machine.takes_commands(Role::Main) {
-            world.run(&mut machine, Event::Term);
+        if state.takes_commands(ServiceRole::Main) {
+            processes.run(&mut state, ServiceEvent::Term);
         }
-        world.one_dies(&mut machine);
-        world.now = world.now + Duration::from_millis(500);
-        world.run(&mut machine, Event::Tick);
+        processes.one_dies(&mut state);
+        processes.now = processes.now + Duration::from_millis(500);
+        processes.run(&mut state, ServiceEvent::Tick);
     }
     panic!("seed {seed}: told to exit, but it never does");
 }

@@ -1,102 +1,83 @@
-//! Machine: the life of one service, main or log.
+//! State: the life of one service, main or log.
+
+mod commands;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use servicedir::{Command, HistoryEvent, State, Status, Tai64n, Want};
+use servicedir::{HistoryEvent, State, Status, Tai64n, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
-use super::command_steps::{Step, plan};
+use super::command_steps::CommandStep;
 use super::{
-    Action, ControlScript, Event, KILL_PATIENCE, Role, STRAY_PATIENCE, Script, Settings, Started, Target,
+    ControlScript, LEFTOVER_DELAY, Script, ServiceAction, ServiceEvent, ServiceRole, Settings, SignalTarget,
+    StartedScript,
 };
 
-/// A service that lived shorter than this rests for as long before its next start (RSV-44).
-pub const REST: Duration = Duration::from_secs(1);
+use commands::{CommandPlan, ControlScriptState};
 
-/// How long to wait when no process can be had (RSV-47).
-pub const FORK_REST: Duration = Duration::from_secs(5);
+/// A service that lived for less than this is started again after this (RSV-44).
+pub const RESTART_DELAY: Duration = Duration::from_secs(1);
 
-/// How long the rest of a group may outlive its leader before it is killed, without `timeout-kill`.
-pub const GROUP_PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait after a failed fork (RSV-47).
+pub const FORK_RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// How often a group without a leader is looked at: not every end in it is told to us.
-const GROUP_LOOK: Duration = Duration::from_millis(50);
+/// How long a group may outlive its leader before it is killed, without `timeout-kill`.
+pub const GROUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often a group without a leader is probed: not each of its members is a child of this process.
+const GROUP_PROBE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// One service.
 #[derive(Debug)]
-pub struct Service {
-    role: Role,
-    phase: Phase,
+pub struct ServiceState {
+    role: ServiceRole,
+    phase: ServicePhase,
     want: Want,
-    /// Start once more, though it is not wanted up.
+    /// Whether to start once more, though it is not wanted up.
     is_start_due: bool,
     is_paused: bool,
     got_term: bool,
     since: Tai64n,
-    /// When `./run` was last started, for the rest it may need.
+    /// When `./run` was last started, for the restart delay.
     run_started: Option<Instant>,
     /// No start before this.
     not_before: Option<Instant>,
     settings: Settings,
-    /// When the stop that is under way becomes a KILL.
+    /// When the stop that is under way is escalated to KILL.
     kill_at: Option<Instant>,
-    /// Killed on its way out: no `./finish`, and no waiting beyond this.
+    /// Killed after an exit command: no `./finish`, and no waiting beyond this.
     forced_at: Option<Instant>,
-    /// When to name what the service has left behind.
-    stray_look_at: Option<Instant>,
-    plan: Plan,
+    /// When to log the leftovers.
+    name_leftovers_at: Option<Instant>,
+    plan: CommandPlan,
 }
 
-/// Where a service is in its life.
+/// What a service does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// No process, nothing under way.
+enum ServicePhase {
+    /// It has no process.
     Down,
-    /// `control/u` was asked for, or runs; then comes `./run`.
+    /// `control/u` was requested, or runs; `./run` follows.
     Preparing(Option<Pid>),
-    /// `./run` was asked for.
+    /// `./run` was requested.
     Starting,
-    /// `./run` lives.
-    Run(Target),
-    /// `./run` ended; others of its group live.
-    Group { leader: Pid, ending: ExitStatus, has_finish: bool, look_at: Instant },
-    /// `./finish` was asked for, or is due when a process can be had.
+    /// `./run` runs.
+    Run(SignalTarget),
+    /// `./run` ended; other members of its group may live.
+    Group { leader: Pid, exit_status: ExitStatus, has_finish: bool, probe_at: Instant },
+    /// `./finish` was requested, or is due after a failed fork.
     FinishDue(ExitStatus),
-    /// `./finish` lives.
-    Finish { target: Target, kill_at: Option<Instant> },
+    /// `./finish` runs.
+    Finish { target: SignalTarget, kill_at: Option<Instant> },
 }
 
-/// What is left to do for the last command.
-#[derive(Debug, Default)]
-struct Plan {
-    steps: VecDeque<Step>,
-    /// The process the command was meant for: never signal another one.
-    meant_for: Option<Pid>,
-    hook: ControlScriptState,
-    was_hooked: bool,
-    /// An outcome is awaited.
-    is_waiting: bool,
-}
-
-/// The control script of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum ControlScriptState {
-    /// There is none now.
-    #[default]
-    None,
-    /// It was asked for.
-    Asked,
-    /// It runs.
-    Runs(Pid),
-}
-
-impl Service {
+impl ServiceState {
     /// A service that is down, and wanted up or down.
-    pub fn new(role: Role, want: Want, now: Now) -> Self {
+    pub fn new(role: ServiceRole, want: Want, now: Now) -> Self {
         Self {
             role,
-            phase: Phase::Down,
+            phase: ServicePhase::Down,
             want,
             is_start_due: false,
             is_paused: false,
@@ -107,27 +88,27 @@ impl Service {
             settings: Settings::default(),
             kill_at: None,
             forced_at: None,
-            stray_look_at: None,
-            plan: Plan::default(),
+            name_leftovers_at: None,
+            plan: CommandPlan::default(),
         }
     }
 
-    /// An earlier runsv was killed and has left a process group behind: it ends before anything
-    /// starts.
+    /// Takes over the group of a `./run` that an earlier supervisor has left: it ends before `./run` is
+    /// started.
     pub fn take_over(&mut self, leader: Pid, now: Now) {
-        // How its leader will end is for others to know, and no reason for a ./finish.
-        let ending = ExitStatus::Exited(0);
-        self.phase = Phase::Group { leader, ending, has_finish: false, look_at: now.monotonic };
+        // Its leader is no child of this process: its exit status is unknown, and ./finish is not run.
+        let exit_status = ExitStatus::Exited(0);
+        self.phase = ServicePhase::Group { leader, exit_status, has_finish: false, probe_at: now.monotonic };
     }
 
-    /// What is published.
+    /// The status record.
     pub fn status(&self) -> Status {
         let (state, pid) = match self.phase {
-            Phase::Down | Phase::Preparing(_) | Phase::Starting => (State::Down, None),
-            Phase::Run(target) => (State::Run, Some(target.pid)),
-            Phase::Group { leader, .. } => (State::Run, Some(leader)),
-            Phase::FinishDue(_) => (State::Finish, None),
-            Phase::Finish { target, .. } => (State::Finish, Some(target.pid)),
+            ServicePhase::Down | ServicePhase::Preparing(_) | ServicePhase::Starting => (State::Down, None),
+            ServicePhase::Run(target) => (State::Run, Some(target.pid)),
+            ServicePhase::Group { leader, .. } => (State::Run, Some(leader)),
+            ServicePhase::FinishDue(_) => (State::Finish, None),
+            ServicePhase::Finish { target, .. } => (State::Finish, Some(target.pid)),
         };
         Status {
             since: self.since,
@@ -139,216 +120,200 @@ impl Service {
         }
     }
 
-    /// Whether the service is down and told to exit, and nothing of it is under way.
+    /// Whether the service is down and wanted to exit, and no command is under way.
     pub fn is_over(&self) -> bool {
-        self.want == Want::Exit && self.phase == Phase::Down && !self.is_start_due && self.plan.is_done()
+        self.want == Want::Exit
+            && self.phase == ServicePhase::Down
+            && !self.is_start_due
+            && self.plan.is_done()
     }
 
-    /// Whether a command may be handled: none is while a control script runs (DEV-2).
+    /// Whether a command may be handled: not while a control script runs (DEV-2).
     pub fn takes_commands(&self) -> bool {
-        self.plan.is_done() && !matches!(self.phase, Phase::Preparing(_) | Phase::Starting)
+        self.plan.is_done() && !matches!(self.phase, ServicePhase::Preparing(_) | ServicePhase::Starting)
     }
 
-    /// The process, or what is left of its group.
-    pub fn target(&self) -> Option<Target> {
+    /// The process, or its group.
+    pub fn target(&self) -> Option<SignalTarget> {
         match self.phase {
-            Phase::Run(target) | Phase::Finish { target, .. } => Some(target),
-            Phase::Group { leader, .. } => Some(Target { pid: leader, is_group: true }),
-            Phase::Down | Phase::Preparing(_) | Phase::Starting | Phase::FinishDue(_) => None,
+            ServicePhase::Run(target) | ServicePhase::Finish { target, .. } => Some(target),
+            ServicePhase::Group { leader, .. } => Some(SignalTarget { pid: leader, is_group: true }),
+            ServicePhase::Down
+            | ServicePhase::Preparing(_)
+            | ServicePhase::Starting
+            | ServicePhase::FinishDue(_) => None,
         }
     }
 
-    /// When something is due although nothing happens.
+    /// When the next tick is due.
     pub fn next_deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
-            Phase::Down if self.wants_start() => self.not_before,
-            Phase::FinishDue(_) => self.not_before,
-            Phase::Group { look_at, .. } => Some(look_at),
-            Phase::Finish { kill_at, .. } => kill_at,
+            ServicePhase::Down if self.wants_start() => self.not_before,
+            ServicePhase::FinishDue(_) => self.not_before,
+            ServicePhase::Group { probe_at, .. } => Some(probe_at),
+            ServicePhase::Finish { kill_at, .. } => kill_at,
             _ => None,
         };
         let kill = if self.is_running() { self.kill_at } else { None };
-        [phase, kill, self.forced_at, self.stray_look_at].into_iter().flatten().min()
+        [phase, kill, self.forced_at, self.name_leftovers_at].into_iter().flatten().min()
     }
 
-    /// The settling rule: what is wanted up, is down, and may start, starts.
-    pub fn settle(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+    /// The settling rule: a service that is wanted up, is down, and may be started is started.
+    pub fn settle(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
         let may_start = self.not_before.is_none_or(|moment| moment <= now.monotonic);
         match self.phase {
-            Phase::Down if self.wants_start() && may_start => self.prepare(actions),
-            Phase::FinishDue(ending) if self.not_before.is_some() && may_start => {
+            ServicePhase::Down if self.wants_start() && may_start => self.prepare(actions),
+            ServicePhase::FinishDue(exit_status) if self.not_before.is_some() && may_start => {
                 self.not_before = None;
-                actions.push_back(Action::Start(self.role, Script::Finish(ending)));
+                actions.push_back(ServiceAction::Start(self.role, Script::Finish(exit_status)));
             }
             _ => {}
         }
     }
 
-    /// The last start: whatever its logger has not read when the service is gone is still read.
-    pub fn read_to_the_end(&mut self, has_unread: bool, actions: &mut VecDeque<Action>) {
-        self.is_start_due = has_unread && self.want == Want::Up && self.phase == Phase::Down;
+    /// Lets a log service read its input to the end; it is started once more if it is down.
+    pub fn read_to_the_end(&mut self, has_unread: bool, actions: &mut VecDeque<ServiceAction>) {
+        self.is_start_due = has_unread && self.want == Want::Up && self.phase == ServicePhase::Down;
         self.want = Want::Exit;
         if self.target().is_some() || self.is_start_due {
             self.publish(actions);
         }
     }
 
-    /// A control byte.
-    pub fn command(&mut self, command: Command, now: Now, actions: &mut VecDeque<Action>) {
-        // The log service is not told to exit; it ends with its input (RSV-35).
-        if self.role == Role::Log && command == Command::Exit {
-            return;
-        }
-        self.note_want(command, now);
-        if let Phase::Run(Target { pid, .. }) | Phase::Group { leader: pid, .. } = self.phase {
-            if matches!(command, Command::Up | Command::Down | Command::Once | Command::Exit) {
-                self.publish(actions);
-            }
-            self.plan = Plan {
-                steps: plan(command, self.want)
-                    .into_iter()
-                    .filter(|step| self.role == Role::Main || !matches!(step, Step::ControlScript(_)))
-                    .collect(),
-                meant_for: Some(pid),
-                ..Plan::default()
-            };
-            self.follow_plan(now, actions);
-            return;
-        }
-        match command {
-            Command::Pause | Command::Cont => self.is_paused = command == Command::Pause,
-            Command::Kill => return self.abandon_finish_on_the_way_out(now, actions),
-            Command::Up | Command::Down | Command::Once | Command::Exit => {}
-            // Nothing is ever sent to ./finish (RSV-33).
-            _ => return,
-        }
-        self.publish(actions);
-    }
-
-    /// A child of runsv ended; it may be none of this service's.
+    /// A child of the process ended; it may belong to another service.
     pub fn exited(
         &mut self,
         pid: Pid,
-        ending: ExitStatus,
+        exit_status: ExitStatus,
         has_finish: bool,
         now: Now,
-        actions: &mut VecDeque<Action>,
+        actions: &mut VecDeque<ServiceAction>,
     ) {
-        if self.plan.hook == ControlScriptState::Runs(pid) {
-            self.plan.hook = ControlScriptState::None;
+        if self.plan.script == ControlScriptState::Runs(pid) {
+            self.plan.script = ControlScriptState::None;
             // Only a real exit 0 suppresses the signal (DEV-4).
-            self.plan.was_hooked = ending.is_success();
+            self.plan.is_suppressed = exit_status.is_success();
             return self.follow_plan(now, actions);
         }
         match self.phase {
-            Phase::Preparing(Some(hook)) if hook == pid => self.start_run(actions),
-            Phase::Run(target) if target.pid == pid && target.is_group => {
-                self.phase = Phase::Group { leader: pid, ending, has_finish, look_at: now.monotonic };
-                self.note_end(ending, now, actions);
-                actions.push_back(Action::ProbeGroup(self.role, pid));
+            ServicePhase::Preparing(Some(script)) if script == pid => self.start_run(actions),
+            ServicePhase::Run(target) if target.pid == pid && target.is_group => {
+                self.phase =
+                    ServicePhase::Group { leader: pid, exit_status, has_finish, probe_at: now.monotonic };
+                self.note_end(exit_status, now, actions);
+                actions.push_back(ServiceAction::ProbeGroup(self.role, pid));
             }
-            Phase::Run(target) if target.pid == pid => {
-                self.note_end(ending, now, actions);
-                self.run_ended(ending, has_finish, now, actions);
+            ServicePhase::Run(target) if target.pid == pid => {
+                self.note_end(exit_status, now, actions);
+                self.run_ended(exit_status, has_finish, now, actions);
             }
-            // Of many deaths at once there is one look.
-            Phase::Group { ref mut look_at, .. } => *look_at = now.monotonic,
-            Phase::Finish { target, .. } if target.pid == pid => {
-                self.remember(HistoryEvent::Finished(ending), actions);
-                self.rest(now, actions);
+            // Many deaths at once lead to one probe.
+            ServicePhase::Group { ref mut probe_at, .. } => *probe_at = now.monotonic,
+            ServicePhase::Finish { target, .. } if target.pid == pid => {
+                self.remember(HistoryEvent::Finished(exit_status), actions);
+                self.enter_down(now, actions);
             }
-            // A process that the service left behind, or the other service's.
+            // A leftover, or a process of another service.
             _ => {}
         }
     }
 
     /// Time has passed.
-    pub fn tick(&mut self, now: Now, actions: &mut VecDeque<Action>) {
+    pub fn tick(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
         let is_due = |moment: Option<Instant>| moment.is_some_and(|moment| moment <= now.monotonic);
         if is_due(self.forced_at)
             && let Some(target) = self.target()
         {
-            // It cannot even be killed; runsv was told to leave all the same (DEV-5).
-            actions.push_back(Action::Abandon(target.pid));
-            self.rest(now, actions);
+            // It cannot be killed, but the supervisor was told to leave (DEV-5).
+            actions.push_back(ServiceAction::Abandon(target.pid));
+            self.enter_down(now, actions);
         }
         if self.is_running() && is_due(self.kill_at) {
             self.kill_at = None;
             self.signal(Signal::KILL, actions);
-            if let ControlScriptState::Runs(hook) = self.plan.hook {
-                actions.push_back(Action::Signal(Target { pid: hook, is_group: false }, Signal::KILL));
+            if let ControlScriptState::Runs(script) = self.plan.script {
+                actions.push_back(ServiceAction::Signal(
+                    SignalTarget { pid: script, is_group: false },
+                    Signal::KILL,
+                ));
             }
         }
-        if is_due(self.stray_look_at) {
-            self.stray_look_at = None;
-            actions.push_back(Action::NameLeftovers);
+        if is_due(self.name_leftovers_at) {
+            self.name_leftovers_at = None;
+            actions.push_back(ServiceAction::NameLeftovers);
         }
         match &mut self.phase {
-            Phase::Finish { target, kill_at } if is_due(*kill_at) => {
+            ServicePhase::Finish { target, kill_at } if is_due(*kill_at) => {
                 *kill_at = None;
-                actions.push_back(Action::Signal(*target, Signal::KILL));
-                actions.push_back(Action::Remember(self.role, HistoryEvent::Sent(Signal::KILL, target.pid)));
+                actions.push_back(ServiceAction::Signal(*target, Signal::KILL));
+                actions.push_back(ServiceAction::Remember(
+                    self.role,
+                    HistoryEvent::Sent(Signal::KILL, target.pid),
+                ));
             }
-            Phase::Group { leader, look_at, .. } if *look_at <= now.monotonic => {
-                *look_at = now.monotonic + GROUP_LOOK;
-                actions.push_back(Action::ProbeGroup(self.role, *leader));
+            ServicePhase::Group { leader, probe_at, .. } if *probe_at <= now.monotonic => {
+                *probe_at = now.monotonic + GROUP_PROBE_INTERVAL;
+                actions.push_back(ServiceAction::ProbeGroup(self.role, *leader));
             }
             _ => {}
         }
     }
 
-    /// What became of an action.
-    pub fn outcome(&mut self, event: Event, now: Now, actions: &mut VecDeque<Action>) {
+    /// The outcome of an action.
+    pub fn outcome(&mut self, event: ServiceEvent, now: Now, actions: &mut VecDeque<ServiceAction>) {
         match (self.phase, event) {
-            (Phase::Preparing(None), Event::HookStarted(ControlScript::BeforeStart, pid)) => {
-                self.phase = Phase::Preparing(Some(pid));
+            (
+                ServicePhase::Preparing(None),
+                ServiceEvent::ControlScriptStarted(ControlScript::BeforeStart, pid),
+            ) => {
+                self.phase = ServicePhase::Preparing(Some(pid));
                 self.remember(HistoryEvent::Asks(ControlScript::BeforeStart.byte(), pid), actions);
             }
-            (Phase::Preparing(None), Event::NoControlScript(ControlScript::BeforeStart)) => {
+            (ServicePhase::Preparing(None), ServiceEvent::NoControlScript(ControlScript::BeforeStart)) => {
                 self.start_run(actions);
             }
-            (Phase::Starting, Event::Started(_, Script::Run, started)) => {
+            (ServicePhase::Starting, ServiceEvent::Started(_, Script::Run, started)) => {
                 self.run_started(started, now, actions);
             }
-            (Phase::Starting, Event::NotStarted(_, Script::Run)) => {
-                self.phase = Phase::Down;
+            (ServicePhase::Starting, ServiceEvent::NotStarted(_, Script::Run)) => {
+                self.phase = ServicePhase::Down;
                 self.is_start_due |= self.want != Want::Up;
-                self.not_before = Some(now.monotonic + FORK_REST);
+                self.not_before = Some(now.monotonic + FORK_RETRY_DELAY);
             }
-            (Phase::FinishDue(_), Event::Started(_, Script::Finish(_), started)) => {
+            (ServicePhase::FinishDue(_), ServiceEvent::Started(_, Script::Finish(_), started)) => {
                 self.is_paused = false;
-                self.phase = Phase::Finish {
+                self.phase = ServicePhase::Finish {
                     target: started.target(),
                     kill_at: started.limit.map(|limit| now.monotonic + limit),
                 };
                 self.publish(actions);
                 self.remember(HistoryEvent::Finishing(started.pid), actions);
             }
-            (Phase::FinishDue(_), Event::NotStarted(_, Script::Finish(_))) => {
-                self.not_before = Some(now.monotonic + FORK_REST);
+            (ServicePhase::FinishDue(_), ServiceEvent::NotStarted(_, Script::Finish(_))) => {
+                self.not_before = Some(now.monotonic + FORK_RETRY_DELAY);
             }
-            (Phase::Group { .. }, Event::GroupProbed(_, is_alive)) => {
+            (ServicePhase::Group { .. }, ServiceEvent::GroupProbed(_, is_alive)) => {
                 self.group_probed(is_alive, now, actions);
             }
-            (_, Event::HookStarted(hook @ ControlScript::ForCommand(_), pid)) => {
-                self.plan.hook = ControlScriptState::Runs(pid);
-                self.remember(HistoryEvent::Asks(hook.byte(), pid), actions);
+            (_, ServiceEvent::ControlScriptStarted(script @ ControlScript::ForCommand(_), pid)) => {
+                self.plan.script = ControlScriptState::Runs(pid);
+                self.remember(HistoryEvent::Asks(script.byte(), pid), actions);
             }
-            (_, Event::NoControlScript(ControlScript::ForCommand(_))) => {
-                self.plan.hook = ControlScriptState::None;
-                self.plan.was_hooked = false;
+            (_, ServiceEvent::NoControlScript(ControlScript::ForCommand(_))) => {
+                self.plan.script = ControlScriptState::None;
+                self.plan.is_suppressed = false;
                 self.follow_plan(now, actions);
             }
-            (_, Event::Settings(_, settings)) => {
+            (_, ServiceEvent::Settings(_, settings)) => {
                 self.settings = settings;
                 self.plan.is_waiting = false;
                 if self.is_running() {
-                    // The first stop counts: asking again does not buy a service more time.
+                    // The first stop counts: a second one does not extend the limit.
                     self.kill_at = self.kill_at.or(settings.kill_after.map(|limit| now.monotonic + limit));
                 }
                 self.follow_plan(now, actions);
             }
-            // An outcome that has been overtaken.
+            // An outcome that a later event has made void.
             _ => {}
         }
     }
@@ -358,79 +323,43 @@ impl Service {
     }
 
     fn is_running(&self) -> bool {
-        matches!(self.phase, Phase::Run(_) | Phase::Group { .. })
+        matches!(self.phase, ServicePhase::Run(_) | ServicePhase::Group { .. })
     }
 
-    fn publish(&self, actions: &mut VecDeque<Action>) {
-        actions.push_back(Action::Publish(self.role, self.status()));
+    fn publish(&self, actions: &mut VecDeque<ServiceAction>) {
+        actions.push_back(ServiceAction::Publish(self.role, self.status()));
     }
 
-    fn remember(&self, note: HistoryEvent, actions: &mut VecDeque<Action>) {
-        actions.push_back(Action::Remember(self.role, note));
+    fn remember(&self, note: HistoryEvent, actions: &mut VecDeque<ServiceAction>) {
+        actions.push_back(ServiceAction::Remember(self.role, note));
     }
 
-    fn signal(&self, signal: Signal, actions: &mut VecDeque<Action>) {
+    fn signal(&self, signal: Signal, actions: &mut VecDeque<ServiceAction>) {
         if let Some(target) = self.target() {
-            actions.push_back(Action::Signal(target, signal));
+            actions.push_back(ServiceAction::Signal(target, signal));
             self.remember(HistoryEvent::Sent(signal, target.pid), actions);
         }
     }
 
-    fn note_want(&mut self, command: Command, now: Now) {
-        let (want, is_start_due) = match command {
-            Command::Up => (Want::Up, false),
-            Command::Down => (Want::Down, false),
-            // On a service that runs, `o` only turns restarting off (RSV-34).
-            Command::Once => (Want::Down, self.phase == Phase::Down),
-            Command::Exit => (Want::Exit, false),
-            _ => return,
-        };
-        self.want = want;
-        self.is_start_due = is_start_due;
-        if self.wants_start() {
-            self.forget_limit();
-            self.stray_look_at = None;
-            // Whoever wants it back does not want its end hurried.
-            self.forced_at = None;
-        } else if self.phase == Phase::Down {
-            self.look_for_strays(now);
-        }
-    }
-
-    /// The limit of a stop counts from its first signal; until then it is there for a control script
-    /// that hangs.
-    fn limit_from_now(&mut self, now: Now) {
-        if !self.got_term {
-            self.kill_at = self.settings.kill_after.map(|limit| now.monotonic + limit).or(self.kill_at);
-        }
-    }
-
-    /// Without a signal nobody waits for an end any more.
-    fn forget_limit(&mut self) {
-        if !self.got_term {
-            self.kill_at = None;
-        }
-    }
-
-    fn prepare(&mut self, actions: &mut VecDeque<Action>) {
+    fn prepare(&mut self, actions: &mut VecDeque<ServiceAction>) {
         self.not_before = None;
-        self.stray_look_at = None;
+        self.name_leftovers_at = None;
         match self.role {
-            Role::Main => {
-                self.phase = Phase::Preparing(None);
-                actions.push_back(Action::RunControlScript(ControlScript::BeforeStart, None));
+            ServiceRole::Main => {
+                self.phase = ServicePhase::Preparing(None);
+                actions.push_back(ServiceAction::RunControlScript(ControlScript::BeforeStart, None));
             }
-            Role::Log => self.start_run(actions),
+            ServiceRole::Log => self.start_run(actions),
         }
     }
 
-    fn start_run(&mut self, actions: &mut VecDeque<Action>) {
-        self.phase = Phase::Starting;
-        actions.push_back(Action::Start(self.role, Script::Run));
+    fn start_run(&mut self, actions: &mut VecDeque<ServiceAction>) {
+        self.phase = ServicePhase::Starting;
+        actions.push_back(ServiceAction::Start(self.role, Script::Run));
     }
 
-    fn run_started(&mut self, started: Started, now: Now, actions: &mut VecDeque<Action>) {
-        self.phase = Phase::Run(started.target());
+    fn run_started(&mut self, started: StartedScript, now: Now, actions: &mut VecDeque<ServiceAction>) {
+        self.phase = ServicePhase::Run(started.target());
         self.is_start_due = false;
         self.is_paused = false;
         self.got_term = false;
@@ -441,150 +370,89 @@ impl Service {
         self.remember(HistoryEvent::Started(started.pid), actions);
     }
 
-    fn note_end(&self, ending: ExitStatus, now: Now, actions: &mut VecDeque<Action>) {
+    fn note_end(&self, exit_status: ExitStatus, now: Now, actions: &mut VecDeque<ServiceAction>) {
         let lived = self.run_started.map(|started| now.monotonic.saturating_duration_since(started));
-        self.remember(HistoryEvent::Ended(ending, lived.unwrap_or_default()), actions);
+        self.remember(HistoryEvent::Ended(exit_status, lived.unwrap_or_default()), actions);
     }
 
     /// RSV-42: `./finish` follows at once, if there is one.
-    fn run_ended(&mut self, ending: ExitStatus, has_finish: bool, now: Now, actions: &mut VecDeque<Action>) {
+    fn run_ended(
+        &mut self,
+        exit_status: ExitStatus,
+        has_finish: bool,
+        now: Now,
+        actions: &mut VecDeque<ServiceAction>,
+    ) {
         self.got_term = false;
         self.kill_at = None;
         if has_finish && self.forced_at.is_none() {
-            self.phase = Phase::FinishDue(ending);
+            self.phase = ServicePhase::FinishDue(exit_status);
             self.publish(actions);
-            actions.push_back(Action::Start(self.role, Script::Finish(ending)));
+            actions.push_back(ServiceAction::Start(self.role, Script::Finish(exit_status)));
         } else {
-            self.rest(now, actions);
+            self.enter_down(now, actions);
         }
     }
 
-    /// RSV-43, RSV-44: down, and a rest for who lived less than a second.
-    fn rest(&mut self, now: Now, actions: &mut VecDeque<Action>) {
-        self.phase = Phase::Down;
+    /// RSV-43, RSV-44: the service is down; one that lived less than a second waits before its next start.
+    fn enter_down(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
+        self.phase = ServicePhase::Down;
         self.got_term = false;
         self.kill_at = None;
         self.forced_at = None;
         self.since = Tai64n::of(now.wall);
-        let was_short =
-            self.run_started.is_some_and(|started| now.monotonic.saturating_duration_since(started) < REST);
-        self.not_before = was_short.then(|| now.monotonic + REST);
+        let was_short = self
+            .run_started
+            .is_some_and(|started| now.monotonic.saturating_duration_since(started) < RESTART_DELAY);
+        self.not_before = was_short.then(|| now.monotonic + RESTART_DELAY);
         if !self.wants_start() {
-            self.look_for_strays(now);
+            self.schedule_leftover_report(now);
         }
         self.publish(actions);
         if was_short && self.wants_start() {
-            self.remember(HistoryEvent::Rests(REST), actions);
+            self.remember(HistoryEvent::Rests(RESTART_DELAY), actions);
         }
     }
 
-    /// What a service leaves behind has a moment to end before it is named.
-    fn look_for_strays(&mut self, now: Now) {
-        if self.role == Role::Main {
-            self.stray_look_at = Some(now.monotonic + STRAY_PATIENCE);
+    /// Leftovers have a moment to end before they are logged.
+    fn schedule_leftover_report(&mut self, now: Now) {
+        if self.role == ServiceRole::Main {
+            self.name_leftovers_at = Some(now.monotonic + LEFTOVER_DELAY);
         }
     }
 
-    /// The leader is gone; the others of its group follow it.
-    fn group_probed(&mut self, is_alive: bool, now: Now, actions: &mut VecDeque<Action>) {
-        let Phase::Group { leader, ending, has_finish, ref mut look_at } = self.phase else { return };
+    /// The leader is gone: stops the other members, and goes on when the last one has ended.
+    fn group_probed(&mut self, is_alive: bool, now: Now, actions: &mut VecDeque<ServiceAction>) {
+        let ServicePhase::Group { leader, exit_status, has_finish, ref mut probe_at } = self.phase else {
+            return;
+        };
         if !is_alive {
-            if self.role == Role::Main {
-                actions.push_back(Action::EndLeftovers);
+            if self.role == ServiceRole::Main {
+                actions.push_back(ServiceAction::EndLeftovers);
             }
-            return self.run_ended(ending, has_finish, now, actions);
+            return self.run_ended(exit_status, has_finish, now, actions);
         }
-        if *look_at <= now.monotonic {
-            *look_at = now.monotonic + GROUP_LOOK;
+        if *probe_at <= now.monotonic {
+            *probe_at = now.monotonic + GROUP_PROBE_INTERVAL;
         }
         if self.got_term {
-            self.kill_at = self.kill_at.or(Some(now.monotonic + GROUP_PATIENCE));
+            self.kill_at = self.kill_at.or(Some(now.monotonic + GROUP_TIMEOUT));
         } else if self.plan.is_done() {
             self.remember(HistoryEvent::GroupLives(leader), actions);
-            // Nobody has asked the others to stop, yet.
-            self.plan = Plan {
-                steps: [Step::ReadSettings, Step::StopUnlessHooked, Step::Continue].into(),
+            // The other members have not been sent a signal yet.
+            self.plan = CommandPlan {
+                steps: [CommandStep::ReadSettings, CommandStep::StopUnlessSuppressed, CommandStep::Continue]
+                    .into(),
                 meant_for: Some(leader),
-                ..Plan::default()
+                ..CommandPlan::default()
             };
             self.follow_plan(now, actions);
         }
     }
-
-    /// QRK-4: after `x`, a `k` gets runsv out of a `./finish` that hangs, and leaves it running,
-    /// unless it belongs to a group that ends with the service; else `./finish` is left alone.
-    fn abandon_finish_on_the_way_out(&mut self, now: Now, actions: &mut VecDeque<Action>) {
-        match self.phase {
-            Phase::Finish { target, .. } if self.want == Want::Exit => {
-                if target.is_group {
-                    self.signal(Signal::KILL, actions);
-                    self.forced_at = Some(now.monotonic + KILL_PATIENCE);
-                } else {
-                    actions.push_back(Action::Abandon(target.pid));
-                    self.rest(now, actions);
-                }
-            }
-            Phase::FinishDue(_) if self.want == Want::Exit => self.rest(now, actions),
-            _ => {}
-        }
-    }
-
-    /// Goes on with the plan until it is done or must wait.
-    fn follow_plan(&mut self, now: Now, actions: &mut VecDeque<Action>) {
-        while self.plan.hook == ControlScriptState::None && !self.plan.is_waiting {
-            let Some(step) = self.plan.steps.pop_front() else { return };
-            // What was meant for a process that is gone is not sent to its successor.
-            let is_meant = self.is_running() && self.target().map(|target| target.pid) == self.plan.meant_for;
-            match step {
-                Step::ReadSettings => {
-                    self.plan.is_waiting = true;
-                    actions.push_back(Action::ReadSettings(self.role));
-                }
-                Step::ControlScript(byte) => {
-                    self.plan.hook = ControlScriptState::Asked;
-                    self.plan.was_hooked = false;
-                    // The leader of what is left of a group is gone itself.
-                    let is_alive = is_meant && matches!(self.phase, Phase::Run(_));
-                    let pid = self.plan.meant_for.filter(|_| is_alive);
-                    actions.push_back(Action::RunControlScript(ControlScript::ForCommand(byte), pid));
-                }
-                Step::StopUnlessHooked if is_meant && !self.plan.was_hooked => {
-                    self.limit_from_now(now);
-                    self.got_term = true;
-                    self.publish(actions);
-                    self.signal(self.settings.signal, actions);
-                }
-                // What control/t has done instead of a restart has no limit.
-                Step::StopUnlessHooked if is_meant && self.want == Want::Up => self.forget_limit(),
-                Step::SignalUnlessHooked(signal) if is_meant && !self.plan.was_hooked => {
-                    self.signal(signal, actions);
-                }
-                Step::Continue if is_meant => self.signal(Signal::CONT, actions),
-                Step::SetPaused(is_paused) if is_meant => {
-                    self.is_paused = is_paused;
-                    self.publish(actions);
-                }
-                Step::Force if is_meant && !self.plan.was_hooked => {
-                    self.forced_at = Some(now.monotonic + KILL_PATIENCE);
-                }
-                Step::StopUnlessHooked
-                | Step::SignalUnlessHooked(_)
-                | Step::Continue
-                | Step::SetPaused(_)
-                | Step::Force => {}
-            }
-        }
-    }
 }
 
-impl Plan {
-    fn is_done(&self) -> bool {
-        self.steps.is_empty() && self.hook == ControlScriptState::None && !self.is_waiting
-    }
-}
-
-impl Started {
-    fn target(self) -> Target {
-        Target { pid: self.pid, is_group: self.is_group }
+impl StartedScript {
+    fn target(self) -> SignalTarget {
+        SignalTarget { pid: self.pid, is_group: self.is_group }
     }
 }

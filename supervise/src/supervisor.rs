@@ -1,0 +1,193 @@
+//! The supervisor of one service and its log service, for a host with an event loop.
+
+use std::ffi::OsStr;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use sys::{Error, ExitStatus, Logger, Now, Pid, Signal};
+
+use crate::directory::Directory;
+use crate::effects::Effects;
+use crate::event_source::EventSource;
+use crate::reopening::OpenFiles;
+use crate::startup::{self, Startup};
+use crate::state::{ServiceEvent, ServicePair, ServiceRole};
+
+/// How soon a file or a message that could not be written is tried again.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// What a supervisor must know of the process it is in.
+#[derive(Debug, Clone, Copy)]
+pub struct Hosting {
+    /// The signals that the host catches: its children get their default action (RSV-15).
+    pub caught: &'static [Signal],
+    /// Whether the process supervises more than this service.
+    ///
+    /// If it does not, as with runsv, every child of the process that was not started by the supervisor
+    /// is a leftover of the service. If it does, there is no telling which service a leftover belongs
+    /// to: none is named, and with `process-group` only the group is ended. Each script then leads a
+    /// session of its own.
+    pub is_shared: bool,
+}
+
+/// A service and its log service.
+///
+/// It owns no event loop, and nothing of the process: signals, reaping, limits and the standard error are
+/// the host's. It changes the working directory to its own whenever it acts, and leaves it there.
+///
+/// A host opens it, calls [`start`](Self::start), and then, again and again until it
+/// [is finished](Self::is_finished):
+///
+/// 1. watches the [new FIFOs](Self::new_fifos), and sleeps until the [deadline](Self::next_deadline);
+/// 2. passes on what has happened: [`readable`](Self::readable), [`told_to_leave`](Self::told_to_leave),
+///    [`child_exited`](Self::child_exited);
+/// 3. gives it a turn if the deadline is reached: [`begin_turn`](Self::begin_turn), [`step`](Self::step)
+///    until there is no more, [`end_turn`](Self::end_turn). Before each step it reaps, so that a death
+///    between two commands is handled between them (RSV-25).
+///
+/// Processes that live when it is dropped go on to live.
+pub struct Supervisor {
+    directory: Directory,
+    state: ServicePair,
+    effects: Effects,
+    event_source: EventSource,
+    files: OpenFiles,
+    /// When to write again what could not be written.
+    retry_at: Option<Instant>,
+    /// Whether something has happened since the last turn that only a turn completes.
+    is_turn_due: bool,
+    last_turn: Instant,
+}
+
+impl Supervisor {
+    /// Opens the service directory `dir` (LAY-7).
+    pub fn open(dir: &OsStr, logger: Logger, hosting: Hosting) -> Result<Startup, Error> {
+        startup::open(dir, logger, hosting)
+    }
+
+    pub(crate) fn new(
+        directory: Directory,
+        state: ServicePair,
+        effects: Effects,
+        event_source: EventSource,
+        files: OpenFiles,
+    ) -> Self {
+        let last_turn = Instant::now();
+        Self { directory, state, effects, event_source, files, retry_at: None, is_turn_due: true, last_turn }
+    }
+
+    /// Starts what is to be started; nothing, if the request to leave has come already.
+    pub fn start(&mut self, now: Now) {
+        self.enter();
+        if self.event_source.take_request_to_leave() {
+            self.handle(ServiceEvent::Term, now);
+        }
+        self.handle(ServiceEvent::Tick, now);
+    }
+
+    /// The control FIFOs to watch from now on, each given once. They are closed when they are replaced.
+    pub fn new_fifos(&mut self) -> impl Iterator<Item = (ServiceRole, BorrowedFd<'_>)> {
+        self.event_source.unwatched_fifos()
+    }
+
+    /// A control FIFO may have something to read.
+    pub fn readable(&mut self, role: ServiceRole) {
+        self.event_source.readable(role);
+    }
+
+    /// The service is to go down, and the supervisor is then finished, as after `x` (RSV-62).
+    pub fn told_to_leave(&mut self) {
+        self.event_source.told_to_leave();
+    }
+
+    /// A child of the process was reaped; whether it was started by this supervisor. A child that was
+    /// started by none is offered to all: the end of a process group may be noticed by it.
+    pub fn child_exited(&mut self, pid: Pid, exit_status: ExitStatus, now: Now) -> bool {
+        let is_own = self.effects.has_child(pid);
+        if is_own {
+            self.enter();
+        }
+        self.effects.child_exited(pid);
+        let has_finish = is_own && self.effects.has_finish();
+        self.handle(ServiceEvent::Exited { pid, exit_status, has_finish }, now);
+        self.is_turn_due |= is_own;
+        is_own
+    }
+
+    /// Begins a turn: writes what could not be written before, in a new place if the old one was removed.
+    pub fn begin_turn(&mut self) {
+        self.enter();
+        self.event_source.begin_turn();
+        if self.retry_at.take().is_some() {
+            self.reopen_if_lost();
+            self.effects.catch_up();
+        }
+    }
+
+    /// Handles one command, or the request to leave; whether there was one.
+    pub fn step(&mut self, now: Now) -> bool {
+        if self.is_finished() {
+            return false;
+        }
+        let Some(event) = self.event_source.next(&self.state) else { return false };
+        self.enter();
+        if let ServiceEvent::Command(..) = event {
+            self.effects.refresh_messages();
+        }
+        self.handle(event, now);
+        true
+    }
+
+    /// Ends a turn: lets time pass, also for a service that is sent commands without end.
+    pub fn end_turn(&mut self, now: Now) {
+        self.enter();
+        self.handle(ServiceEvent::Tick, now);
+        self.is_turn_due = false;
+        self.last_turn = now.monotonic;
+        self.retry_at = self.effects.is_behind().then(|| now.monotonic + RETRY_DELAY);
+    }
+
+    /// When the next turn is due at the latest; at once, in the past, if there is something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let is_due = self.is_turn_due || self.event_source.has_more(&self.state);
+        let at_once = is_due.then_some(self.last_turn);
+        [self.state.next_deadline(), self.retry_at, at_once].into_iter().flatten().min()
+    }
+
+    /// Whether the service was told to exit and is gone, and its log service, too.
+    pub fn is_finished(&self) -> bool {
+        self.state.is_finished()
+    }
+
+    /// Gives the last messages a moment to be read.
+    pub fn conclude(&mut self) {
+        self.effects.conclude();
+    }
+
+    /// Goes to the service's directory before anything is done for it. If that cannot be entered,
+    /// nothing is started or written until it can.
+    fn enter(&mut self) {
+        let is_there = self.directory.enter().is_ok() || self.directory.is_current();
+        self.effects.set_away(!is_there);
+    }
+
+    /// Lets the state decide, and carries out what it says; an outcome goes back before anything else.
+    fn handle(&mut self, event: ServiceEvent, now: Now) {
+        let began = Instant::now();
+        self.state.handle(event, now);
+        while let Some(action) = self.state.next_action() {
+            if let Some(outcome) = self.effects.perform(action) {
+                // The action may have taken long.
+                self.state.handle(outcome, now + began.elapsed());
+            }
+        }
+        self.effects.publish();
+    }
+
+    fn reopen_if_lost(&mut self) {
+        if let Some(reopened) = self.files.reopen_if_lost(&mut self.directory, &self.effects) {
+            self.event_source.replace_fifos(reopened.controls);
+            self.effects.publish_all_again(reopened.locks);
+        }
+    }
+}
