@@ -26,14 +26,14 @@ pub const INNER: &str = "process-1";
 
 /// A namespace with processes in it.
 #[derive(Debug)]
-pub struct Namespace {
+pub struct MeasuredNamespace {
     /// Ends as soon as the namespace has ended; dies with us.
     keeper: Child,
     /// Process 1, by the number it has out here.
     first: u32,
 }
 
-impl Namespace {
+impl MeasuredNamespace {
     /// Starts a program as process 1, and waits until it is there.
     pub fn start(program: &Command) -> Outcome<Self> {
         let mut command = Command::new(env::current_exe()?);
@@ -60,7 +60,7 @@ impl Namespace {
     }
 }
 
-impl Drop for Namespace {
+impl Drop for MeasuredNamespace {
     fn drop(&mut self) {
         // Process 1 is killed by the death of its parent, all others by the death of process 1.
         let _ = self.keeper.kill();

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 use crate::events::Events;
 use crate::family::Family;
-use crate::namespace::Namespace;
+use crate::namespace::MeasuredNamespace;
 use crate::{Outcome, beacon, proc};
 
 /// A service older than this is started again at once when it ends; with a margin.
@@ -25,7 +25,7 @@ pub const GROWN_UP: Duration = Duration::from_millis(1100);
 /// Service directories below the temporary directory; removed some time after they were dropped, by
 /// [`clear_away`].
 #[derive(Debug)]
-pub struct Tree {
+pub struct ServiceTree {
     root: PathBuf,
     /// Where its services say that they run.
     pub events: Events,
@@ -35,7 +35,7 @@ pub struct Tree {
 #[derive(Debug)]
 pub struct Running {
     /// The directories.
-    pub tree: Tree,
+    pub tree: ServiceTree,
     /// The family that keeps them.
     pub family: Family,
     /// When the scanner was started.
@@ -47,14 +47,14 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Contained {
     /// The directories.
-    pub tree: Tree,
+    pub tree: ServiceTree,
     /// Process 1 and all others.
-    pub namespace: Namespace,
+    pub namespace: MeasuredNamespace,
     /// What tells process 1 to stop.
     pub stop: Signal,
 }
 
-impl Tree {
+impl ServiceTree {
     /// Makes so many service directories.
     pub fn new(services: usize) -> Outcome<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
@@ -107,7 +107,7 @@ impl Tree {
     pub fn contain(self, family: Family, linger: Duration) -> Outcome<Contained> {
         let (mut command, stop) = family.first_process(&self.services(), &self.hooks())?;
         self.tell(&mut command, linger);
-        Ok(Contained { namespace: Namespace::start(&command)?, tree: self, stop })
+        Ok(Contained { namespace: MeasuredNamespace::start(&command)?, tree: self, stop })
     }
 
     /// Tells the services through the environment what they must know.
@@ -119,7 +119,7 @@ impl Tree {
     }
 }
 
-impl Drop for Tree {
+impl Drop for ServiceTree {
     fn drop(&mut self) {
         TREES.lock().unwrap_or_else(PoisonError::into_inner).push(self.root.clone());
     }
@@ -140,7 +140,7 @@ pub fn clear_away() {
 impl Running {
     /// Starts a tree of so many services, and waits until all of them run and none is young.
     pub fn settled(family: Family, services: usize) -> Outcome<Self> {
-        let mut running = Tree::new(services)?.start(family)?;
+        let mut running = ServiceTree::new(services)?.start(family)?;
         running.tree.events.nth(services)?;
         thread::sleep(GROWN_UP);
         Ok(running)

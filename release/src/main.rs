@@ -25,7 +25,7 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
-    let Request { target: named, target_dir, others } = Request::read(arguments)?;
+    let BuildRequest { target: named, target_dir, others } = BuildRequest::read(arguments)?;
     let target = match &named {
         Some(target) => {
             install(target).map_err(|why| format!("{target} cannot be installed: {why}"))?;
@@ -43,14 +43,14 @@ fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), String> {
 }
 
 /// What the command line asks for.
-struct Request {
+struct BuildRequest {
     target: Option<String>,
     target_dir: PathBuf,
     /// Handed on to cargo.
     others: Vec<OsString>,
 }
 
-impl Request {
+impl BuildRequest {
     fn read(mut arguments: impl Iterator<Item = OsString>) -> Result<Self, String> {
         // Of the tree that `cargo static` was called in: a target directory may be a copy of another tree's.
         let package = env::var_os("CARGO_MANIFEST_DIR").ok_or("to be called as `cargo static`")?;

@@ -40,7 +40,7 @@ pub struct Opening {
     is_wait_reported: bool,
 }
 
-/// A service whose lock is taken.
+/// A service with its lock taken.
 struct Locked {
     dir: ServiceDir,
     want: Want,
@@ -48,7 +48,7 @@ struct Locked {
     lock: Lock,
 }
 
-/// A log service whose lock is not taken yet.
+/// A log service before its lock is taken.
 struct LogOpening {
     dir: ServiceDir,
     want: Want,

@@ -1052,7 +1052,8 @@ use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, ttyname};
 use tests::process::{Process, send};
 use tests::{
-    Builder, Command, Program, Service, Suite, Supervised, Tree, eventually_some, nothing_happens_for,
+    Builder, CommandLine, Service, StartedProgram, Suite, Supervised, TestTree, eventually_some,
+    nothing_happens_for,
 };
 
 use crate::init::messages::FullPipe;
@@ -1103,7 +1104,7 @@ fn ended_by_x_and_k(suite: &Suite) -> Supervised {
 }
 
 /// A service with a log that another process has locked.
-fn with_a_taken_log_lock(suite: &Suite) -> (Service, Program) {
+fn with_a_taken_log_lock(suite: &Suite) -> (Service, StartedProgram) {
     let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").dir("log/supervise").made();
     let flock =
         web.tree().command("flock").args(["--no-fork", "web/log/supervise/lock", "sleep", "1000"]).start();
@@ -1166,7 +1167,7 @@ fn blocked_in_a_control_script(suite: &Suite) -> Vec<u32> {
 }
 
 /// runsvdir when it has started some of its services, and most of them not.
-fn in_the_middle_of_the_start(suite: &Suite) -> (Tree, Program) {
+fn in_the_middle_of_the_start(suite: &Suite) -> (TestTree, StartedProgram) {
     let tree = suite.tree();
     let services: Vec<_> =
         (0..50).map(|number| tree.service(&number.to_string()).run("exec sleep 1000").made()).collect();
@@ -1177,7 +1178,7 @@ fn in_the_middle_of_the_start(suite: &Suite) -> (Tree, Program) {
 
 /// runsvdir, alone in its directory but for a runsv that only sleeps, on more services than the
 /// original has room for.
-fn with_1010_services(suite: &Suite) -> (Tree, Program) {
+fn with_1010_services(suite: &Suite) -> (TestTree, StartedProgram) {
     let tree = suite.tree();
     let alone = tree.root().join("alone");
     fs_err::create_dir(&alone).expect("a directory");
@@ -1221,7 +1222,7 @@ fn is_stderr_nonblocking_under_a_log(suite: &Suite) -> bool {
 }
 
 /// runsvdir with a `PATH` that leads nowhere; runsv is beside it.
-fn without_a_path(suite: &Suite) -> (Service, Program) {
+fn without_a_path(suite: &Suite) -> (Service, StartedProgram) {
     let tree = suite.tree();
     let web = tree.service("web").run("exec /bin/sleep 1000").made();
     let words = ["-c", "PATH=/nonexistent exec \"$@\"", "sh"];
@@ -1253,7 +1254,7 @@ fn with_a_killed_runsv(web: Builder) -> (Supervised, u32) {
 
 /// A program with its standard descriptors closed, and with a `/dev` that has nothing but `shm`, where
 /// trees may be.
-fn without_null_device(program: Command) -> Command {
+fn without_null_device(program: CommandLine) -> CommandLine {
     let mut words = vec!["unshare", "--mount"];
     if !nix::unistd::geteuid().is_root() {
         words.extend(["--user", "--map-root-user"]);
@@ -1265,7 +1266,7 @@ fn without_null_device(program: Command) -> Command {
 }
 
 /// A service with a runsv that writes a message at its start, into a pipe that is full.
-fn warning_into_a_full_pipe(suite: &Suite) -> (Service, Command, FullPipe) {
+fn warning_into_a_full_pipe(suite: &Suite) -> (Service, CommandLine, FullPipe) {
     let web = suite.service("web").run("exec sleep 1000").file("log", "").made();
     let pipe = FullPipe::new(web.tree());
     let runsv = web.runsv().redirected(&pipe.redirection());
@@ -1273,7 +1274,7 @@ fn warning_into_a_full_pipe(suite: &Suite) -> (Service, Command, FullPipe) {
 }
 
 /// A service beside an entry that makes runsvdir write a message, into a pipe that is full.
-fn a_loop_beside_a_service(suite: &Suite) -> (Service, Program, FullPipe) {
+fn a_loop_beside_a_service(suite: &Suite) -> (Service, StartedProgram, FullPipe) {
     let web = suite.service("web").run("exec sleep 1000").made();
     symlink("loop", web.tree().services().join("loop")).expect("a link");
     let pipe = FullPipe::new(web.tree());
@@ -1385,7 +1386,7 @@ fn started_again_with_a_terminal_for_finish(suite: &Suite) -> (Supervised, Openp
 }
 
 /// A runsvdir that was told to look, with a link to nothing in the place of its mark.
-fn told_to_look_with_a_link_for_the_mark(suite: &Suite) -> (Tree, Program) {
+fn told_to_look_with_a_link_for_the_mark(suite: &Suite) -> (TestTree, StartedProgram) {
     let tree = suite.tree();
     symlink("../elsewhere", tree.services().join(".forced-rescan")).expect("a link");
     let runsvdir = tree.command("runsvdir").arg(tree.services()).start();
@@ -1407,7 +1408,7 @@ fn with_a_pid_that_cannot_be_written(suite: &Suite) -> (Supervised, u32) {
 }
 
 /// A service that writes down every start, and which process starts it.
-fn telling(tree: &Tree) -> Builder {
+fn telling(tree: &TestTree) -> Builder {
     let web = tree.service("web").run("echo run $$ >>did; exec sleep 1000");
     web.finish("echo finish $PPID >>did")
 }
@@ -1424,7 +1425,7 @@ fn lose_supervise(web: &Supervised) {
 }
 
 /// A runsv that has lost its place, the process of its service, and another runsv in that place.
-fn with_two_runsv(suite: &Suite, lose: fn(&Supervised)) -> (Supervised, u32, Program) {
+fn with_two_runsv(suite: &Suite, lose: fn(&Supervised)) -> (Supervised, u32, StartedProgram) {
     let web = telling(&suite.tree()).running();
     let first = web.status().pid;
     web.eventually_lines("did", 1);

@@ -44,10 +44,10 @@ fn a_program_starts_with_a_clean_slate() {
 #[test]
 fn a_record_is_read_in_its_parts() {
     let bytes = b"\x40\0\0\0\x6b\0\xf7\x38\x38\x56\xc4\x84\xe4\x4f\0\0\x01\x75\x01\x01";
-    let status = status::Status::read(bytes).expect("a record");
+    let status = status::RawStatus::read(bytes).expect("a record");
     assert_eq!((status.unix_seconds(), status.nanos), (1_795_225_390, 945_210_500));
     assert_eq!((status.pid, status.flags()), (20452, [1, b'u', 1, status::RUN]));
-    assert!(status::Status::read(&bytes[..19]).is_none());
+    assert!(status::RawStatus::read(&bytes[..19]).is_none());
 }
 
 /// A program can be process 1, is signalled from outside, and its end is seen.

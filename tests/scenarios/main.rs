@@ -70,7 +70,7 @@ const CLOSES_SLOWLY: &[&str] =
 
 /// Sends a program this signal until it is gone.
 #[track_caller]
-fn tell_until_it_has_left(program: &tests::Program, signal: nix::sys::signal::Signal) {
+fn tell_until_it_has_left(program: &tests::StartedProgram, signal: nix::sys::signal::Signal) {
     tests::eventually("it has left", || {
         let is_alive = program.is_alive();
         if is_alive {

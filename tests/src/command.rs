@@ -11,7 +11,7 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 
 use crate::process::{self, MARKER, Process};
-use crate::tree::Tree;
+use crate::tree::TestTree;
 use crate::wait::{eventually, eventually_some};
 
 /// A program about to run.
@@ -20,8 +20,8 @@ use crate::wait::{eventually, eventually_some};
 /// services directory as its working directory, and an environment of just `PATH`, `SVDIR`,
 /// `SVWAIT` (60 seconds) and the marker of the tree. The suite's programs come first on that `PATH`.
 #[derive(Debug)]
-pub struct Command {
-    tree: Tree,
+pub struct CommandLine {
+    tree: TestTree,
     program: OsString,
     args: Vec<OsString>,
     through: Vec<OsString>,
@@ -32,8 +32,8 @@ pub struct Command {
     redirection: String,
 }
 
-impl Command {
-    pub(crate) fn new(tree: &Tree, program: &OsStr) -> Self {
+impl CommandLine {
+    pub(crate) fn new(tree: &TestTree, program: &OsStr) -> Self {
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", tree.bin().display());
         let env = [
             (MARKER.into(), tree.root().into()),
@@ -134,7 +134,7 @@ impl Command {
 
     /// Starts it.
     #[track_caller]
-    pub fn start(self) -> Program {
+    pub fn start(self) -> StartedProgram {
         let Self { tree, program, args, through, env, dir, umask, stdin, redirection } = self;
         let (stdout, stderr) = tree.capture(&program);
         // A shell for the umask and the redirection, and env for everything else a parent hands on:
@@ -157,7 +157,7 @@ impl Command {
         let child = process::spawn(&mut command).expect("a shell starts");
         let pid = child.id();
         tree.adopt(child);
-        Program { tree, name: program.to_string_lossy().into_owned(), pid, start, stdout, stderr }
+        StartedProgram { tree, name: program.to_string_lossy().into_owned(), pid, start, stdout, stderr }
     }
 
     /// Runs it to its end.
@@ -169,8 +169,8 @@ impl Command {
 
 /// A program that was started.
 #[derive(Debug)]
-pub struct Program {
-    tree: Tree,
+pub struct StartedProgram {
+    tree: TestTree,
     name: String,
     pid: u32,
     start: Instant,
@@ -178,7 +178,7 @@ pub struct Program {
     stderr: PathBuf,
 }
 
-impl Program {
+impl StartedProgram {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid

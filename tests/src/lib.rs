@@ -16,12 +16,12 @@
 //! # fn main() {}
 //! ```
 //!
-//! * [`Suite`] knows where the programs are, and makes a [`Tree`]: a temporary directory of services.
-//! * [`Tree::service`] describes a service directory; [`Builder::made`] writes it,
+//! * [`Suite`] knows where the programs are, and makes a [`TestTree`]: a temporary directory of services.
+//! * [`TestTree::service`] describes a service directory; [`Builder::made`] writes it,
 //!   [`Builder::supervised`] and [`Builder::running`] also start a runsv on it.
 //! * [`Service`] reads the status files, writes control bytes and awaits what they lead to.
-//! * [`Tree::command`] runs anything else: sv, runsvdir, or a program as process 1 of a
-//!   [`Namespace`](namespace::Namespace).
+//! * [`TestTree::command`] runs anything else: sv, runsvdir, or a program as process 1 of a
+//!   [`PidNamespace`](namespace::PidNamespace).
 //! * [`eventually`] awaits a condition; [`nothing_happens_for`] is for what must not happen.
 //!
 //! When a tree is dropped, every process that it started is killed, on panic too; on panic the tree first
@@ -41,12 +41,12 @@ pub mod text;
 pub mod tree;
 pub mod wait;
 
-pub use command::{Command, Output, Program};
+pub use command::{CommandLine, Output, StartedProgram};
 pub use service::{Builder, Service, Supervised};
-pub use status::Status;
+pub use status::RawStatus;
 pub use suite::Suite;
 pub use text::normal;
-pub use tree::Tree;
+pub use tree::TestTree;
 pub use wait::{eventually, eventually_some, nothing_happens_for, time_until};
 
 /// Makes two tests of each scenario: `ours::name` and `theirs::name`.

@@ -8,7 +8,7 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::command::{Command, Output, Program};
+use crate::command::{CommandLine, Output, StartedProgram};
 use crate::load::Stopwatch;
 use crate::process::{self, Process};
 use crate::wait::{eventually_some, time_until};
@@ -18,8 +18,8 @@ use crate::wait::{eventually_some, time_until};
 /// When it ends, the kernel kills whatever is left in the namespace, as in a container; the same
 /// happens when the tree is dropped.
 #[derive(Debug)]
-pub struct Namespace {
-    unshare: Program,
+pub struct PidNamespace {
+    unshare: StartedProgram,
     first: u32,
     /// What happens to process 1 is often bounded in time.
     _stopwatch: Stopwatch,
@@ -36,21 +36,21 @@ pub struct Inmate {
     pub command_line: String,
 }
 
-impl Command {
+impl CommandLine {
     /// Starts it as process 1 of a new pid namespace that has its own `/proc`.
     #[track_caller]
-    pub fn start_as_process_1(self) -> Namespace {
+    pub fn start_as_process_1(self) -> PidNamespace {
         self.start_in_a_namespace(&["--mount-proc"])
     }
 
     /// Starts it as process 1 of a new pid namespace that has the `/proc` of the old one.
     #[track_caller]
-    pub fn start_as_process_1_with_a_foreign_proc(self) -> Namespace {
+    pub fn start_as_process_1_with_a_foreign_proc(self) -> PidNamespace {
         self.start_in_a_namespace(&[])
     }
 
     #[track_caller]
-    fn start_in_a_namespace(self, options: &[&str]) -> Namespace {
+    fn start_in_a_namespace(self, options: &[&str]) -> PidNamespace {
         let stopwatch = Stopwatch::start();
         let unshare = self.in_a_namespace(options).start();
         let first = eventually_some("a process 1", || {
@@ -60,7 +60,7 @@ impl Command {
                 process.parent == unshare.pid() && !process.command_line().starts_with("unshare ")
             })
         });
-        Namespace { unshare, first: first.pid, _stopwatch: stopwatch }
+        PidNamespace { unshare, first: first.pid, _stopwatch: stopwatch }
     }
 
     /// Runs it as process 1 of a new pid namespace to its end, which may come at once.
@@ -79,7 +79,7 @@ impl Command {
     }
 }
 
-impl Namespace {
+impl PidNamespace {
     /// The id of process 1 outside the namespace.
     pub fn pid(&self) -> u32 {
         self.first

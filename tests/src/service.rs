@@ -9,17 +9,17 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::fcntl::OFlag;
 
-use crate::command::{Command, Output, Program};
+use crate::command::{CommandLine, Output, StartedProgram};
 use crate::process;
-use crate::status::{DOWN, FINISH, RUN, Status};
-use crate::tree::Tree;
+use crate::status::{DOWN, FINISH, RUN, RawStatus};
+use crate::tree::TestTree;
 use crate::wait::{eventually, eventually_same, eventually_some};
 
 /// Describes a service directory; [`made`](Self::made) writes it.
 #[derive(Debug)]
 #[must_use = "a description makes nothing; see `made`, `supervised` and `running`"]
 pub struct Builder {
-    tree: Tree,
+    tree: TestTree,
     name: String,
     files: Vec<(String, Content)>,
 }
@@ -33,7 +33,7 @@ enum Content {
 }
 
 impl Builder {
-    pub(crate) fn new(tree: &Tree, name: &str) -> Self {
+    pub(crate) fn new(tree: &TestTree, name: &str) -> Self {
         Self { tree: tree.clone(), name: name.to_owned(), files: Vec::new() }
     }
 
@@ -130,17 +130,17 @@ impl Builder {
 /// A service directory.
 #[derive(Clone, Debug)]
 pub struct Service {
-    tree: Tree,
+    tree: TestTree,
     dir: PathBuf,
 }
 
 impl Service {
-    pub(crate) fn new(tree: &Tree, dir: PathBuf) -> Self {
+    pub(crate) fn new(tree: &TestTree, dir: PathBuf) -> Self {
         Self { tree: tree.clone(), dir }
     }
 
     /// The tree it is in.
-    pub fn tree(&self) -> &Tree {
+    pub fn tree(&self) -> &TestTree {
         &self.tree
     }
 
@@ -199,7 +199,7 @@ impl Service {
     }
 
     /// A runsv for it, about to start; its name is the only argument.
-    pub fn runsv(&self) -> Command {
+    pub fn runsv(&self) -> CommandLine {
         self.tree.command("runsv").arg(self.name())
     }
 
@@ -212,7 +212,7 @@ impl Service {
 
     /// Starts this runsv on it, and waits until it listens.
     #[track_caller]
-    pub fn supervised_by(self, runsv: Command) -> Supervised {
+    pub fn supervised_by(self, runsv: CommandLine) -> Supervised {
         let runsv = runsv.start();
         eventually("runsv listens", || {
             assert!(runsv.is_alive(), "runsv ended: {}", runsv.stderr());
@@ -236,10 +236,10 @@ impl Service {
 
     /// The parts of `supervise/status`.
     #[track_caller]
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> RawStatus {
         let record = self.record();
         assert_eq!(record.len(), 20, "the length of the record");
-        Status::read(&record).expect("a whole record")
+        RawStatus::read(&record).expect("a whole record")
     }
 
     /// The line in `supervise/stat`, without its end.
@@ -284,7 +284,7 @@ impl Service {
 
     /// Waits until `supervise/stat` reads this, and returns the status that belongs to it.
     #[track_caller]
-    pub fn eventually_stat(&self, text: &str) -> Status {
+    pub fn eventually_stat(&self, text: &str) -> RawStatus {
         // stat is replaced just before status.
         eventually_some(&format!("{}: stat is {text:?}, and status agrees", self.name()), || {
             (self.stat() == text).then(|| self.agreed())?
@@ -293,36 +293,36 @@ impl Service {
 
     /// Waits for a process in the state with this byte, and returns the status.
     #[track_caller]
-    pub fn eventually_in(&self, state: u8) -> Status {
+    pub fn eventually_in(&self, state: u8) -> RawStatus {
         eventually_some(&format!("{}: a status with state {state}", self.name()), || {
-            let status = Status::read(&fs::read(self.path("supervise/status")).ok()?)?;
+            let status = RawStatus::read(&fs::read(self.path("supervise/status")).ok()?)?;
             (status.state == state && (state == DOWN) == (status.pid == 0)).then_some(status)
         })
     }
 
     /// Waits until `./run` has been started, and returns the status.
     #[track_caller]
-    pub fn eventually_runs(&self) -> Status {
+    pub fn eventually_runs(&self) -> RawStatus {
         self.eventually_in(RUN)
     }
 
     /// Waits until `./finish` has been started, and returns the status.
     #[track_caller]
-    pub fn eventually_finishes(&self) -> Status {
+    pub fn eventually_finishes(&self) -> RawStatus {
         self.eventually_in(FINISH)
     }
 
     /// Waits until it has no process, and returns the status.
     #[track_caller]
-    pub fn eventually_down(&self) -> Status {
+    pub fn eventually_down(&self) -> RawStatus {
         self.eventually_in(DOWN)
     }
 
     /// Waits until it runs as another process than this one.
     #[track_caller]
-    pub fn eventually_runs_anew(&self, old: u32) -> Status {
+    pub fn eventually_runs_anew(&self, old: u32) -> RawStatus {
         eventually_some(&format!("{}: runs with another pid than {old}", self.name()), || {
-            let status = Status::read(&fs::read(self.path("supervise/status")).ok()?)?;
+            let status = RawStatus::read(&fs::read(self.path("supervise/status")).ok()?)?;
             (status.state == RUN && status.pid != 0 && status.pid != old).then_some(status)
         })
     }
@@ -352,7 +352,7 @@ impl Service {
     /// Waits until the three files say exactly this: the text of `stat`, the process (0 for none) in
     /// `pid` and `status`, and the last four bytes. Returns the status.
     #[track_caller]
-    pub fn eventually_exactly(&self, stat: &str, pid: u32, flags: [u8; 4]) -> Status {
+    pub fn eventually_exactly(&self, stat: &str, pid: u32, flags: [u8; 4]) -> RawStatus {
         let pid_text = if pid == 0 { String::new() } else { format!("{pid}\n") };
         eventually_some(&format!("{}: stat {stat:?}, pid {pid}, flags {flags:?}", self.name()), || {
             let status = self.status();
@@ -370,7 +370,7 @@ impl Service {
     }
 
     /// The status, if `status` says the same as `stat` and `pid`.
-    fn agreed(&self) -> Option<Status> {
+    fn agreed(&self) -> Option<RawStatus> {
         self.has("supervise/status").then_some(())?;
         let status = self.status();
         let stat = self.stat();
@@ -389,7 +389,7 @@ impl Service {
 pub struct Supervised {
     service: Service,
     /// Its runsv.
-    pub runsv: Program,
+    pub runsv: StartedProgram,
 }
 
 impl Deref for Supervised {

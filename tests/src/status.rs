@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The 20 bytes of `supervise/status`, in parts.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Status {
+pub struct RawStatus {
     /// The TAI64 label: 2^62 + 10 + seconds since 1970.
     pub seconds: u64,
     /// The fraction of a second.
@@ -31,7 +31,7 @@ pub const FINISH: u8 = 2;
 /// The label of 1970, with the constant ten seconds.
 const EPOCH: u64 = (1 << 62) + 10;
 
-impl Status {
+impl RawStatus {
     /// The parts of a record; nothing when it is too short. What follows 20 bytes is ignored.
     pub fn read(record: &[u8]) -> Option<Self> {
         let record: &[u8; 20] = record.first_chunk()?;
@@ -63,7 +63,7 @@ impl Status {
 }
 
 /// Seconds since 1970, with the fraction, are what a failing assertion should show.
-impl fmt::Debug for Status {
+impl fmt::Debug for RawStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at {}.{:09}, ", self.seconds.wrapping_sub(EPOCH), self.nanos)?;
         write!(f, "pid {}, paused {}, ", self.pid, self.paused)?;

@@ -6,7 +6,7 @@ use std::process;
 use std::sync::OnceLock;
 
 use crate::service::Builder;
-use crate::tree::Tree;
+use crate::tree::TestTree;
 
 /// A set of programs that a scenario runs on.
 #[derive(Clone, Debug)]
@@ -70,8 +70,8 @@ impl Suite {
     }
 
     /// A new, empty tree of services.
-    pub fn tree(&self) -> Tree {
-        Tree::new(self)
+    pub fn tree(&self) -> TestTree {
+        TestTree::new(self)
     }
 
     /// Describes the only service of a new tree.

@@ -13,10 +13,10 @@ use std::{env, thread};
 use fs_err as fs;
 use nix::sys::statvfs::{FsFlags, statvfs};
 
-use crate::command::{Command, Output};
+use crate::command::{CommandLine, Output};
 use crate::process::{self, Process};
 use crate::service::{Builder, Service};
-use crate::status::Status;
+use crate::status::RawStatus;
 use crate::suite::Suite;
 
 /// A temporary directory of services, with a short path.
@@ -25,7 +25,7 @@ use crate::suite::Suite;
 /// (what the programs print). When the last handle is dropped, every process of the tree is killed
 /// and the directory removed.
 #[derive(Clone, Debug)]
-pub struct Tree(Arc<Inner>);
+pub struct TestTree(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -41,7 +41,7 @@ enum Started {
     Ended(ExitStatus),
 }
 
-impl Tree {
+impl TestTree {
     pub(crate) fn new(suite: &Suite) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -83,8 +83,8 @@ impl Tree {
     }
 
     /// Prepares a program: of the suite by its bare name, or any other.
-    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        Command::new(self, program.as_ref())
+    pub fn command(&self, program: impl AsRef<OsStr>) -> CommandLine {
+        CommandLine::new(self, program.as_ref())
     }
 
     /// Runs the suite's sv with words separated by blanks: `tree.sv("-w 1 down web")`.
@@ -200,7 +200,7 @@ impl Inner {
                     text("stat"),
                     text("pid")
                 );
-                let _ = writeln!(report, "status {:?}", Status::read(&record));
+                let _ = writeln!(report, "status {:?}", RawStatus::read(&record));
             }
         }
         for file in sorted(&self.root.join("out")) {

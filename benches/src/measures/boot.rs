@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Measure, Runs, alternate, milliseconds};
 use crate::family::Family;
 use crate::table::{Goal, Row};
-use crate::tree::Tree;
+use crate::tree::ServiceTree;
 use crate::{Outcome, proc};
 
 pub(super) const MEASURE: Measure = Measure {
@@ -38,7 +38,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
 
 /// The wall time, and the processor time of the scanner, the supervisors and the services.
 fn boot(family: Family, services: usize) -> Outcome<[f64; 2]> {
-    let mut running = Tree::new(services)?.start(family)?;
+    let mut running = ServiceTree::new(services)?.start(family)?;
     let last = running.tree.events.nth(services)?;
     let cpu = Duration::from_nanos(proc::cpu_time_of_tree(running.scanner())?);
     Ok([milliseconds(last.at - running.begin), milliseconds(cpu)])

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Figures, Measure, Runs, milliseconds};
 use crate::family::{Family, SUPERVISORS};
 use crate::table::{Goal, Row};
-use crate::tree::{GROWN_UP, Tree, end, reap};
+use crate::tree::{GROWN_UP, ServiceTree, end, reap};
 use crate::{Outcome, proc};
 
 pub(super) const RUNSV: Measure = Measure {
@@ -48,7 +48,7 @@ fn restart_service(runs: Runs) -> Outcome<Vec<Row>> {
 fn kill_again_and_again(runs: usize, kill: impl Fn(u32) -> Outcome<Instant>) -> Outcome<Figures> {
     let mut trees = Vec::new();
     for family in SUPERVISORS {
-        let mut running = Tree::new(1)?.start(family)?;
+        let mut running = ServiceTree::new(1)?.start(family)?;
         let run = running.tree.events.one()?.pid;
         trees.push((running, run));
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::{Figures, Measure, Runs, milliseconds};
 use crate::family::Family;
-use crate::namespace::Namespace;
+use crate::namespace::MeasuredNamespace;
 use crate::sample::Sample;
 use crate::table::{Goal, Row};
-use crate::tree::Tree;
+use crate::tree::ServiceTree;
 use crate::{Outcome, proc};
 
 pub(super) const MEASURE: Measure = Measure {
@@ -68,8 +68,8 @@ struct Taken {
 }
 
 fn reap(family: Family, orphans: u32) -> Outcome<Taken> {
-    let mut tree = Tree::new(0)?;
-    let mut namespace = Namespace::start(&process_1(family, &tree, orphans)?)?;
+    let mut tree = ServiceTree::new(0)?;
+    let mut namespace = MeasuredNamespace::start(&process_1(family, &tree, orphans)?)?;
     let begin = tree.events.one()?;
     let first = namespace.first()?;
     let cpu_before = proc::cpu_time(first)?;
@@ -85,7 +85,7 @@ fn reap(family: Family, orphans: u32) -> Outcome<Taken> {
 }
 
 /// Process 1 with a shell as its main command.
-fn process_1(family: Family, tree: &Tree, orphans: u32) -> Outcome<Command> {
+fn process_1(family: Family, tree: &ServiceTree, orphans: u32) -> Outcome<Command> {
     let mut command = if family == Family::Ours {
         family.first_process(&tree.services(), &tree.hooks())?.0
     } else {

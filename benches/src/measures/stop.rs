@@ -7,7 +7,7 @@ use super::{Measure, Runs, alternate, milliseconds};
 use crate::Outcome;
 use crate::family::Family;
 use crate::table::{Goal, Row};
-use crate::tree::{GROWN_UP, Tree, signal};
+use crate::tree::{GROWN_UP, ServiceTree, signal};
 
 pub(super) const MEASURE: Measure = Measure {
     name: "stop",
@@ -34,7 +34,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
 }
 
 fn stop(family: Family, services: usize, linger: u64) -> Outcome<[f64; 1]> {
-    let mut contained = Tree::new(services)?.contain(family, Duration::from_millis(linger))?;
+    let mut contained = ServiceTree::new(services)?.contain(family, Duration::from_millis(linger))?;
     contained.tree.events.nth(services)?;
     thread::sleep(GROWN_UP);
     let first = contained.namespace.first()?;

@@ -49,7 +49,7 @@ pub struct PathWatcher {
     fresh: HashSet<OsString>,
     /// Those that were known when the scan began.
     fresh_before: HashSet<OsString>,
-    /// Renames of such directories whose other half has not come yet.
+    /// Renames of such directories, of which only the first half is known yet.
     moving: HashSet<u32>,
     /// The names on the way to the services directory.
     way_home: HashSet<OsString>,

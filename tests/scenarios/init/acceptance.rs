@@ -10,7 +10,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use tests::process::send;
 use tests::wait::eventually_same;
-use tests::{Service, Suite, Tree, eventually};
+use tests::{Service, Suite, TestTree, eventually};
 
 use crate::IGNORES_TERM;
 use crate::init::stop::{
@@ -23,13 +23,13 @@ fn rounds(variable: &str, few: usize) -> usize {
 }
 
 /// A script in a directory of hooks, working in the root of the tree.
-fn hook(tree: &Tree, name: &str, body: &str) {
+fn hook(tree: &TestTree, name: &str, body: &str) {
     let path = tree.root().join("hooks").join(name);
     fs::create_dir_all(path.parent().expect("a directory")).expect("a directory of hooks");
     tree.write_script(&path, &format!("cd {}\n{body}", tree.root().display()));
 }
 
-fn read(tree: &Tree, file: &str) -> String {
+fn read(tree: &TestTree, file: &str) -> String {
     fs::read_to_string(tree.root().join(file)).unwrap_or_default()
 }
 
@@ -485,7 +485,7 @@ fn a15_every_request_during_the_drain_is_answered() {
 /// A16: restart policies and orchestrators act on exit codes.
 #[test]
 fn a16_every_exit_code_means_what_is_documented() {
-    let code_of = |describe: &dyn Fn(&Tree) -> Vec<String>, is_stopped: bool| {
+    let code_of = |describe: &dyn Fn(&TestTree) -> Vec<String>, is_stopped: bool| {
         let tree = Suite::ours().tree();
         let words = describe(&tree);
         let container = tree.command("init").args(["--grace", "10"]).args(&words).dir(tree.root());
@@ -497,14 +497,14 @@ fn a16_every_exit_code_means_what_is_documented() {
         container.signal(Signal::SIGTERM);
         container.finished().code()
     };
-    let dir = |tree: &Tree| tree.services().display().to_string();
-    let words = |tree: &Tree, command: &[&str]| {
+    let dir = |tree: &TestTree| tree.services().display().to_string();
+    let words = |tree: &TestTree, command: &[&str]| {
         let mut words = vec![dir(tree), "--".to_owned()];
         words.extend(command.iter().map(|word| (*word).to_owned()));
         words
     };
     let serves = |body: &'static str| {
-        move |tree: &Tree| {
+        move |tree: &TestTree| {
             tree.service("web").run(body).made();
             vec![tree.services().display().to_string()]
         }
@@ -517,12 +517,12 @@ fn a16_every_exit_code_means_what_is_documented() {
     assert_eq!(code_of(&|tree| words(tree, &["/"]), false), Some(126));
     assert_eq!(code_of(&|tree| vec!["--grace".into(), "soon".into(), dir(tree)], false), Some(100));
     assert_eq!(code_of(&|_| vec!["/no/such".into()], false), Some(111));
-    let critical = |tree: &Tree| {
+    let critical = |tree: &TestTree| {
         tree.service("heart").run("exit 43").file("critical", "").made();
         vec![tree.services().display().to_string()]
     };
     assert_eq!(code_of(&critical, false), Some(43));
-    let with_code = |tree: &Tree| {
+    let with_code = |tree: &TestTree| {
         words(tree, &["sh", "-c", "trap 'exit 44' TERM; echo >ready; while :; do sleep .1; done"])
     };
     assert_eq!(code_of(&with_code, true), Some(44));

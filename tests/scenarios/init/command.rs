@@ -6,24 +6,24 @@ use std::time::Duration;
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
-use tests::namespace::Namespace;
+use tests::namespace::PidNamespace;
 use tests::process::{Process, is_alive, send};
 use tests::wait::eventually_same;
-use tests::{Output, Program, Suite, Tree, eventually};
+use tests::{Output, StartedProgram, Suite, TestTree, eventually};
 
 use crate::init::stop::{PATIENT, WAITS, patient, said, saves_for, saves_when_let, with_command};
 
-fn read(tree: &Tree, file: &str) -> String {
+fn read(tree: &TestTree, file: &str) -> String {
     fs::read_to_string(tree.root().join(file)).unwrap_or_default()
 }
 
 #[track_caller]
-fn eventually_reads(tree: &Tree, file: &str, content: &str) {
+fn eventually_reads(tree: &TestTree, file: &str, content: &str) {
     eventually_same(file, content, || read(tree, file));
 }
 
 #[track_caller]
-fn ends_with(container: &Namespace, code: i32) -> Output {
+fn ends_with(container: &PidNamespace, code: i32) -> Output {
     exited(container.finished(), code)
 }
 
@@ -238,18 +238,18 @@ fn without_group_signals_are_for_the_command_alone() {
 
 /// init on a terminal of its own, with a FIFO for its keyboard.
 struct Terminal {
-    script: Program,
+    script: StartedProgram,
     keyboard: fs::File,
 }
 
 impl Terminal {
-    fn of(tree: &Tree, command: &str) -> Self {
+    fn of(tree: &TestTree, command: &str) -> Self {
         let services = tree.services();
         Self::running(tree, &format!("exec init --grace {PATIENT} {} {command}", services.display()))
     }
 
     /// Types a line for the shell there.
-    fn running(tree: &Tree, words: &str) -> Self {
+    fn running(tree: &TestTree, words: &str) -> Self {
         let fifo = tree.root().join("keyboard");
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
         // Open for both, so that neither side ever waits for the other.

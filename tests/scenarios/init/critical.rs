@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
-use tests::namespace::Namespace;
+use tests::namespace::PidNamespace;
 use tests::process::send;
-use tests::{Command, Output, Service, Suite, Tree, nothing_happens_for};
+use tests::{CommandLine, Output, Service, Suite, TestTree, nothing_happens_for};
 
 use crate::init::stop::{PATIENT, WAITS, begun, patient, said, stopped_in_order};
 
@@ -20,13 +20,13 @@ fn beats() -> String {
     format!("trap 'exit 5' USR1\ntrap 'exit 0' TERM\necho $$ >>ready\n{WAITS}")
 }
 
-fn heart(tree: &Tree) -> Service {
+fn heart(tree: &TestTree) -> Service {
     tree.service("heart").run(&beats()).file("critical", "").made()
 }
 
 /// Its own end, which was not requested, stops everything at once, with its exit code.
 #[track_caller]
-fn its_end_is_the_containers(container: &Namespace, heart: &Service) -> Output {
+fn its_end_is_the_containers(container: &PidNamespace, heart: &Service) -> Output {
     let runs = heart.eventually_runs().pid;
     inmate(container, runs, Signal::SIGUSR1);
     let end = container.finished();
@@ -36,14 +36,14 @@ fn its_end_is_the_containers(container: &Namespace, heart: &Service) -> Output {
 }
 
 #[track_caller]
-fn inmate(container: &Namespace, pid_inside: u32, signal: Signal) {
+fn inmate(container: &PidNamespace, pid_inside: u32, signal: Signal) {
     let inmates = container.processes();
     let inmate = inmates.iter().find(|inmate| inmate.pid_inside == pid_inside);
     send(inmate.expect("it lives").outside.pid, signal);
 }
 
 #[track_caller]
-fn the_container_goes_on(container: &Namespace) {
+fn the_container_goes_on(container: &PidNamespace) {
     nothing_happens_for(CALM, "the container goes on", || {
         assert!(container.is_alive(), "{}", container.stderr());
         !container.stderr().contains("critical")
@@ -51,7 +51,7 @@ fn the_container_goes_on(container: &Namespace) {
 }
 
 #[track_caller]
-fn beating(tree: &Tree) -> (Service, Namespace) {
+fn beating(tree: &TestTree) -> (Service, PidNamespace) {
     let heart = heart(tree);
     let container = begun(tree, PATIENT);
     heart.eventually_has("ready");
@@ -227,7 +227,7 @@ fn hup_takes_the_file_at_its_word() {
     its_end_is_the_containers(&container, &heart);
 }
 
-fn with_the_original(tree: &Tree) -> Command {
+fn with_the_original(tree: &TestTree) -> CommandLine {
     let init = tree.root().join("init");
     tree.copy_program(&tree.bin().join("init"), &init);
     tree.command(&init).env("PATH", "/usr/bin:/bin").args(["--grace", PATIENT]).arg(tree.services())

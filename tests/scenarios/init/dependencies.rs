@@ -1,13 +1,13 @@
 //! `dependencies.d`, the order in which services go down; and `critical`, a service that must not end.
 
 use nix::sys::signal::Signal;
-use tests::namespace::Namespace;
-use tests::{Builder, Output, Service, Suite, Tree};
+use tests::namespace::PidNamespace;
+use tests::{Builder, Output, Service, Suite, TestTree};
 
 use crate::init::stop::{PATIENT, begun, said, saves_for, stopped_in_order};
 
 /// A service that writes when it is told to end and when it has, to a file for all of them.
-fn telling(tree: &Tree, name: &str, needs: &[&str]) -> Builder {
+fn telling(tree: &TestTree, name: &str, needs: &[&str]) -> Builder {
     let log = tree.root().join("order").display().to_string();
     let body = format!(
         "trap 'kill $!; echo {name} told >>{log}; sleep .5; echo {name} ended >>{log}; exit 0' TERM
@@ -20,7 +20,7 @@ fn telling(tree: &Tree, name: &str, needs: &[&str]) -> Builder {
 
 /// The whole of a life: started, stopped, and in which order.
 #[track_caller]
-fn order_of(tree: &Tree, services: &[Service]) -> (Vec<String>, Output) {
+fn order_of(tree: &TestTree, services: &[Service]) -> (Vec<String>, Output) {
     let container = begun(tree, PATIENT);
     for service in services {
         service.eventually_has("ready");
@@ -146,7 +146,7 @@ fn a_need_that_is_down_holds_no_service_up() {
 
 /// A critical service that does this as soon as there are a container to end and a service to save.
 #[track_caller]
-fn critical(tree: &Tree, body: &str) -> Namespace {
+fn critical(tree: &TestTree, body: &str) -> PidNamespace {
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let heart = tree
         .service("heart")
@@ -160,7 +160,7 @@ fn critical(tree: &Tree, body: &str) -> Namespace {
 }
 
 #[track_caller]
-fn ends_with(tree: &Tree, container: &Namespace, code: i32) -> Output {
+fn ends_with(tree: &TestTree, container: &PidNamespace, code: i32) -> Output {
     let end = container.finished();
     assert_eq!(end.code(), Some(code), "{}", end.stderr);
     assert_eq!(tree.at("saver").read("saved"), "saved\n", "the others go down in order");

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use nix::sys::stat::Mode;
 use tests::load::Stopwatch;
-use tests::{Command, Output, Program, Suite, Tree, eventually};
+use tests::{CommandLine, Output, StartedProgram, Suite, TestTree, eventually};
 
 use crate::IGNORES_TERM;
 use crate::init::stop::saves_for;
@@ -28,19 +28,19 @@ const APPLETS: [&str; 14] = [
 ];
 
 /// The docker client, which gets nothing of our environment but where the engine is.
-fn docker(tree: &Tree) -> Command {
+fn docker(tree: &TestTree) -> CommandLine {
     assert!(Path::new(DOCKER).exists(), "{DOCKER} is missing: install Debian's docker.io");
     with_engine(tree.command(DOCKER))
 }
 
-fn with_engine(command: Command) -> Command {
+fn with_engine(command: CommandLine) -> CommandLine {
     let host = env::var("DOCKER_HOST").unwrap_or_else(|_| "unix:///var/run/docker.sock".to_owned());
     let config = env::var("DOCKER_CONFIG").unwrap_or_else(|_| "/nonexistent".to_owned());
     command.env("DOCKER_HOST", host).env("DOCKER_CONFIG", config)
 }
 
 #[track_caller]
-fn done(command: Command) -> String {
+fn done(command: CommandLine) -> String {
     let end = command.output();
     assert_eq!(end.code(), Some(0), "{}\n{}", end.stdout, end.stderr);
     end.stdout
@@ -82,12 +82,12 @@ fn image() -> &'static str {
 
 /// A container, which is removed when it is dropped.
 struct Container {
-    tree: Tree,
+    tree: TestTree,
     name: String,
 }
 
 impl Container {
-    fn new(tree: &Tree) -> Self {
+    fn new(tree: &TestTree) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         Self { tree: tree.clone(), name: format!("runit-{}-{number}", std::process::id()) }
@@ -102,14 +102,14 @@ impl Container {
 
     /// One that runs in the background.
     #[track_caller]
-    fn started(tree: &Tree, options: &[&str], arguments: &[&str]) -> Self {
+    fn started(tree: &TestTree, options: &[&str], arguments: &[&str]) -> Self {
         let container = Self::new(tree);
         let words = container.run_words(&[&["--detach"], options].concat());
         done(docker(tree).args(words).args(arguments));
         container
     }
 
-    fn docker(&self, words: &str) -> Command {
+    fn docker(&self, words: &str) -> CommandLine {
         docker(&self.tree).args(words.split_whitespace()).arg(&self.name)
     }
 
@@ -297,14 +297,14 @@ fn an_ordinary_user_and_a_read_only_root_are_enough() {
 }
 
 /// `docker run -it`, at a keyboard that is a FIFO.
-struct Terminal {
+struct ContainerTerminal {
     container: Container,
-    script: Program,
+    script: StartedProgram,
     keyboard: fs::File,
 }
 
-impl Terminal {
-    fn of(tree: &Tree, arguments: &[&str]) -> Self {
+impl ContainerTerminal {
+    fn of(tree: &TestTree, arguments: &[&str]) -> Self {
         let container = Container::new(tree);
         let fifo: PathBuf = tree.root().join("keyboard");
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
@@ -339,7 +339,7 @@ impl Terminal {
 fn ctrl_c_stops_a_container_in_the_foreground() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("1")).made();
-    let mut terminal = Terminal::of(&tree, &[]);
+    let mut terminal = ContainerTerminal::of(&tree, &[]);
     saver.eventually_has("ready");
     terminal.typed("\x03");
     let end = terminal.script.finished();
@@ -354,7 +354,7 @@ fn ctrl_c_stops_a_container_in_the_foreground() {
 fn ctrl_c_is_for_the_command_that_has_the_terminal() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("1")).made();
-    let mut terminal = Terminal::of(&tree, &["--", "sh", "-i"]);
+    let mut terminal = ContainerTerminal::of(&tree, &["--", "sh", "-i"]);
     saver.eventually_has("ready");
     // A shell that goes on by itself may get the Ctrl-C that is meant for what it is about to start.
     terminal.typed("sh -c 'echo i am $((6*7)); exec sleep 1000'\n");

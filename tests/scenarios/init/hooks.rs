@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
-use tests::namespace::Namespace;
+use tests::namespace::PidNamespace;
 use tests::wait::eventually_same;
-use tests::{Command, Output, Suite, Tree};
+use tests::{CommandLine, Output, Suite, TestTree};
 
 use crate::init::stop::{PATIENT, WAITS, said, saves_for};
 
 /// A tree with a directory of hooks, which all run in the root of the tree.
 struct Hooked {
-    tree: Tree,
+    tree: TestTree,
 }
 
 impl Hooked {
@@ -31,13 +31,13 @@ impl Hooked {
         self.tree.write_script(&path, &format!("cd {}\n{body}", self.tree.root().display()));
     }
 
-    fn init(&self) -> Command {
+    fn init(&self) -> CommandLine {
         let hooks = self.tree.root().join("hooks");
         self.tree.command("init").args(["--grace", PATIENT, "--hooks"]).arg(hooks).arg(self.tree.services())
     }
 
     #[track_caller]
-    fn begun(&self) -> Namespace {
+    fn begun(&self) -> PidNamespace {
         self.init().start_as_process_1()
     }
 
@@ -52,7 +52,7 @@ impl Hooked {
 }
 
 #[track_caller]
-fn ends_with(container: &Namespace, code: i32) -> Output {
+fn ends_with(container: &PidNamespace, code: i32) -> Output {
     exited(container.finished(), code)
 }
 

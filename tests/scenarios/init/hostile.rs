@@ -5,9 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::namespace::Namespace;
+use tests::namespace::PidNamespace;
 use tests::process::{is_alive, send};
-use tests::{Builder, Output, Suite, Tree, nothing_happens_for, time_until};
+use tests::{Builder, Output, Suite, TestTree, nothing_happens_for, time_until};
 
 use crate::IGNORES_TERM;
 use crate::init::stop::{PATIENT, begun, said, saves_for, stopped_in_order};
@@ -17,13 +17,13 @@ const GRACE: u64 = 8;
 
 /// TERM, and then the end within the grace.
 #[track_caller]
-fn stopped_in_time(container: &Namespace) -> Output {
+fn stopped_in_time(container: &PidNamespace) -> Output {
     container.stopped_within(Duration::from_secs(GRACE))
 }
 
 /// A hostile service beside one that saves: the hostile one is killed and named, the other is not.
 #[track_caller]
-fn is_killed_in_time(hostile: Builder, tree: &Tree) -> Output {
+fn is_killed_in_time(hostile: Builder, tree: &TestTree) -> Output {
     let hostile = hostile.made();
     let saver = tree.service("saver").run(&saves_for("1")).made();
     let container = begun(tree, &GRACE.to_string());
@@ -39,7 +39,7 @@ fn is_killed_in_time(hostile: Builder, tree: &Tree) -> Output {
 
 /// The same, but it can be stopped without a KILL.
 #[track_caller]
-fn is_stopped_in_time(difficult: Builder, tree: &Tree) -> Output {
+fn is_stopped_in_time(difficult: Builder, tree: &TestTree) -> Output {
     let difficult = difficult.made();
     let container = begun(tree, &GRACE.to_string());
     difficult.eventually_has("ready");
@@ -346,7 +346,7 @@ fn a_subreaper_leaves_no_process_alive() {
 /// All of these services in one tree.
 #[test]
 fn a_whole_tree_of_the_hostile_is_ended_in_time() {
-    let mut seed = Dice(42);
+    let mut seed = Chances(42);
     hostile_tree(&mut seed, Behaviour::ALL.len());
 }
 
@@ -361,7 +361,7 @@ fn random_trees_of_the_hostile_are_ended_in_time() {
             thread::spawn(move || {
                 for seed in (first..count).step_by(usize::try_from(AT_ONCE).expect("a small number")) {
                     eprintln!("the tree of seed {seed}");
-                    hostile_tree(&mut Dice(seed * 2 + 1), 5);
+                    hostile_tree(&mut Chances(seed * 2 + 1), 5);
                 }
             })
         })
@@ -424,7 +424,7 @@ impl Behaviour {
 }
 
 #[track_caller]
-fn hostile_tree(dice: &mut Dice, size: usize) {
+fn hostile_tree(dice: &mut Chances, size: usize) {
     let tree = Suite::ours().tree();
     let mut services = Vec::new();
     for number in 0..size {
@@ -463,9 +463,9 @@ fn hostile_tree(dice: &mut Dice, size: usize) {
 }
 
 /// Numbers that look random and are the same each time.
-struct Dice(u64);
+struct Chances(u64);
 
-impl Dice {
+impl Chances {
     fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use tests::namespace::Inmate;
 use tests::process::{Process, send};
 use tests::status::FINISH;
-use tests::{Output, Service, Suite, Tree, nothing_happens_for};
+use tests::{Output, Service, Suite, TestTree, nothing_happens_for};
 
 use crate::init::stop::{
     PATIENT, WAITS, begun, ended_in_order, patient, said, saves_for, saves_when_let, stopped_in_order,
@@ -30,7 +30,7 @@ fn saves_soon() -> String {
     format!("trap 'echo saved >>saved; exit 0' TERM; echo >>ready; {WAITS}")
 }
 
-fn savers(tree: &Tree, count: usize) -> Vec<Service> {
+fn savers(tree: &TestTree, count: usize) -> Vec<Service> {
     (0..count).map(|number| tree.service(&format!("s{number}")).run(&saves_soon()).made()).collect()
 }
 

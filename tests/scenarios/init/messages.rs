@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tests::{Suite, Tree, eventually};
+use tests::{Suite, TestTree, eventually};
 
 use crate::init::stop::{patient, saves_for, stopped_in_order};
 
@@ -22,7 +22,7 @@ pub struct FullPipe {
 }
 
 impl FullPipe {
-    pub fn new(tree: &Tree) -> Self {
+    pub fn new(tree: &TestTree) -> Self {
         let path = tree.root().join("full");
         mkfifo(&path, Mode::S_IRWXU).expect("a FIFO");
         let open = |options: &mut fs::OpenOptions| {

@@ -10,9 +10,9 @@ use nix::pty::openpty;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, ttyname};
-use tests::namespace::{Inmate, Namespace};
+use tests::namespace::{Inmate, PidNamespace};
 use tests::process::send;
-use tests::{Service, Suite, Tree, nothing_happens_for};
+use tests::{Service, Suite, TestTree, nothing_happens_for};
 
 use crate::init::stop::{said, saves_for, stopped_in_order, with_grace};
 
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Puts each odd thing in its turn in the place of a file of the service `odd`, before it is started, and
 /// ends the tree.
 #[track_caller]
-fn nothing_odd_holds_up(place: &str, at_the_stop: impl Fn(&Tree, &Namespace)) {
+fn nothing_odd_holds_up(place: &str, at_the_stop: impl Fn(&TestTree, &PidNamespace)) {
     for_each_odd_thing(place, |tree, odd, put| {
         put();
         let container = begun(tree);
@@ -51,14 +51,14 @@ fn nothing_odd_comes_amiss(place: &str) {
 }
 
 /// Whether process 1 has an inotify watch on a directory.
-fn is_watched(container: &Namespace, directory: &Path) -> bool {
+fn is_watched(container: &PidNamespace, directory: &Path) -> bool {
     let inode = format!(" ino:{:x} ", fs::metadata(directory).expect("a directory").ino());
     let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", container.pid())).expect("a process 1");
     descriptors.flatten().any(|it| fs::read_to_string(it.path()).is_ok_and(|about| about.contains(&inode)))
 }
 
 #[track_caller]
-fn for_each_odd_thing(place: &str, begin: impl Fn(&Tree, &Service, &dyn Fn()) -> Namespace) {
+fn for_each_odd_thing(place: &str, begin: impl Fn(&TestTree, &Service, &dyn Fn()) -> PidNamespace) {
     let terminal = openpty(None, None).expect("a terminal");
     let name_of_terminal = ttyname(&terminal.slave).expect("its name");
     let fifo = |path: &Path| mkfifo(path, Mode::S_IRWXU).expect("a FIFO");
@@ -96,7 +96,7 @@ fn for_each_odd_thing(place: &str, begin: impl Fn(&Tree, &Service, &dyn Fn()) ->
 
 /// An init that leads a session without a terminal, as an engine starts it.
 #[track_caller]
-fn begun(tree: &Tree) -> Namespace {
+fn begun(tree: &TestTree) -> PidNamespace {
     let container = with_grace(tree, GRACE, &[]).through(&["setsid"]).start_as_process_1();
     container.eventually_says("init: ");
     container

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
-use tests::namespace::Namespace;
+use tests::namespace::PidNamespace;
 use tests::process::{is_alive, send};
-use tests::{Command, Output, Service, Suite, Tree, eventually, nothing_happens_for};
+use tests::{CommandLine, Output, Service, Suite, TestTree, eventually, nothing_happens_for};
 
 /// More than any orderly stop takes, even on a machine that is busy with other things.
 pub const PATIENT: &str = "28";
@@ -38,23 +38,23 @@ fn saves_after(work: &str) -> String {
 
 /// An init with these options on the tree, which works in the tree's root and plans for a stop that
 /// takes its time.
-pub fn patient(tree: &Tree, options: &[&str]) -> Command {
+pub fn patient(tree: &TestTree, options: &[&str]) -> CommandLine {
     with_grace(tree, PATIENT, options)
 }
 
 /// The same with another grace.
-pub fn with_grace(tree: &Tree, grace: &str, options: &[&str]) -> Command {
+pub fn with_grace(tree: &TestTree, grace: &str, options: &[&str]) -> CommandLine {
     tree.command("init").args(["--grace", grace]).args(options).arg(tree.services()).dir(tree.root())
 }
 
 /// The same, with a COMMAND for the shell.
-pub fn with_command(tree: &Tree, options: &[&str], body: &str) -> Command {
+pub fn with_command(tree: &TestTree, options: &[&str], body: &str) -> CommandLine {
     patient(tree, options).args(["--", "sh", "-c", body])
 }
 
 /// An init with this grace on the tree, as process 1, that has begun.
 #[track_caller]
-pub fn begun(tree: &Tree, grace: &str) -> Namespace {
+pub fn begun(tree: &TestTree, grace: &str) -> PidNamespace {
     let container = with_grace(tree, grace, &[]).start_as_process_1();
     container.eventually_says("init: ");
     container
@@ -62,14 +62,14 @@ pub fn begun(tree: &Tree, grace: &str) -> Namespace {
 
 /// TERM, and then the end, in good order.
 #[track_caller]
-pub fn stopped_in_order(container: &Namespace) -> Output {
+pub fn stopped_in_order(container: &PidNamespace) -> Output {
     container.signal(Signal::SIGTERM);
     ended_in_order(container)
 }
 
 /// The end, in good order.
 #[track_caller]
-pub fn ended_in_order(container: &Namespace) -> Output {
+pub fn ended_in_order(container: &PidNamespace) -> Output {
     let end = container.finished();
     assert_eq!(end.code(), Some(0), "{}", end.stderr);
     assert!(end.stderr.contains("none killed; exit 0\n"), "{}", end.stderr);
@@ -90,7 +90,7 @@ struct Three {
 }
 
 impl Three {
-    fn made(tree: &Tree) -> Self {
+    fn made(tree: &TestTree) -> Self {
         Self {
             saver: tree.service("saver").run(&saves_for("0")).made(),
             logged: tree.service("logged").run("exec sleep 1000").log("exec cat >>../log.txt").made(),
@@ -113,7 +113,7 @@ impl Three {
 }
 
 #[track_caller]
-fn stops_everything_on(signal: impl FnOnce(&Namespace)) {
+fn stops_everything_on(signal: impl FnOnce(&PidNamespace)) {
     let tree = Suite::ours().tree();
     let services = Three::made(&tree);
     let container = begun(&tree, PATIENT);
@@ -316,7 +316,7 @@ fn the_same_tree_can_be_started_again_and_again() {
 // Bad usage.
 
 #[track_caller]
-fn is_refused(tree: &Tree, words: &[&str], code: i32, text: &str) {
+fn is_refused(tree: &TestTree, words: &[&str], code: i32, text: &str) {
     let end = tree.command("init").args(words).output();
     assert_eq!(end.code(), Some(code), "{words:?}: {}", end.stderr);
     assert_eq!(end.stderr.lines().count(), 1, "{words:?}: {}", end.stderr);

@@ -15,7 +15,9 @@ use nix::time::{ClockId, clock_gettime};
 use tests::process::is_alive;
 use tests::status::DOWN;
 use tests::wait::eventually_same;
-use tests::{Command, Output, Service, Status, Suite, Supervised, Tree, both_suites, nothing_happens_for};
+use tests::{
+    CommandLine, Output, RawStatus, Service, Suite, Supervised, TestTree, both_suites, nothing_happens_for,
+};
 
 use crate::IGNORES_TERM;
 use crate::runsv::control::{is_stopped, reporter};
@@ -58,7 +60,7 @@ const SLEEPS: &str = "exec sleep 1000";
 
 /// A program of one of Debian's packages. A missing one is an error, never a skip.
 #[track_caller]
-fn foreign(tree: &Tree, package: &str, program: &str) -> Command {
+fn foreign(tree: &TestTree, package: &str, program: &str) -> CommandLine {
     let place = Path::new("/usr/bin").join(program);
     assert!(place.exists(), "{} is missing: install Debian's {package}", place.display());
     tree.command(place)
@@ -106,7 +108,7 @@ fn svok_tells_whether_runsv_listens(suite: &Suite) {
 }
 
 #[track_caller]
-fn svstat(tree: &Tree, name: &str) -> Output {
+fn svstat(tree: &TestTree, name: &str) -> Output {
     foreign(tree, "daemontools", "svstat").arg(name).output()
 }
 
@@ -573,7 +575,7 @@ fn a_reader_never_sees_half_a_record(suite: &Suite) {
             while !is_over.load(Ordering::Relaxed) {
                 let record = fs::read(web.path("supervise/status")).expect("a record");
                 assert_eq!(record.len(), 20);
-                let status = Status::read(&record).expect("a record");
+                let status = RawStatus::read(&record).expect("a record");
                 assert_eq!((status.pid, status.want, status.got_term, status.state), (pid, b'u', 0, 1));
                 seen[usize::from(status.paused)] += 1;
                 let text = fs::read_to_string(web.path("supervise/stat")).expect("a text");

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
-use tests::namespace::Namespace;
-use tests::{Suite, Tree, eventually, eventually_some};
+use tests::namespace::PidNamespace;
+use tests::{Suite, TestTree, eventually, eventually_some};
 
 /// Longer than any of these daemons should need, and shorter than the harness waits.
 const GRACE: &str = "20";
@@ -22,13 +22,13 @@ fn installed(candidates: &[&str]) -> PathBuf {
     found.unwrap_or_else(|| panic!("none of {candidates:?} is there: install Debian's packages"))
 }
 
-fn init(tree: &Tree) -> Namespace {
+fn init(tree: &TestTree) -> PidNamespace {
     tree.command("init").args(["--grace", GRACE]).arg(tree.services()).start_as_process_1()
 }
 
 /// TERM, and then the orderly end.
 #[track_caller]
-fn stopped(container: &Namespace) -> String {
+fn stopped(container: &PidNamespace) -> String {
     container.signal(Signal::SIGTERM);
     let end = container.finished();
     assert_eq!(end.code(), Some(0), "{}\n{}", end.stdout, end.stderr);

@@ -32,7 +32,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use tests::process::{self, Process};
-use tests::status::{DOWN, FINISH, RUN, Status};
+use tests::status::{DOWN, FINISH, RUN, RawStatus};
 use tests::{Builder, Suite, Supervised, eventually};
 
 /// One for each walker; its walks have this seed, the next one, and so on.
@@ -257,7 +257,7 @@ impl Life {
 
 impl Watch {
     /// Reads the record between two looks at the clock, and compares it with those before.
-    fn look(&mut self, read: impl FnOnce() -> Status) {
+    fn look(&mut self, read: impl FnOnce() -> RawStatus) {
         let before = now();
         let status = read();
         let after = now();
@@ -452,7 +452,7 @@ impl Walk {
         self.send("run", self.web.status(), signal);
     }
 
-    fn send(&mut self, target: &str, status: Status, signal: Signal) {
+    fn send(&mut self, target: &str, status: RawStatus, signal: Signal) {
         // A process that took the number of one that was reaped is not runsv's child.
         let is_child = |process: Process| process.parent == self.web.runsv.pid();
         if status.state == RUN && Process::find(status.pid).is_some_and(is_child) {

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tests::process::{Process, inherited_descriptors, is_alive};
-use tests::{Command, Service, Suite, both_suites, eventually, eventually_some};
+use tests::{CommandLine, Service, Suite, both_suites, eventually, eventually_some};
 
 both_suites! {
     run_is_called_by_its_name_in_its_directory,
@@ -95,7 +95,7 @@ fn without_shell(suite: &Suite) -> Service {
 }
 
 /// runsv with an input that has no end.
-fn with_endless_input(web: &Service) -> Command {
+fn with_endless_input(web: &Service) -> CommandLine {
     web.runsv().redirected("<>web/endless")
 }
 

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tests::process::{Process, send};
-use tests::{Program, Service, Suite, both_suites, eventually};
+use tests::{Service, StartedProgram, Suite, both_suites, eventually};
 
 both_suites! {
     a_fifo_in_the_place_of_finish_is_tried,
@@ -28,7 +28,7 @@ fn a_fifo_in_the_place_of_finish_is_tried(suite: &Suite) {
 
 /// Makes every execution of a file of the service hang, as on a file system that does not answer: its
 /// other openings wait for the end of a lease. That is when this program ends.
-pub fn make_exec_hang(service: &Service, file: &str) -> Program {
+pub fn make_exec_hang(service: &Service, file: &str) -> StartedProgram {
     let script = r#"$SIG{IO} = "IGNORE"; open(my $file, "<", $ARGV[0]) or die;
         my ($set_lease, $for_writing) = (1024, 1);
         until (fcntl($file, $set_lease, $for_writing)) { select(undef, undef, undef, 0.001) }

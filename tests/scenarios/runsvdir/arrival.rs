@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::process::Process;
-use tests::{Program, Service, Suite, Tree, both_suites, eventually, nothing_happens_for};
+use tests::{Service, StartedProgram, Suite, TestTree, both_suites, eventually, nothing_happens_for};
 
 use crate::runsvdir::scanning::{eventually_runsv_of, watched};
 
@@ -27,7 +27,7 @@ const SLEEPS: &str = "exec sleep 1000";
 const STEP: Duration = Duration::from_millis(50);
 
 /// A tree with a service that is up, so that the directory has been scanned.
-fn scanned(suite: &Suite) -> (Tree, Program) {
+fn scanned(suite: &Suite) -> (TestTree, StartedProgram) {
     let tree = suite.tree();
     let first = tree.service("first").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
@@ -125,13 +125,13 @@ fn what_is_made_in_a_services_directory_that_is_made_is_started_whole(suite: &Su
 }
 
 /// A directory beside the services directory, with a `./run`.
-fn version(tree: &Tree, name: &str) {
+fn version(tree: &TestTree, name: &str) {
     fs::create_dir(tree.root().join(name)).unwrap();
     tree.write_script(&tree.root().join(name).join("run"), &format!("echo x >>../runs.{name}; {SLEEPS}"));
 }
 
 /// Exchanges a link as `ln -sfn` does; how long it was there under its temporary name.
-fn switch(tree: &Tree, name: &str, target: &str) -> Duration {
+fn switch(tree: &TestTree, name: &str, target: &str) -> Duration {
     let temporary = tree.services().join("CuXqz3Yb");
     let begin = Instant::now();
     symlink(target, &temporary).unwrap();

@@ -8,7 +8,9 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::process::{Process, inherited_descriptors, is_alive};
 use tests::tree::set_mode;
-use tests::{Program, Service, Suite, Tree, both_suites, eventually, eventually_some, nothing_happens_for};
+use tests::{
+    Service, StartedProgram, Suite, TestTree, both_suites, eventually, eventually_some, nothing_happens_for,
+};
 
 use crate::runsv::environment::has_just;
 
@@ -53,14 +55,14 @@ both_suites! {
 }
 
 /// runsvdir on the tree, with this in front of the directory.
-pub fn watched(tree: &Tree, words: &[&str]) -> Program {
+pub fn watched(tree: &TestTree, words: &[&str]) -> StartedProgram {
     tree.command("runsvdir").args(words).arg(tree.services()).start()
 }
 
 const SLEEPS: &str = "exec sleep 1000";
 
 /// The runsv of a service among the children of runsvdir.
-fn runsv_of(runsvdir: &Program, name: &str) -> Option<Process> {
+fn runsv_of(runsvdir: &StartedProgram, name: &str) -> Option<Process> {
     let mine = |process: &Process| {
         process.parent == runsvdir.pid() && process.command_line() == format!("runsv {name}")
     };
@@ -68,7 +70,7 @@ fn runsv_of(runsvdir: &Program, name: &str) -> Option<Process> {
 }
 
 #[track_caller]
-pub fn eventually_runsv_of(runsvdir: &Program, name: &str) -> u32 {
+pub fn eventually_runsv_of(runsvdir: &StartedProgram, name: &str) -> u32 {
     eventually_some(&format!("a runsv {name}"), || runsv_of(runsvdir, name)).pid
 }
 

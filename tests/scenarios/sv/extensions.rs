@@ -8,7 +8,7 @@ use std::path::Path;
 use std::thread;
 
 use fs_err as fs;
-use tests::{Output, Service, Suite, Tree, eventually, eventually_some, on_suites};
+use tests::{Output, Service, Suite, TestTree, eventually, eventually_some, on_suites};
 
 use crate::sv::words::{Fake, RUNNING, USAGE};
 
@@ -425,7 +425,7 @@ fn lint_finds_nothing_in_a_tree_that_runs(suite: &Suite) {
 
 /// What `sv lint` says of a service called web.
 #[track_caller]
-fn lint_says(tree: &Tree, findings: &[&str]) {
+fn lint_says(tree: &TestTree, findings: &[&str]) {
     let text = findings.iter().flat_map(|finding| ["sv lint: web: ", finding, "\n"]).collect::<String>();
     let services = tree.services().display().to_string();
     tree.sv("lint web").is(&text.replace("SVDIR", &services), "", i32::from(!findings.is_empty()));

@@ -4,7 +4,7 @@ use std::os::unix::fs::symlink;
 
 use fs_err as fs;
 use tests::tree::set_mode;
-use tests::{Output, Suite, Tree, both_suites};
+use tests::{Output, Suite, TestTree, both_suites};
 
 use crate::IGNORES_TERM;
 
@@ -25,14 +25,14 @@ both_suites! {
 
 const USAGE: &str = "usage: ssh [-w sec] command\n\n";
 
-fn tree(suite: &Suite) -> Tree {
+fn tree(suite: &Suite) -> TestTree {
     let tree = suite.tree();
     symlink("sv", tree.bin().join("ssh")).unwrap();
     tree
 }
 
 #[track_caller]
-fn ssh(tree: &Tree, words: &str) -> Output {
+fn ssh(tree: &TestTree, words: &str) -> Output {
     tree.command("ssh").args(words.split_whitespace()).output()
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use tests::process::is_alive;
-use tests::{Service, Status, Suite, both_suites, eventually};
+use tests::{RawStatus, Service, Suite, both_suites, eventually};
 
 use crate::IGNORES_TERM;
 
@@ -63,7 +63,7 @@ fn older_than_a_second(service: &Service) -> u32 {
 
 /// Waits until the last change is so old that sv sees any other as younger.
 #[track_caller]
-fn two_seconds_ago(status: Status) {
+fn two_seconds_ago(status: RawStatus) {
     eventually("the last change is two seconds old", || {
         SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() >= status.unix_seconds() + 2
     });

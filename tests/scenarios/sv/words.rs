@@ -5,7 +5,7 @@ use std::thread;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tests::{Output, Suite, Supervised, Tree, both_suites};
+use tests::{Output, Suite, Supervised, TestTree, both_suites};
 
 both_suites! {
     usage_is_told,
@@ -122,7 +122,7 @@ fn a_lone_dash_is_a_command(suite: &Suite) {
 }
 
 /// A directory that looks supervised. The test reads its fifos, which show what sv wrote.
-pub struct Fake(Tree);
+pub struct Fake(TestTree);
 
 impl Fake {
     pub fn new(suite: &Suite) -> Self {
@@ -218,7 +218,7 @@ fn words_that_start_with_s_are_status(suite: &Suite) {
     }
 }
 
-fn two(suite: &Suite) -> (Tree, [Supervised; 2]) {
+fn two(suite: &Suite) -> (TestTree, [Supervised; 2]) {
     let tree = suite.tree();
     let services = ["a", "b"].map(|name| tree.service(name).run("exec sleep 1000").running());
     (tree, services)
