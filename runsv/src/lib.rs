@@ -1,6 +1,6 @@
 //! runsv: starts and monitors a service, and optionally its log service.
 //!
-//! Crate `supervise` decides and acts; [`event_loop`] hosts it.
+//! Crate `supervise` decides and acts; `event_loop` hosts it.
 #![cfg_attr(
     not(test),
     deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)
