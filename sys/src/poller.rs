@@ -45,7 +45,11 @@ impl Poller {
     /// Starts to catch `signals`; those that are blocked are heard when they are unblocked.
     pub fn without_unblocking(signals: &[Signal]) -> io::Result<Self> {
         let poll = Poll::new()?;
-        let mut caught = Signals::new(signals.iter().map(|signal| signal.0))?;
+        // A signal that arrives when its handler is installed, but not yet registered, would be lost.
+        let before = SignalSet::of(signals).block();
+        let caught = Signals::new(signals.iter().map(|signal| signal.0));
+        before.set_as_mask();
+        let mut caught = caught?;
         poll.registry().register(&mut caught, SIGNALS, Interest::READABLE)?;
         Ok(Self { poll, events: Events::with_capacity(16), signals: ManuallyDrop::new(caught) })
     }
