@@ -4,7 +4,7 @@ mod hooks;
 mod messages;
 mod processes;
 mod serve;
-mod stopping;
+mod shutdown;
 mod sweep;
 
 use std::collections::VecDeque;
