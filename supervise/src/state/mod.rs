@@ -212,9 +212,13 @@ impl ServicePair {
         // Commands that were written before a death are handled before its consequences: they may take an
         // exit back, or keep a service from being started once more (RSV-25, RSV-32).
         let may_start = !matches!(event, ServiceEvent::Exited { .. });
+        // A `k` that has left `./finish` behind is final: a `u` after it would start a service beside it
+        // (QRK-4).
         let may_leave = matches!(
             event,
-            ServiceEvent::Tick | ServiceEvent::Term | ServiceEvent::Command(ServiceRole::Main, Command::Exit)
+            ServiceEvent::Tick
+                | ServiceEvent::Term
+                | ServiceEvent::Command(ServiceRole::Main, Command::Exit | Command::Kill)
         );
         self.dispatch(event, now);
         // The log service is started first, so that the log has a reader (RSV-25).

@@ -22,6 +22,7 @@ both_suites! {
     nothing_is_lost_at_the_end,
     x_then_k_ends_runsv_without_finish,
     x_then_k_gets_runsv_out_of_a_hanging_finish,
+    nothing_takes_x_and_k_back_in_a_hanging_finish,
     a_killed_runsv_leaves_its_services_and_a_new_one_starts_a_second_copy,
     a_service_that_rests_does_not_keep_runsv_from_ending,
     the_exit_waits_for_a_service_that_ignores_term,
@@ -177,6 +178,15 @@ fn x_then_k_gets_runsv_out_of_a_hanging_finish(suite: &Suite) {
     web.control("k");
     assert_eq!(web.runsv.finished().code(), Some(0));
     assert!(is_alive(finish));
+}
+
+/// QRK-4: `u` takes an exit back, but here the service would run beside its `./finish`.
+fn nothing_takes_x_and_k_back_in_a_hanging_finish(suite: &Suite) {
+    let web = suite.service("web").run("echo >>runs; exit 0").finish("exec sleep 1000").supervised();
+    web.eventually_finishes();
+    web.control("xku");
+    assert_eq!(web.runsv.finished().code(), Some(0));
+    assert_eq!(web.lines("runs").len(), 1);
 }
 
 /// RSV-65, QRK-14.
