@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use servicedir::{State, Status, Tai64n, Want};
 
-/// How long a process has to live to count as up where there is no check: the time between two reads of the
-/// original's sv.
-pub const MIN_UPTIME: Duration = Duration::from_millis(420);
+/// The time between two reads of the original's sv (SV-34).
+pub const ORIGINAL_PAUSE: Duration = Duration::from_millis(420);
+
+/// How long a process has to live to count as up where there is no check: what the original's reads give.
+pub const MIN_UPTIME: Duration = ORIGINAL_PAUSE;
 
 /// What a status must show for a command to count as carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,12 +15,9 @@ use servicedir::{Command, Status};
 use sys::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
-use crate::condition::{Condition, MIN_UPTIME, ProcessStart, Timing, Verdict, process_start};
+use crate::condition::{Condition, MIN_UPTIME, ORIGINAL_PAUSE, ProcessStart, Timing, Verdict, process_start};
 use crate::report::Report;
 use crate::service::NamedService;
-
-/// Between two looks of the original (SV-34).
-const ORIGINAL_PAUSE: Duration = Duration::from_millis(420);
 
 /// The pauses between two reads of a status that cannot be watched, and between two runs of a check. Each is
 /// twice the one before, up to the longest.

@@ -21,7 +21,7 @@ pub struct Changes {
 }
 
 /// What was made in place and was in no complete scan since.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct MadeInPlace {
     pub(super) names: HashSet<OsString>,
     /// The services directory, or a directory on the way to it, is among them.
