@@ -135,7 +135,7 @@ fn directories_that_are_there_are_started_at_once_in_the_order_of_their_names() 
 }
 
 #[test]
-fn two_names_of_one_directory_have_one_supervisor() {
+fn two_names_of_one_directory_have_one_runsv() {
     let mut fixture = ServicesFixture::new();
     fixture.sees([directory("a", WEB), directory("b", WEB)]);
     assert_eq!(fixture.asks(), [start("a", WEB)]);
@@ -225,7 +225,7 @@ fn nothing_is_said_of_a_name_that_is_there_for_a_moment_only() {
 }
 
 #[test]
-fn a_dead_supervisor_is_replaced_at_once_but_not_within_a_second_of_its_start() {
+fn a_dead_runsv_is_replaced_at_once_but_not_within_a_second_of_its_start() {
     let mut fixture = ServicesFixture::with_web();
     fixture.is_killed(7);
     assert_eq!(fixture.asks(), [start("web", WEB)]);
@@ -237,7 +237,7 @@ fn a_dead_supervisor_is_replaced_at_once_but_not_within_a_second_of_its_start() 
 }
 
 #[test]
-fn a_supervisor_that_exited_on_command_is_replaced_a_second_later() {
+fn a_runsv_that_exited_on_command_is_replaced_a_second_later() {
     let mut fixture = ServicesFixture::with_web();
     fixture.dies(7, 0);
     fixture.is_quiet_for(Duration::from_secs(1));
@@ -252,7 +252,7 @@ fn a_supervisor_that_exited_on_command_is_replaced_a_second_later() {
 }
 
 #[test]
-fn a_supervisor_that_keeps_refusing_is_tried_more_and_more_rarely() {
+fn a_runsv_that_keeps_refusing_is_tried_more_and_more_rarely() {
     let mut fixture = ServicesFixture::with_web();
     fixture.dies(7, 111);
     for (pid, pause) in [(8, 1), (9, 2), (10, 4), (11, 5), (12, 5)] {
@@ -305,7 +305,7 @@ fn several_entries_that_are_gone_are_stopped_in_one_scan() {
 }
 
 #[test]
-fn an_entry_that_cannot_be_read_keeps_its_supervisor_and_is_reported_once() {
+fn an_entry_that_cannot_be_read_keeps_its_runsv_and_is_reported_once() {
     let mut fixture = ServicesFixture::with_web();
     fixture.sees([hidden("web")]);
     fixture.is_quiet_for(QUIET_WHOLE);
@@ -315,7 +315,7 @@ fn an_entry_that_cannot_be_read_keeps_its_supervisor_and_is_reported_once() {
 }
 
 #[test]
-fn a_supervisor_that_dies_while_its_entry_cannot_be_read_is_replaced_when_it_can() {
+fn a_runsv_that_dies_while_its_entry_cannot_be_read_is_replaced_when_it_can() {
     let mut fixture = ServicesFixture::with_web();
     fixture.sees([hidden("web")]);
     fixture.passes(QUIET_WHOLE);
@@ -340,7 +340,7 @@ fn a_replacement_that_cannot_be_read_does_not_bring_the_old_one_back() {
 }
 
 #[test]
-fn a_renamed_entry_keeps_its_supervisor_and_the_next_one_has_the_new_name() {
+fn a_renamed_entry_keeps_its_runsv_and_the_next_one_has_the_new_name() {
     let mut fixture = ServicesFixture::with_web();
     fixture.sees([directory("www", WEB)]);
     assert_eq!(fixture.asks(), []);
@@ -349,7 +349,7 @@ fn a_renamed_entry_keeps_its_supervisor_and_the_next_one_has_the_new_name() {
 }
 
 #[test]
-fn a_replaced_directory_is_started_when_the_old_supervisor_has_gone() {
+fn a_replaced_directory_is_started_when_the_old_runsv_has_gone() {
     let mut fixture = ServicesFixture::with_web();
     fixture.sees([directory("web", NEWER_WEB)]);
     assert_eq!(fixture.asks(), [ScanAction::Terminate(Pid::from_raw(7))]);
@@ -363,7 +363,7 @@ fn a_replaced_directory_is_started_when_the_old_supervisor_has_gone() {
 }
 
 #[test]
-fn nothing_is_said_of_a_supervisor_that_takes_its_time_to_leave_while_no_service_waits() {
+fn nothing_is_said_of_a_runsv_that_takes_its_time_to_leave_while_no_service_waits() {
     let mut fixture = ServicesFixture::with_web();
     fixture.sees([]);
     assert_eq!(fixture.asks(), [ScanAction::Terminate(Pid::from_raw(7))]);
@@ -386,7 +386,7 @@ fn when_the_whole_directory_is_switched_no_service_waits_for_another() {
 }
 
 #[test]
-fn an_entry_that_comes_back_is_started_when_its_old_supervisor_has_gone() {
+fn an_entry_that_comes_back_is_started_when_its_old_runsv_has_gone() {
     let mut fixture = ServicesFixture::with_web();
     fixture.sees([]);
     fixture.asks();
@@ -408,7 +408,7 @@ fn a_directory_made_anew_with_the_number_of_the_old_one_is_noticed() {
 }
 
 #[test]
-fn a_supervisor_that_is_not_ours_is_left_alone_and_followed_at_once() {
+fn a_runsv_that_is_not_ours_is_left_alone_and_followed_at_once() {
     let mut fixture = ServicesFixture::new();
     fixture.sees([directory("web", WEB)]);
     fixture.asks();
