@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use supervise::{Hosting, LOCK_RETRY_INTERVAL, ServiceRole, Startup, Supervisor};
 use sys::poller::Wakeup;
+use sys::process::descriptors::hold_few;
 use sys::{Error, Logger, Now, Poller, Signal, reap_next};
 
 /// The signals that runsv catches (RSV-17).
@@ -12,6 +13,7 @@ const CAUGHT: &[Signal] = &[Signal::TERM, Signal::CHLD];
 
 /// Supervises the service at `dir` until it was told to exit and is gone.
 pub fn supervise(dir: &OsStr, logger: Logger) -> Result<(), Error> {
+    hold_few();
     let mut poller = Poller::new(CAUGHT).map_err(Error::of_io("unable to create selfpipe"))?;
     // A process that a service forks and abandons stays a child of runsv. Without this it is reaped
     // elsewhere, as with the original; nothing else depends on it.

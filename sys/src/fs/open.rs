@@ -82,6 +82,10 @@ fn open_own(
         Errno::ELOOP if path.is_symlink() => OpenError::Link,
         why => OpenError::Why(why),
     })?;
+    // A file that is made here and now is a regular one.
+    if flags.contains(OFlag::O_CREAT | OFlag::O_EXCL) {
+        return Ok(file);
+    }
     let found = SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT;
     if found == kind { Ok(file) } else { Err(OpenError::Other(otherwise)) }
 }

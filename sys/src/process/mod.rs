@@ -1,6 +1,6 @@
 //! Processes: started, reaped, grouped, and how this one begins.
 
-pub(crate) mod descriptors;
+pub mod descriptors;
 pub mod entry;
 pub mod group;
 pub mod pid_1;
