@@ -266,6 +266,7 @@ impl Effects {
         match note {
             HistoryEvent::ToldToLeave | HistoryEvent::Told(Command::Exit) => self.is_leaving = true,
             HistoryEvent::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
+            HistoryEvent::StaysDown => self.logger.warn(&Error::plain("./finish exited 125: stays down")),
             _ => {}
         }
         // When a supervisor leaves, only failures are worth a new history file.
