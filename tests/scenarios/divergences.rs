@@ -616,6 +616,11 @@ mod ours {
     }
 
     #[test]
+    fn add_21_services_do_not_have_the_score_of_their_runsv() {
+        super::scores_below_a_runsv_with_500(Suite::ours(), "0\n");
+    }
+
+    #[test]
     fn add_13_a_child_whose_exec_hangs_holds_no_lock() {
         let (web, hung) = super::succeeded_while_an_exec_hangs(Suite::ours());
         web.eventually_runs_anew(hung);
@@ -990,6 +995,11 @@ mod theirs {
     #[test]
     fn add_20_a_finish_that_exits_125_is_any_finish() {
         super::given_up_by_its_finish(Suite::theirs()).eventually_lines("runs", 2);
+    }
+
+    #[test]
+    fn add_21_services_have_the_score_of_their_runsv() {
+        super::scores_below_a_runsv_with_500(Suite::theirs(), "500\n");
     }
 
     #[test]
@@ -1468,4 +1478,24 @@ fn with_a_directory_made_anew(suite: &Suite) -> (Supervised, u32) {
 fn given_up_by_its_finish(suite: &Suite) -> Supervised {
     let run = "echo >>runs; test $(wc -l <runs) -gt 1 || exit 1; exec sleep 1000";
     suite.service("web").run(run).finish("exit 125").supervised()
+}
+
+/// A runsv with a score: each of its programs writes down what it has itself. The control script is run
+/// before each start.
+fn scores_below_a_runsv_with_500(suite: &Suite, expected: &str) {
+    let note = |name: &str| format!("cat /proc/self/oom_score_adj >{name}");
+    let parent = suite
+        .service("parent")
+        .run("echo 500 >/proc/self/oom_score_adj; exec runsv child")
+        .script("child/run", &format!("{}; exec sleep 1000", note("of-run")))
+        .script("child/finish", &note("of-finish"))
+        .script("child/control/u", &note("of-control"))
+        .script("child/log/run", &format!("{}; exec cat", note("of-log")))
+        .running();
+    for file in ["child/of-run", "child/of-control", "child/log/of-log"] {
+        parent.eventually_reads(file, expected);
+    }
+    parent.control("d");
+    parent.eventually_reads("child/of-finish", expected);
+    parent.eventually_down();
 }
