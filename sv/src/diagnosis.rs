@@ -94,6 +94,7 @@ fn why_down(observation: &Observation) -> String {
             event,
             HistoryEvent::Began(_)
                 | HistoryEvent::ToldToLeave
+                | HistoryEvent::StaysDown
                 | HistoryEvent::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
         )
     };
@@ -105,6 +106,9 @@ fn why_down(observation: &Observation) -> String {
         Some((HistoryEvent::Told(Command::Down), when)) => format!("was told to be down {} ago", age(when)),
         Some((HistoryEvent::Told(Command::Exit) | HistoryEvent::ToldToLeave, _)) => {
             "was told to exit".to_owned()
+        }
+        Some((HistoryEvent::StaysDown, when)) => {
+            format!("./finish exited 125 {} ago, which leaves the service down", age(when))
         }
         // Commands before the start of this runsv no longer count.
         _ if observation.has_down => "there is a file down, and no command to start it".to_owned(),

@@ -45,6 +45,7 @@ fn past_event(event: &Result<HistoryEvent, String>) -> PastEvent {
         HistoryEvent::Sent(signal, _) => PastEvent::Sent(signal),
         HistoryEvent::NotStarted(..)
         | HistoryEvent::Finishing(_)
+        | HistoryEvent::StaysDown
         | HistoryEvent::Rests(_)
         | HistoryEvent::Asks(..)
         | HistoryEvent::GroupLives(_)

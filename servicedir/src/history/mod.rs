@@ -22,7 +22,7 @@ use sys::open_regular;
 use crate::layout::ServiceDir;
 use crate::tai64n::Tai64n;
 
-pub use event::{HistoryEvent, PROGRAMS};
+pub use event::{HistoryEvent, PERMANENT_FAILURE, PROGRAMS};
 
 /// When the file has this many bytes, its older half is dropped.
 pub const LIMIT: usize = 8192;

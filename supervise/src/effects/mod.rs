@@ -266,6 +266,7 @@ impl Effects {
         match note {
             HistoryEvent::ToldToLeave | HistoryEvent::Told(Command::Exit) => self.is_leaving = true,
             HistoryEvent::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
+            HistoryEvent::StaysDown => self.logger.warn(&Error::plain("./finish exited 125: stays down")),
             _ => {}
         }
         // When a supervisor leaves, only failures are worth a new history file.
@@ -321,7 +322,7 @@ impl Effects {
     }
 
     fn spawn(&mut self, program: Program<'_>, part: ChildPart, is_group: bool) -> Result<Pid, Errno> {
-        let mut program = program.default_signals(self.hosting.caught);
+        let mut program = program.default_signals(self.hosting.caught).default_oom_score();
         if is_group {
             program = program.own_session_at_once();
         } else if self.hosting.is_shared {

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
+use servicedir::history::PERMANENT_FAILURE;
 use servicedir::{Command, State, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
@@ -48,6 +49,8 @@ struct FakeProcesses {
     down_since_short_life: Option<Instant>,
     finishes_due: u32,
     pipe_closed: bool,
+    /// Whether `./finish` has left the service down, and no command has changed that.
+    stays_down: bool,
     starts: u64,
 }
 
@@ -86,6 +89,7 @@ impl FakeProcesses {
                         assert_eq!(self.count(ProcessKind::Finish), 0, "./run beside ./finish");
                         assert!(self.group.is_none(), "./run beside its group");
                         assert!(!self.pipe_closed, "./run without a log pipe");
+                        assert!(!self.stays_down, "./run although ./finish exited 125");
                         if let Some(down) = self.down_since_short_life {
                             assert!(
                                 self.now.monotonic >= down + RESTART_DELAY,
@@ -165,6 +169,9 @@ impl FakeProcesses {
     }
 
     fn run(&mut self, state: &mut ServicePair, event: ServiceEvent) {
+        if let ServiceEvent::Command(ServiceRole::Main, Command::Up | Command::Once) = event {
+            self.stays_down = false;
+        }
         let before = state.status(ServiceRole::Main).and_then(|status| status.state);
         state.handle(event, self.now);
         while let Some(action) = state.next_action() {
@@ -189,15 +196,18 @@ impl FakeProcesses {
         }
         let index = usize::try_from(self.numbers.below(self.alive.len() as u64)).expect("an index");
         let (pid, kind) = self.alive.swap_remove(index);
-        let exit_status = match self.numbers.below(3) {
+        let exit_status = match self.numbers.below(4) {
             0 => ExitStatus::Exited(0),
             1 => ExitStatus::Exited(1),
+            2 => ExitStatus::Exited(PERMANENT_FAILURE),
             _ => ExitStatus::Killed { signal: Signal::KILL, core: false },
         };
         let has_finish = self.numbers.one_in(2);
         if kind == ProcessKind::Run {
             self.finishes_due = u32::from(has_finish);
         }
+        self.stays_down |=
+            kind == ProcessKind::Finish && exit_status == ExitStatus::Exited(PERMANENT_FAILURE);
         self.run(state, ServiceEvent::Exited { pid, exit_status, has_finish });
     }
 }
@@ -215,6 +225,7 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
         down_since_short_life: None,
         finishes_due: 0,
         pipe_closed: false,
+        stays_down: false,
         starts: 0,
     };
     let log = if processes.numbers.one_in(2) { Some(Want::Up) } else { None };

@@ -5,6 +5,7 @@ mod commands;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use servicedir::history::PERMANENT_FAILURE;
 use servicedir::{HistoryEvent, State, Status, Tai64n, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
@@ -211,6 +212,7 @@ impl ServiceState {
             ServicePhase::Group { ref mut probe_at, .. } => *probe_at = now.monotonic,
             ServicePhase::Finish { target, .. } if target.pid == pid => {
                 self.remember(HistoryEvent::Finished(exit_status), actions);
+                self.stay_down_if_told(exit_status, actions);
                 self.enter_down(now, actions);
             }
             // A leftover, or a process of another service.
@@ -391,6 +393,14 @@ impl ServiceState {
             actions.push_back(ServiceAction::Start(self.role, Script::Finish(exit_status)));
         } else {
             self.enter_down(now, actions);
+        }
+    }
+
+    /// ADD-20: a `./finish` can leave the service down, as `d` does.
+    fn stay_down_if_told(&mut self, finish: ExitStatus, actions: &mut VecDeque<ServiceAction>) {
+        if finish == ExitStatus::Exited(PERMANENT_FAILURE) && self.want == Want::Up {
+            self.want = Want::Down;
+            self.remember(HistoryEvent::StaysDown, actions);
         }
     }
 

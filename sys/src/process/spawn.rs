@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::process::descriptors;
+use crate::process::oom_score;
 use crate::process::start_error;
 use crate::signal::{self, Signal, SignalSet};
 
@@ -41,6 +42,7 @@ pub struct Program<'a> {
     awaits_session: bool,
     default_signals: &'a [Signal],
     has_own_mask: bool,
+    has_default_oom_score: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,6 +80,7 @@ impl<'a> Program<'a> {
             awaits_session: false,
             default_signals: &[],
             has_own_mask: true,
+            has_default_oom_score: false,
         }
     }
 
@@ -176,11 +179,20 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// Gives the program the score 0 for the kernel's choice of what to kill when memory runs out, if this
+    /// process has another one and the kernel permits it.
+    #[must_use]
+    pub fn default_oom_score(mut self) -> Self {
+        self.has_default_oom_score = true;
+        self
+    }
+
     /// Starts it; returns at once. A child that cannot become the program exits with [`CANNOT_START`]
     /// and is to be reaped as any other; then [`failure_of`] says why.
     pub fn spawn(&self) -> Result<Pid, Errno> {
         let arguments = pointers(&self.arguments);
         let environment = self.environment.as_deref().map(pointers);
+        let resets_oom_score = self.has_default_oom_score && oom_score::is_adjusted();
         let reports = start_error::writer();
         let own_descriptors = descriptors::own(reports);
         let session = if self.awaits_session { nix::unistd::pipe2(OFlag::O_CLOEXEC).ok() } else { None };
@@ -190,6 +202,9 @@ impl<'a> Program<'a> {
         // program or exits.
         let child = Errno::result(unsafe { libc::fork() });
         if child == Ok(0) {
+            if resets_oom_score {
+                oom_score::reset();
+            }
             let at_session = session.as_ref().map(|(_, writer)| writer.as_raw_fd());
             let failure =
                 self.become_program(mask, at_session, &own_descriptors, &arguments, environment.as_deref());
