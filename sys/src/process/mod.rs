@@ -3,7 +3,6 @@
 pub(crate) mod descriptors;
 pub mod entry;
 pub mod group;
-pub mod pid_1;
 pub mod priority;
 pub mod reap;
 pub mod session;
