@@ -41,9 +41,9 @@ options:
 
 signals:
   TERM INT PWR RTMIN+3  stop; a second one skips the drain, a third kills at once
-  HUP                 without COMMAND: look at DIR again, now
-  HUP QUIT USR1 USR2 ALRM WINCH CONT
-                      with COMMAND: passed on to it
+  QUIT HUP            without COMMAND: the same
+  ALRM                without COMMAND: look at DIR again, now
+  all others          with COMMAND: passed on to it, QUIT, HUP and ALRM as well
 
 examples:
   init                              the services of /etc/service

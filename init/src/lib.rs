@@ -13,7 +13,6 @@ use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
-use sys::process::pid_1;
 use sys::{Error, Logger, error, log};
 
 use cli::{InitOptions, InitRequest};
@@ -29,9 +28,7 @@ const FINAL_FLUSH: Duration = Duration::from_millis(100);
 
 /// Runs `init` with these arguments, the program's name first; returns the exit code.
 pub fn run(arguments: Vec<OsString>) -> u8 {
-    pid_1::hold_stop_requests_back();
-    let caught = event_source::caught_signals();
-    let event_source = InitEventSource::new(&caught);
+    let event_source = InitEventSource::new();
     let mut logger = Logger::new("init");
     match prepare(arguments, event_source, &mut logger) {
         Ok(Preparation::Print(text)) => {
@@ -43,7 +40,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             let final_flush = FINAL_FLUSH.min(setup.grace / 20);
             // Neither is dropped: to close an inotify descriptor takes the kernel seconds on a busy machine,
             // and a KILL at the end of the grace would still find init. The exit closes it as well.
-            let mut effects = ManuallyDrop::new(InitEffects::new(options, caught, logger));
+            let mut effects = ManuallyDrop::new(InitEffects::new(options, logger));
             let mut event_source = ManuallyDrop::new(event_source);
             let code = run_lifecycle(&mut Lifecycle::new(setup), &mut effects, &mut event_source);
             effects.logger().conclude(final_flush);

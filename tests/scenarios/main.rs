@@ -33,7 +33,7 @@ mod sv {
 
 mod init {
     mod acceptance;
-    mod command;
+    pub mod command;
     mod critical;
     mod dependencies;
     mod docker;
@@ -42,7 +42,9 @@ mod init {
     mod interrupted_steps;
     pub mod messages;
     mod odd_files;
+    mod signals;
     pub mod stop;
+    mod terminal;
 }
 
 mod interop {

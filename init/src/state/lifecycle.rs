@@ -5,13 +5,14 @@ mod messages;
 mod processes;
 mod serve;
 mod shutdown;
+mod signals;
 mod sweep;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sys::process::pid_1::stop_requests;
+use sys::signal::SignalSet;
 use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::critical_schedule::CriticalSchedule;
@@ -62,6 +63,8 @@ pub struct Lifecycle {
     stop: Option<StopInProgress>,
     /// How many stop requests have come.
     requests: u32,
+    /// The signals of no use that were reported.
+    ignored: SignalSet,
     /// Whether a process had to be killed that is no service.
     has_killed: bool,
     is_childless: bool,
@@ -202,6 +205,7 @@ impl Lifecycle {
             stop_set: StopSet::default(),
             stop: None,
             requests: 0,
+            ignored: SignalSet::of(&[]),
             has_killed: false,
             is_childless: true,
             actions: VecDeque::new(),
@@ -214,8 +218,9 @@ impl Lifecycle {
     /// Handles an event.
     pub fn handle(&mut self, event: LifecycleEvent, now: Instant) {
         match event {
-            LifecycleEvent::Signal(signal) if is_request(signal) => self.stop_requested(signal, now),
-            LifecycleEvent::Signal(signal) => self.forward_signal(signal, now),
+            LifecycleEvent::Signal(signal) => self.signalled(signal, false, now),
+            LifecycleEvent::KernelSignal(signal) => self.signalled(signal, true, now),
+            LifecycleEvent::CommandStopped(pid, signal) => self.command_stopped(pid, signal),
             LifecycleEvent::Reaped { deaths, is_childless } => {
                 self.is_childless = is_childless;
                 if let Some(group) = &mut self.group {
@@ -441,11 +446,6 @@ impl Lifecycle {
     fn log(&mut self, level: LogLevel, line: String) {
         self.request(LifecycleAction::Log(level, line));
     }
-}
-
-/// Whether a signal is a stop request.
-pub fn is_request(signal: Signal) -> bool {
-    stop_requests().contains(&signal)
 }
 
 /// The exit code for a program that cannot be run.

@@ -7,6 +7,7 @@ pub mod hook_run;
 pub mod lifecycle;
 pub mod runsvdir;
 pub mod service_end;
+pub mod signals;
 pub mod stop_budget;
 pub mod stop_order;
 pub mod stop_set;

@@ -4,7 +4,6 @@ pub mod descriptors;
 pub mod entry;
 pub mod group;
 mod oom_score;
-pub mod pid_1;
 pub mod priority;
 pub mod reap;
 pub mod session;

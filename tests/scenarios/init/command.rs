@@ -237,19 +237,19 @@ fn without_group_signals_are_for_the_command_alone() {
 // On a terminal.
 
 /// init on a terminal of its own, with a FIFO for its keyboard.
-struct Terminal {
-    script: StartedProgram,
+pub struct Terminal {
+    pub script: StartedProgram,
     keyboard: fs::File,
 }
 
 impl Terminal {
-    fn of(tree: &TestTree, command: &str) -> Self {
+    pub fn of(tree: &TestTree, command: &str) -> Self {
         let services = tree.services();
         Self::running(tree, &format!("exec init --grace {PATIENT} {} {command}", services.display()))
     }
 
     /// Types a line for the shell there.
-    fn running(tree: &TestTree, words: &str) -> Self {
+    pub fn running(tree: &TestTree, words: &str) -> Self {
         let fifo = tree.root().join("keyboard");
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
         // Open for both, so that neither side ever waits for the other.
@@ -264,12 +264,12 @@ impl Terminal {
         Self { script, keyboard }
     }
 
-    fn typed(&mut self, text: &str) {
+    pub fn typed(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).expect("the text is typed");
     }
 
     #[track_caller]
-    fn shows(&self, text: &str) {
+    pub fn shows(&self, text: &str) {
         eventually(&format!("the terminal shows {text:?}"), || self.script.stdout().contains(text));
     }
 }

@@ -103,20 +103,6 @@ impl Lifecycle {
         self.begin_stop(StopReason::NoCommand(code_of(why)), now);
     }
 
-    pub(super) fn forward_signal(&mut self, signal: Signal, now: Instant) {
-        if signal == Signal::HUP {
-            self.critical_schedule.scan_soon(now);
-        }
-        match (self.command, self.runsvdir.pid()) {
-            (MainCommand::Up { pid, .. }, _) => self.signal_command(pid, signal),
-            // Without COMMAND, SIGHUP means: scan the services directory now.
-            (_, Some(pid)) if signal == Signal::HUP => {
-                self.request(LifecycleAction::Signal(pid, Signal::ALRM));
-            }
-            _ => {}
-        }
-    }
-
     pub(super) fn signal_command(&mut self, pid: Pid, signal: Signal) {
         self.request(if self.setup.is_group {
             LifecycleAction::SignalGroup(pid, signal)

@@ -112,10 +112,44 @@ fn signals_are_forwarded_to_the_command() {
     simulation.feed(SECOND, LifecycleEvent::Signal(Signal::USR1));
     assert!(simulation.is_done(&LifecycleAction::Signal(COMMAND, Signal::USR1)));
     let mut simulation = Simulation::new(SECOND * 10, None);
-    simulation
-        .feed(SECOND, LifecycleEvent::Signal(Signal::HUP))
-        .feed(SECOND, LifecycleEvent::Signal(Signal::USR1));
+    simulation.feed(SECOND, LifecycleEvent::Signal(Signal::ALRM));
     assert!(simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::ALRM)));
+}
+
+#[test]
+fn a_signal_that_reaches_no_process_is_said_once() {
+    let mut simulation = Simulation::new(SECOND * 10, None);
+    for signal in [Signal::USR1, Signal::USR1, Signal::USR2] {
+        simulation.feed(SECOND, LifecycleEvent::Signal(signal));
+    }
+    simulation.feed(SECOND, LifecycleEvent::KernelSignal(Signal::WINCH));
+    let hints = simulation.said.iter().filter(|line| line.contains("STOPSIGNAL"));
+    let signals: Vec<_> = hints.filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(signals, ["SIGUSR1", "SIGUSR2"]);
+}
+
+#[test]
+fn the_end_of_the_terminal_stops_also_with_a_command() {
+    let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
+    simulation.feed(SECOND, LifecycleEvent::Signal(Signal::HUP));
+    assert!(simulation.is_done(&LifecycleAction::Signal(COMMAND, Signal::HUP)));
+    simulation.feed(SECOND, LifecycleEvent::KernelSignal(Signal::HUP));
+    assert!(simulation.is_done(&LifecycleAction::Signal(COMMAND, Signal::TERM)));
+}
+
+#[test]
+fn init_is_stopped_with_its_command_but_not_in_a_stop() {
+    let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
+    let suspend = LifecycleAction::Suspend(Some(COMMAND), Signal::TSTP);
+    simulation.feed(SECOND, LifecycleEvent::CommandStopped(COMMAND, Signal::STOP));
+    simulation.feed(SECOND, LifecycleEvent::CommandStopped(Pid::from_raw(4), Signal::TSTP));
+    assert!(!simulation.is_done(&LifecycleAction::Suspend(Some(COMMAND), Signal::STOP)));
+    simulation.feed(SECOND, LifecycleEvent::CommandStopped(COMMAND, Signal::TSTP));
+    assert!(simulation.is_done(&suspend));
+    simulation.done.clear();
+    simulation.feed(SECOND, LifecycleEvent::Signal(Signal::TERM));
+    simulation.feed(SECOND, LifecycleEvent::CommandStopped(COMMAND, Signal::TSTP));
+    assert!(simulation.is_done(&LifecycleAction::Resume(COMMAND)) && !simulation.is_done(&suspend));
 }
 
 #[test]
