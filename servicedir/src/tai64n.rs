@@ -33,6 +33,11 @@ impl Tai64n {
         now.seconds.saturating_sub(self.seconds)
     }
 
+    /// The time from an earlier label to this one; none if that is not the earlier one.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.time().duration_since(earlier.time()).unwrap_or_default()
+    }
+
     /// Reads what [`label`](Self::label) writes.
     pub fn from_label(label: &str) -> Option<Self> {
         let digits = label.strip_prefix('@')?;

@@ -31,7 +31,8 @@ pub struct Details {
     pub is_ready: Option<bool>,
     /// Its log service, if there is one.
     pub log: Option<Box<Details>>,
-    dir: ServiceDir,
+    /// Its directory.
+    pub dir: ServiceDir,
 }
 
 impl Details {
@@ -91,7 +92,8 @@ impl Details {
         }
     }
 
-    fn runs(&self) -> bool {
+    /// Whether `./run` runs.
+    pub fn runs(&self) -> bool {
         self.status.as_ref().is_ok_and(|status| status.pid != 0 && status.state == Some(State::Run))
     }
 }

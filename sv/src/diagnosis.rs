@@ -89,17 +89,8 @@ fn running(observation: &Observation, age: &str) -> String {
 
 /// The reason for a service to be wanted down.
 fn why_down(observation: &Observation) -> String {
-    let decides = |event: HistoryEvent| {
-        matches!(
-            event,
-            HistoryEvent::Began(_)
-                | HistoryEvent::ToldToLeave
-                | HistoryEvent::StaysDown
-                | HistoryEvent::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
-        )
-    };
     let age = |when: Tai64n| human(when.age_at(observation.now));
-    match observation.last(decides) {
+    match last_decision(&observation.entries) {
         Some((HistoryEvent::Told(Command::Once), when)) => {
             format!("was to run once, {} ago, and has ended", age(when))
         }
@@ -116,19 +107,32 @@ fn why_down(observation: &Observation) -> String {
     }
 }
 
+/// The newest event that decided whether the service is wanted up, and its time.
+pub fn last_decision(entries: &[HistoryEntry]) -> Option<(HistoryEvent, Tai64n)> {
+    last(entries, |event| {
+        matches!(
+            event,
+            HistoryEvent::Began(_)
+                | HistoryEvent::ToldToLeave
+                | HistoryEvent::StaysDown
+                | HistoryEvent::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
+        )
+    })
+}
+
+/// The newest event of this kind, and its time.
+fn last(entries: &[HistoryEntry], is_it: impl Fn(HistoryEvent) -> bool) -> Option<(HistoryEvent, Tai64n)> {
+    let mut events = entries.iter().rev().filter_map(|entry| Some((event_of(entry)?, entry.when)));
+    events.find(|(event, _)| is_it(*event))
+}
+
 impl Observation {
     fn last_event(&self) -> Option<HistoryEvent> {
         self.entries.last().and_then(event_of)
     }
 
-    /// The newest event of this kind, and its time.
-    fn last(&self, is_it: impl Fn(HistoryEvent) -> bool) -> Option<(HistoryEvent, Tai64n)> {
-        let mut events = self.entries.iter().rev().filter_map(|entry| Some((event_of(entry)?, entry.when)));
-        events.find(|(event, _)| is_it(*event))
-    }
-
     fn age_of_last(&self, is_it: impl Fn(HistoryEvent) -> bool) -> Option<String> {
-        self.last(is_it).map(|(_, when)| human(when.age_at(self.now)))
+        last(&self.entries, is_it).map(|(_, when)| human(when.age_at(self.now)))
     }
 }
 
@@ -154,7 +158,8 @@ fn sentence(entry: &HistoryEntry) -> String {
     }
 }
 
-fn ended(how: ExitStatus) -> String {
+/// `ended with exit code 3`
+pub fn ended(how: ExitStatus) -> String {
     match how {
         ExitStatus::Exited(code) => format!("ended with exit code {code}"),
         ExitStatus::Killed { .. } => format!("was killed by {how}"),

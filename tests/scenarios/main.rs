@@ -25,6 +25,7 @@ mod runsvdir {
 
 mod sv {
     mod extensions;
+    mod health;
     pub mod lines;
     pub mod lsb;
     pub mod waiting;

@@ -18,7 +18,7 @@ pub use events::{
     OwnProgram, ReportedState,
 };
 pub use lifecycle::{Lifecycle, LifecycleSetup};
-pub use service_end::{CommandEffect, PastEvent, ServiceEnd, UnrequestedEnd, unrequested_end};
+pub use service_end::ServiceEnd;
 
 #[cfg(test)]
 mod tests;

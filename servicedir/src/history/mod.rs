@@ -1,5 +1,5 @@
-//! `supervise/.history`: the recent events of a service, in a file of bounded size. runsv writes it, `sv why`
-//! and init read it. `docs/history-format.md` describes it for other programs.
+//! `supervise/.history`: the recent events of a service, in a file of bounded size. runsv writes it, `sv why`,
+//! `sv health` and init read it. `docs/history-format.md` describes it for other programs.
 //!
 //! The name begins with a dot because programs that list `supervise/` expect only runit's files there.
 //!
@@ -7,6 +7,7 @@
 //! ([`HistoryEvent`]), or a message.
 
 mod event;
+mod unrequested_end;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -23,6 +24,7 @@ use crate::layout::ServiceDir;
 use crate::tai64n::Tai64n;
 
 pub use event::{HistoryEvent, PERMANENT_FAILURE, PROGRAMS};
+pub use unrequested_end::{UnrequestedEnd, unrequested_ends};
 
 /// When the file has this many bytes, its older half is dropped.
 pub const LIMIT: usize = 8192;

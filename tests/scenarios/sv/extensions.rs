@@ -1,5 +1,5 @@
 //! The words of sv that runit's sv does not know: `list`, `why`, `lint`, `enable`, `disable`, `--json`; and
-//! that they change nothing that it knows.
+//! that they, and `health`, change nothing that it knows.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -73,9 +73,14 @@ fn every_abbreviation_keeps_its_meaning(suite: &Suite) {
         suite.tree().sv(&format!("{word} web")).is("", USAGE, 100);
     }
     let exit = words("enable").chain(["enables", "enablex", "ex", "exi", "exit", "e-nable"]);
+    let hup = words("health").chain(["healths", "healthx", "hup"]);
     let down = words("disable").chain(["disabled", "disablex", "do", "dow", "down"]);
     let status = ["s", "sv", "st", "sta", "stat", "statu", "sx", "sho"];
-    let words: Vec<(&str, &str)> = exit.map(|word| (word, "x")).chain(down.map(|word| (word, "d"))).collect();
+    let words: Vec<(&str, &str)> = exit
+        .map(|word| (word, "x"))
+        .chain(down.map(|word| (word, "d")))
+        .chain(hup.map(|word| (word, "h")))
+        .collect();
     // With a limit the original takes most of a second for each.
     thread::scope(|scope| {
         for some in words.chunks(4) {
