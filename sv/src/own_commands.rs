@@ -44,7 +44,8 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
         Verb::Own(OwnVerb::Lint) => {
             let names = if names.is_empty() { all_services(base)? } else { names };
             let graph = &mut lint::DependencyGraph::default();
-            Ok(names.iter().filter(|name| has_findings(name, base, graph, report)).count())
+            let twins = lint::Twins::of(base);
+            Ok(names.iter().filter(|name| has_findings(name, base, graph, &twins, report)).count())
         }
         Verb::Own(OwnVerb::Health) => {
             let names = if names.is_empty() { all_services(base)? } else { names };
@@ -141,7 +142,13 @@ fn are_well(services: Vec<Details>, limit: Duration, report: &mut Report) -> boo
 }
 
 /// Prints the findings in a directory.
-fn has_findings(name: &OsStr, base: &Path, graph: &mut lint::DependencyGraph, report: &mut Report) -> bool {
+fn has_findings(
+    name: &OsStr,
+    base: &Path,
+    graph: &mut lint::DependencyGraph,
+    twins: &lint::Twins,
+    report: &mut Report,
+) -> bool {
     // A name means an entry of the services directory; one that does not exist may be a path.
     let below = base.join(name);
     let path = if is_below_base(name) && (below.is_dir() || !Path::new(name).is_dir()) {
@@ -160,7 +167,8 @@ fn has_findings(name: &OsStr, base: &Path, graph: &mut lint::DependencyGraph, re
         report.print_own_line(&format!("fail: {shown}: {}", String::from_utf8_lossy(&refusal)));
         return true;
     }
-    let findings = lint::check(&path, &shown, graph);
+    let mut findings = lint::check(&path, &shown, graph);
+    findings.extend(twins.finding(&path, name));
     for finding in &findings {
         report.print_own_line(&format!("sv lint: {shown}: {finding}"));
     }

@@ -3,6 +3,7 @@
 mod dependencies;
 mod names;
 mod script;
+mod twins;
 
 use std::fmt;
 use std::fs::Metadata;
@@ -21,6 +22,7 @@ use sys::errno_text::{errno_of, phrase};
 pub use dependencies::DependencyGraph;
 pub use names::is_close;
 use script::Interpreter;
+pub use twins::Twins;
 
 /// How much of a program is read at most.
 const MOST_BYTES: usize = 64 * 1024;

@@ -52,6 +52,7 @@ on_suites! {
     lint_finds_names_that_no_program_reads,
     lint_finds_bad_words_and_circles,
     lint_finds_a_supervise_that_cannot_work,
+    lint_finds_entries_that_share_a_directory,
     lint_counts_directories,
     enable_links_and_disable_unlinks,
     enable_and_disable_refuse_what_would_destroy,
@@ -746,6 +747,30 @@ fn lint_finds_a_supervise_that_cannot_work(suite: &Suite) {
         output.stdout.starts_with("sv lint: web: supervise: runsv cannot write to /proc/sys: "),
         "{output:?}"
     );
+}
+
+fn lint_finds_entries_that_share_a_directory(suite: &Suite) {
+    let web = suite.service("web").run("exec x").dir("supervise").made();
+    let tree = web.tree();
+    symlink(web.path("supervise"), tree.service("api").run("exec x").made().path("supervise")).unwrap();
+    let text = |name, other| {
+        format!(
+            "sv lint: {name}: supervise: the same directory as that of {other}, so only one of them can be \
+             started; give each its own\n"
+        )
+    };
+    tree.sv("lint").is(&[text("api", "web"), text("web", "api")].concat(), "", 2);
+    fs::remove_file(tree.at("api").path("supervise")).unwrap();
+    tree.sv("lint").is("", "", 0);
+    symlink("web", tree.services().join("www")).unwrap();
+    let text = |name, other| {
+        format!(
+            "sv lint: {name}: .: the same directory as {other}, so only one of them can be started; remove \
+             the other\n"
+        )
+    };
+    tree.sv("lint web").is(&text("web", "www"), "", 1);
+    tree.sv("lint").is(&[text("web", "www"), text("www", "web")].concat(), "", 2);
 }
 
 fn lint_counts_directories(suite: &Suite) {
