@@ -8,6 +8,26 @@ use servicedir::control_fifo::ControlFifo;
 
 use crate::state::{ServiceEvent, ServicePair, ServiceRole};
 
+/// A source of events that a host watches for a supervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EventPort {
+    /// The control FIFO of the service.
+    Main,
+    /// The control FIFO of its log service.
+    Log,
+    /// What `./run` says of its readiness; there may be two such descriptors.
+    Notification,
+}
+
+impl From<ServiceRole> for EventPort {
+    fn from(role: ServiceRole) -> Self {
+        match role {
+            ServiceRole::Main => Self::Main,
+            ServiceRole::Log => Self::Log,
+        }
+    }
+}
+
 /// The control FIFOs of a service and of its log service.
 pub struct EventSource {
     fifos: Vec<Fifo>,
@@ -45,16 +65,16 @@ impl EventSource {
     }
 
     /// The FIFOs that the host was not given yet.
-    pub fn unwatched_fifos(&mut self) -> impl Iterator<Item = (ServiceRole, BorrowedFd<'_>)> {
+    pub fn unwatched_fifos(&mut self) -> impl Iterator<Item = (EventPort, BorrowedFd<'_>)> {
         self.fifos.iter_mut().filter(|fifo| !fifo.is_watched).map(|fifo| {
             fifo.is_watched = true;
-            (fifo.role, fifo.control.as_fd())
+            (fifo.role.into(), fifo.control.as_fd())
         })
     }
 
-    /// A FIFO may have something to read.
-    pub fn readable(&mut self, role: ServiceRole) {
-        for fifo in self.fifos.iter_mut().filter(|fifo| fifo.role == role) {
+    /// A descriptor may have something to read.
+    pub fn readable(&mut self, port: EventPort) {
+        for fifo in self.fifos.iter_mut().filter(|fifo| EventPort::from(fifo.role) == port) {
             fifo.is_readable = true;
         }
     }

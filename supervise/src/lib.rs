@@ -20,6 +20,6 @@ mod state;
 mod supervisor;
 mod takeover;
 
+pub use event_source::EventPort;
 pub use startup::{LOCK_RETRY_INTERVAL, Opening, Startup};
-pub use state::ServiceRole;
 pub use supervisor::{Hosting, Supervisor};

@@ -8,10 +8,10 @@ use sys::{Error, ExitStatus, Logger, Now, Pid, Signal};
 
 use crate::directory::Directory;
 use crate::effects::Effects;
-use crate::event_source::EventSource;
+use crate::event_source::{EventPort, EventSource};
 use crate::reopening::OpenFiles;
 use crate::startup::{self, Startup};
-use crate::state::{ServiceEvent, ServicePair, ServiceRole};
+use crate::state::{ServiceEvent, ServicePair};
 
 /// How soon a file or a message that could not be written is tried again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -85,14 +85,14 @@ impl Supervisor {
         self.handle(ServiceEvent::Tick, now);
     }
 
-    /// The control FIFOs to watch from now on, each given once. They are closed when they are replaced.
-    pub fn new_fifos(&mut self) -> impl Iterator<Item = (ServiceRole, BorrowedFd<'_>)> {
+    /// The descriptors to watch from now on, each given once. They are closed when they are replaced.
+    pub fn new_fifos(&mut self) -> impl Iterator<Item = (EventPort, BorrowedFd<'_>)> {
         self.event_source.unwatched_fifos()
     }
 
-    /// A control FIFO may have something to read.
-    pub fn readable(&mut self, role: ServiceRole) {
-        self.event_source.readable(role);
+    /// A descriptor may have something to read.
+    pub fn readable(&mut self, port: EventPort) {
+        self.event_source.readable(port);
     }
 
     /// The service is to go down, and the supervisor is then finished, as after `x` (RSV-62).
