@@ -14,6 +14,7 @@
 mod directory;
 mod effects;
 mod event_source;
+mod notification;
 mod reopening;
 mod startup;
 mod state;

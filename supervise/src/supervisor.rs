@@ -87,7 +87,7 @@ impl Supervisor {
 
     /// The descriptors to watch from now on, each given once. They are closed when they are replaced.
     pub fn new_fifos(&mut self) -> impl Iterator<Item = (EventPort, BorrowedFd<'_>)> {
-        self.event_source.unwatched_fifos()
+        self.event_source.unwatched()
     }
 
     /// A descriptor may have something to read.
@@ -131,8 +131,14 @@ impl Supervisor {
         }
         let Some(event) = self.event_source.next(&self.state) else { return false };
         self.enter();
-        if let ServiceEvent::Command(..) = event {
-            self.effects.refresh_messages();
+        match event {
+            ServiceEvent::Command(..) => self.effects.refresh_messages(),
+            ServiceEvent::Notified { .. } => {
+                if let Some(text) = self.event_source.take_text() {
+                    self.effects.publish_text(&text);
+                }
+            }
+            _ => {}
         }
         self.handle(event, now);
         true
@@ -159,6 +165,12 @@ impl Supervisor {
         self.state.is_finished()
     }
 
+    /// Whether `./run` has said that it is ready; `None` if it does not run, or has neither `notification-fd`
+    /// nor `notify-socket`.
+    pub fn is_ready(&self) -> Option<bool> {
+        self.state.is_ready()
+    }
+
     /// Gives the last messages a moment to be read.
     pub fn conclude(&mut self) {
         self.effects.conclude();
@@ -182,6 +194,11 @@ impl Supervisor {
             }
         }
         self.effects.publish();
+        if let Some(notification) = self.effects.take_notification() {
+            self.event_source.set_notification(Some(notification));
+        } else if !self.state.takes_notifications() {
+            self.event_source.set_notification(None);
+        }
     }
 
     fn reopen_if_lost(&mut self) {
