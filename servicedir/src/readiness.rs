@@ -36,18 +36,26 @@ impl Readiness {
     }
 }
 
-/// What the `./run` of this status has said, and its text; `None` if it has no way to say anything.
-pub fn read(dir: &ServiceDir, status: &Status) -> Option<(Readiness, String)> {
+/// What a `./run` that lives has said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Since when it is ready.
+    pub ready: Option<Tai64n>,
+    /// Its state, in its own words; it may be empty.
+    pub text: String,
+}
+
+/// What the `./run` of this status has said; `None` if it has no way to say anything.
+pub fn read(dir: &ServiceDir, status: &Status) -> Option<Announcement> {
     if status.state != Some(State::Run) || status.pid == 0 {
         return None;
     }
     let content = String::from_utf8_lossy(&read_file(&dir.notification())?).into_owned();
     let (process, text) = content.split_once('\n')?;
     let (label, pid) = process.split_once(' ')?;
-    let (since, pid) = (Tai64n::from_label(label)?, pid.parse().ok()?);
-    let is_its = (since, pid) == (status.since, status.pid);
+    let is_its = (Tai64n::from_label(label)?, pid.parse().ok()?) == (status.since, status.pid);
     let ready = || read_file(&dir.ready()).and_then(|content| Tai64n::from_bytes(&content));
-    is_its.then(|| (Readiness { since, pid, ready: ready() }, text.to_owned()))
+    is_its.then(|| Announcement { ready: ready(), text: text.to_owned() })
 }
 
 fn read_file(path: &Path) -> Option<Vec<u8>> {

@@ -245,6 +245,7 @@ fn is_full(failure: &Error) -> bool {
 mod tests {
     use super::*;
     use crate::lock::tests::{locked, with_a_lock};
+    use crate::readiness::Announcement;
     use crate::status::{State, Want};
     use crate::tai64n::Tai64n;
 
@@ -284,16 +285,17 @@ mod tests {
             };
             let unready = Readiness { since: running.since, pid: 7, ready: None };
             let ready = Readiness { ready: Some(running.since), ..unready };
+            let said = |ready, text: &str| Some(Announcement { ready, text: text.to_owned() });
             let read = |status| crate::readiness::read(service, &status);
             fs_err::write(service.ready(), "of an earlier supervisor").expect("a file");
             let mut status_writer = StatusWriter::new(service.clone(), lock, Supervise::Old);
             status_writer.publish(running).expect("a record");
             assert_eq!((read(running), service.ready().exists()), (None, false));
             status_writer.publish_readiness(unready).expect("files");
-            assert_eq!(read(running), Some((unready, String::new())));
+            assert_eq!(read(running), said(None, ""));
             status_writer.publish_text("two\nlines".to_owned()).expect("a text");
             status_writer.publish_readiness(ready).expect("files");
-            assert_eq!(read(running), Some((ready, "two\nlines".to_owned())));
+            assert_eq!(read(running), said(Some(running.since), "two\nlines"));
             assert_eq!(fs_err::read(service.ready()).expect("a label"), running.since.to_bytes());
             for other in [
                 Status { pid: 8, ..running },
@@ -303,16 +305,13 @@ mod tests {
                 assert_eq!(read(other), None, "{other:?}");
             }
             status_writer.publish_readiness(Readiness { pid: 8, ..unready }).expect("files");
-            assert_eq!(
-                read(Status { pid: 8, ..running }),
-                Some((Readiness { pid: 8, ..unready }, String::new()))
-            );
+            assert_eq!(read(Status { pid: 8, ..running }), said(None, ""));
             fs_err::remove_dir_all(service.supervise()).expect("removed");
             status_writer.publish_readiness(ready).expect_err("no place");
             assert!(status_writer.is_behind());
             status_writer.start_anew(Some(locked(service)));
             status_writer.retry().expect("its own place");
-            assert_eq!((read(running), status_writer.is_behind()), (Some((ready, String::new())), false));
+            assert_eq!((read(running), status_writer.is_behind()), (said(ready.ready, ""), false));
         });
     }
 
