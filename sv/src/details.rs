@@ -95,9 +95,9 @@ impl Details {
             normally_up: self.has_down.ok().filter(|_| exists).map(|has_down| !has_down),
             got_term: status.map(|status| status.got_term),
             ready: self.is_ready(),
-            status_text: self.said.as_ref().map(|said| said.text.clone()).filter(|text| !text.is_empty()),
             log: self.log.as_ref().map(|log| Box::new(log.to_json(now))),
             error: self.error(),
+            status_text: self.said.as_ref().map(|said| said.text.clone()).filter(|text| !text.is_empty()),
         }
     }
 
@@ -119,9 +119,9 @@ pub struct ServiceJson {
     normally_up: Option<bool>,
     got_term: Option<bool>,
     ready: Option<bool>,
-    status_text: Option<String>,
     log: Option<Box<ServiceJson>>,
     error: Option<String>,
+    status_text: Option<String>,
 }
 
 /// Runs the checks of all services and their logs, for so long at most. A service that does not run is not ready,
