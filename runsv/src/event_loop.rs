@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::time::Instant;
 
-use supervise::{Hosting, LOCK_RETRY_INTERVAL, ServiceRole, Startup, Supervisor};
+use supervise::{EventPort, Hosting, LOCK_RETRY_INTERVAL, Startup, Supervisor};
 use sys::poller::Wakeup;
 use sys::process::descriptors::hold_few;
 use sys::{Error, Logger, Now, Poller, Signal, reap_next};
@@ -54,16 +54,16 @@ fn open(dir: &OsStr, logger: Logger, poller: &mut Poller) -> Result<Option<Box<S
 }
 
 fn watch_new_fifos(supervisor: &mut Supervisor, poller: &Poller) -> std::io::Result<()> {
-    supervisor.new_fifos().try_for_each(|(role, fifo)| poller.watch(fifo, token_of(role)))
+    supervisor.new_fifos().try_for_each(|(port, fifo)| poller.watch(fifo, token_of(port)))
 }
 
 fn pass_on(wakeup: &Wakeup, supervisor: &mut Supervisor) {
     if wakeup.signals.contains(&Signal::TERM) {
         supervisor.told_to_leave();
     }
-    for role in [ServiceRole::Main, ServiceRole::Log] {
-        if wakeup.ready.contains(&token_of(role)) {
-            supervisor.readable(role);
+    for port in [EventPort::Main, EventPort::Log, EventPort::Notification] {
+        if wakeup.ready.contains(&token_of(port)) {
+            supervisor.readable(port);
         }
     }
 }
@@ -84,9 +84,10 @@ fn take_turn(supervisor: &mut Supervisor) {
     supervisor.end_turn(Now::read());
 }
 
-fn token_of(role: ServiceRole) -> usize {
-    match role {
-        ServiceRole::Main => 0,
-        ServiceRole::Log => 1,
+fn token_of(port: EventPort) -> usize {
+    match port {
+        EventPort::Main => 0,
+        EventPort::Log => 1,
+        EventPort::Notification => 2,
     }
 }

@@ -50,6 +50,18 @@ impl Tai64n {
         })
     }
 
+    /// The 12 bytes of the label.
+    pub fn to_bytes(self) -> Vec<u8> {
+        [&self.seconds.to_be_bytes()[..], &self.nanoseconds.to_be_bytes()].concat()
+    }
+
+    /// Reads the 12 bytes of a label.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (seconds, nanoseconds) = bytes.split_first_chunk()?;
+        let nanoseconds = nanoseconds.try_into().ok()?;
+        Some(Self { seconds: u64::from_be_bytes(*seconds), nanoseconds: u32::from_be_bytes(nanoseconds) })
+    }
+
     /// `@` and 24 hexadecimal digits.
     pub fn label(self) -> String {
         format!("@{:016x}{:08x}", self.seconds, self.nanoseconds)

@@ -11,13 +11,16 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use supervise::{Hosting, LOCK_RETRY_INTERVAL, ServiceRole, Startup, Supervisor};
+use supervise::{EventPort, Hosting, LOCK_RETRY_INTERVAL, Startup, Supervisor};
 use sys::{Logger, Now, Pid, Poller, Signal, reap_next};
 
 const CAUGHT: &[Signal] = &[Signal::CHLD];
 
 /// How long a condition may take on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a host watches; the place of each is part of its token.
+const PORTS: [EventPort; 3] = [EventPort::Main, EventPort::Log, EventPort::Notification];
 
 /// The services, and what hosts them.
 struct Host {
@@ -102,17 +105,17 @@ impl Host {
 
     fn run_once(&mut self) {
         for (index, hosted) in self.services.iter_mut().enumerate() {
-            for (role, fifo) in hosted.supervisor.iter_mut().flat_map(|it| it.new_fifos()) {
-                self.poller.watch(fifo, 2 * index + usize::from(role == ServiceRole::Log)).expect("a watch");
+            for (port, fifo) in hosted.supervisor.iter_mut().flat_map(|it| it.new_fifos()) {
+                let place = PORTS.iter().position(|it| *it == port).expect("a port");
+                self.poller.watch(fifo, PORTS.len() * index + place).expect("a watch");
             }
         }
         // The conditions are in files, which have no events here.
         let look = Instant::now() + Duration::from_millis(20);
         let next = self.living().filter_map(Supervisor::next_deadline).chain([look]).min();
         for token in self.poller.wait(next).ready {
-            let role = if token % 2 == 0 { ServiceRole::Main } else { ServiceRole::Log };
-            if let Some(supervisor) = &mut self.services[token / 2].supervisor {
-                supervisor.readable(role);
+            if let Some(supervisor) = &mut self.services[token / PORTS.len()].supervisor {
+                supervisor.readable(PORTS[token % PORTS.len()]);
             }
         }
         self.reap();

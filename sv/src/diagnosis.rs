@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use servicedir::history::{HistoryEntry, HistoryEvent};
+use servicedir::readiness::Announcement;
 use servicedir::{Command, State, Status, Tai64n, Want};
 use sys::errno_text::phrase;
 use sys::{ExitStatus, Pid, Signal};
@@ -24,6 +25,8 @@ pub struct Observation {
     pub status: Status,
     /// Whether there is a file `down`.
     pub has_down: bool,
+    /// What the service has said of itself, if it can.
+    pub said: Option<Announcement>,
     /// The history, oldest entry first.
     pub entries: Vec<HistoryEntry>,
     /// The control script that runsv waits for, if it still runs.
@@ -83,6 +86,16 @@ fn running(observation: &Observation, age: &str) -> String {
         let _ = write!(text, "; was told to end{since}, and has not yet");
     } else if matches!(status.want, Want::Down | Want::Exit) {
         text += "; will not be started again when it ends";
+    }
+    if let Some(said) = &observation.said {
+        let age = said.ready.map(|ready| human(ready.age_at(observation.now)));
+        let _ = match age {
+            Some(age) => write!(text, "; ready for {age}"),
+            None => write!(text, "; has not said that it is ready"),
+        };
+        if !said.text.is_empty() {
+            let _ = write!(text, "; says: {}", said.text);
+        }
     }
     text
 }
@@ -313,6 +326,7 @@ mod tests {
                 state: Some(state),
             },
             has_down: false,
+            said: None,
             entries: history(lines),
             control_script: None,
             group: Vec::new(),
@@ -339,6 +353,15 @@ mod tests {
         assert_eq!(state(&once), "running for 5m, pid 7; will not be started again when it ends");
         let finish = observed(State::Finish, 8, Want::Up, &[(2, "started ./finish, pid 8")]);
         assert_eq!(state(&finish), "./run has ended, ./finish runs for 2s, pid 8");
+    }
+
+    #[test]
+    fn the_state_says_what_the_service_has_said() {
+        let mut up = observed(State::Run, 7, Want::Up, &[]);
+        up.said = Some(Announcement { ready: None, text: "loads".to_owned() });
+        assert_eq!(state(&up), "running for 5m, pid 7; has not said that it is ready; says: loads");
+        up.said = Some(Announcement { ready: Some(ago(60)), text: String::new() });
+        assert_eq!(state(&up), "running for 5m, pid 7; ready for 1m");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod runsv {
     mod layout;
     mod logging;
     mod process_group;
+    mod readiness;
     mod record;
 }
 

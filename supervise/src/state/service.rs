@@ -1,12 +1,13 @@
 //! State: the life of one service, main or log.
 
 mod commands;
+mod readiness;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use servicedir::history::PERMANENT_FAILURE;
-use servicedir::{HistoryEvent, State, Status, Tai64n, Want};
+use servicedir::{HistoryEvent, Readiness, State, Status, Tai64n, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
 use super::command_steps::CommandStep;
@@ -47,6 +48,8 @@ pub struct ServiceState {
     settings: Settings,
     /// When the stop that is under way is escalated to KILL.
     kill_at: Option<Instant>,
+    /// What a `./run` that says itself when it is ready has said.
+    readiness: Option<Readiness>,
     /// Killed after an exit command: no `./finish`, and no waiting beyond this.
     forced_at: Option<Instant>,
     /// When to log the leftovers.
@@ -88,6 +91,7 @@ impl ServiceState {
             not_before: None,
             settings: Settings::default(),
             kill_at: None,
+            readiness: None,
             forced_at: None,
             name_leftovers_at: None,
             plan: CommandPlan::default(),
@@ -368,11 +372,16 @@ impl ServiceState {
         self.kill_at = None;
         self.run_started = Some(now.monotonic);
         self.since = Tai64n::of(now.wall);
+        let pid = self.status().pid;
+        self.readiness = started.notifies.then_some(Readiness { since: self.since, pid, ready: None });
+        // Before its status, which clients judge by it.
+        actions.extend(self.readiness.map(ServiceAction::PublishReadiness));
         self.publish(actions);
         self.remember(HistoryEvent::Started(started.pid), actions);
     }
 
-    fn note_end(&self, exit_status: ExitStatus, now: Now, actions: &mut VecDeque<ServiceAction>) {
+    fn note_end(&mut self, exit_status: ExitStatus, now: Now, actions: &mut VecDeque<ServiceAction>) {
+        self.set_ready(None, actions);
         let lived = self.run_started.map(|started| now.monotonic.saturating_duration_since(started));
         self.remember(HistoryEvent::Ended(exit_status, lived.unwrap_or_default()), actions);
     }
@@ -407,6 +416,7 @@ impl ServiceState {
     /// RSV-43, RSV-44: the service is down; one that lived less than a second waits before its next start.
     fn enter_down(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
         self.phase = ServicePhase::Down;
+        self.set_ready(None, actions);
         self.got_term = false;
         self.kill_at = None;
         self.forced_at = None;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod log_service;
+mod readiness;
 mod stopping;
 
 use servicedir::{Command, State, Want};

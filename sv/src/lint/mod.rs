@@ -233,6 +233,10 @@ impl Linter<'_> {
                 self.word(&format!("{prefix}{name}"), number, "a number of milliseconds");
             }
         }
+        if prefix.is_empty() {
+            let descriptor = |word: &str| servicedir::notification::parse_descriptor(word).is_some();
+            self.word("notification-fd", descriptor, "the number of a descriptor above 2");
+        }
     }
 
     fn word(&mut self, file: &str, is_good: impl Fn(&str) -> bool, expected: &str) {

@@ -37,8 +37,8 @@ struct Inherited {
 
 static INHERITED: OnceLock<Inherited> = OnceLock::new();
 
-/// The descriptors of this process that no program it starts is to have, but for this one.
-pub(crate) fn own(spared: Option<RawFd>) -> Vec<Range> {
+/// The descriptors of this process that no program it starts is to have, but for these.
+pub(crate) fn own(spared: impl IntoIterator<Item = RawFd>) -> Vec<Range> {
     let inherited = INHERITED.get_or_init(Inherited::find);
     let mut spared: Vec<RawFd> = inherited.descriptors.iter().copied().chain(spared).collect();
     spared.sort_unstable();

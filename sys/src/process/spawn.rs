@@ -6,13 +6,13 @@
 //! failure is reported through a pipe, to be read when the child is reaped.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
@@ -38,6 +38,7 @@ pub struct Program<'a> {
     stdin: Option<BorrowedFd<'a>>,
     stdout: Option<BorrowedFd<'a>>,
     stderr: Option<BorrowedFd<'a>>,
+    further: Option<(BorrowedFd<'a>, RawFd)>,
     leadership: Leadership,
     awaits_session: bool,
     default_signals: &'a [Signal],
@@ -76,6 +77,7 @@ impl<'a> Program<'a> {
             stdin: None,
             stdout: None,
             stderr: None,
+            further: None,
             leadership: Leadership::Nothing,
             awaits_session: false,
             default_signals: &[],
@@ -141,6 +143,13 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// A descriptor that the program has under this number, which is none of the standard ones.
+    #[must_use]
+    pub fn descriptor(mut self, descriptor: BorrowedFd<'a>, number: RawFd) -> Self {
+        self.further = Some((descriptor, number));
+        self
+    }
+
     /// Gives the program a session, and so a process group, of its own.
     #[must_use]
     pub fn own_session(mut self) -> Self {
@@ -194,7 +203,12 @@ impl<'a> Program<'a> {
         let environment = self.environment.as_deref().map(pointers);
         let resets_oom_score = self.has_default_oom_score && oom_score::is_adjusted();
         let reports = start_error::writer();
-        let own_descriptors = descriptors::own(reports);
+        // The pipe for the child's report must not be where the program is to have another descriptor.
+        let moved = self.further.filter(|(_, number)| reports == Some(*number));
+        let moved = moved.map(|(_, number)| another_than(number)).transpose()?;
+        let reports = moved.as_ref().map(AsRawFd::as_raw_fd).or(reports);
+        let further = self.further.map(|(descriptor, _)| descriptor.as_raw_fd());
+        let own_descriptors = descriptors::own(reports.into_iter().chain(further));
         let session = if self.awaits_session { nix::unistd::pipe2(OFlag::O_CLOEXEC).ok() } else { None };
         // No handler may run in the child: it would eat a signal that is meant for the program.
         let mask = SignalSet::all().block();
@@ -284,6 +298,9 @@ impl<'a> Program<'a> {
         // The exec closes them as well, but it may hang. A lock of this process must not outlive it in a
         // child that waits for a file system.
         descriptors::close(own_descriptors);
+        if let Some((descriptor, number)) = self.further {
+            put_descriptor(descriptor, number).map_err(|why| (StartStep::Descriptor, why))?;
+        }
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory.as_c_str()).map_err(|why| (StartStep::Directory, why))?;
         }
@@ -364,6 +381,15 @@ fn await_end(reader: &OwnedFd) {
     }
 }
 
+/// A descriptor of the same file as this one, with a greater number.
+fn another_than(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: the caller has it open, and for as long as this call takes.
+    let open = unsafe { BorrowedFd::borrow_raw(number) };
+    let moved = nix::fcntl::fcntl(open, FcntlArg::F_DUPFD_CLOEXEC(number.saturating_add(1)))?;
+    // SAFETY: the call has made it, and nothing else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
+}
+
 fn put_descriptor(descriptor: BorrowedFd<'_>, place: i32) -> Result<(), Errno> {
     // SAFETY: dup2 and fcntl have no memory arguments; the process is about to be replaced, so
     // nothing of ours relies on what `place` was.
@@ -415,6 +441,26 @@ mod tests {
         let candidates = vec![c_string("/etc"), c_string("/no/such/program")];
         let program = Program::first_of(candidates, c_string("program"));
         assert_eq!(failure(&program), Some((StartStep::Execute, Errno::EACCES)));
+    }
+
+    #[test]
+    fn a_program_has_a_descriptor_under_any_number() {
+        let reports = start_error::writer().expect("a pipe");
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        // Where the child reports to, where the pipe is itself, and elsewhere.
+        let numbers = [reports, writer.as_raw_fd(), 3, 200];
+        for number in numbers {
+            let script = format!("echo {number} >/proc/self/fd/{number}");
+            let program = Program::new("/bin/sh").arg("-c").arg(script);
+            let child = program.descriptor(writer.as_fd(), number).spawn().expect("a child");
+            assert_eq!(reap_waiting(child), Some(ExitStatus::Exited(0)), "{number}");
+        }
+        let missing = Program::new("/no/such/program").descriptor(writer.as_fd(), reports);
+        assert_eq!(failure(&missing), Some((StartStep::Execute, Errno::ENOENT)));
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("lines");
+        assert_eq!(text, numbers.map(|number| format!("{number}\n")).concat());
     }
 
     #[test]

@@ -211,9 +211,9 @@ fn json_has_the_documented_members(suite: &Suite) {
     tree.service("new").run("exec sleep 1000").made();
 
     let output = tree.sv("--json list");
-    let job = r#"{"name":"job","state":"down","pid":null,"since":"?","uptime":?,"want":"down","paused":false,"normally_up":false,"got_term":false,"ready":null,"log":null,"error":null}"#;
-    let new = r#"{"name":"new","state":null,"pid":null,"since":null,"uptime":null,"want":null,"paused":null,"normally_up":true,"got_term":null,"ready":null,"log":null,"error":"unable to open supervise/ok: file does not exist"}"#;
-    let log = r#"{"name":"web/log","state":"run","pid":?,"since":"?","uptime":?,"want":"up","paused":false,"normally_up":true,"got_term":false,"ready":null,"log":null,"error":null}"#;
+    let job = r#"{"name":"job","state":"down","pid":null,"since":"?","uptime":?,"want":"down","paused":false,"normally_up":false,"got_term":false,"ready":null,"log":null,"error":null,"status_text":null}"#;
+    let new = r#"{"name":"new","state":null,"pid":null,"since":null,"uptime":null,"want":null,"paused":null,"normally_up":true,"got_term":null,"ready":null,"log":null,"error":"unable to open supervise/ok: file does not exist","status_text":null}"#;
+    let log = r#"{"name":"web/log","state":"run","pid":?,"since":"?","uptime":?,"want":"up","paused":false,"normally_up":true,"got_term":false,"ready":null,"log":null,"error":null,"status_text":null}"#;
     let web_text = log.replace("web/log", "web").replace("\"log\":null", &format!("\"log\":{log}"));
     assert_eq!(timeless(&output.stdout), format!("[\n{job},\n{new},\n{web_text}\n]\n"));
     assert_eq!((output.stderr.as_str(), output.code()), ("", Some(1)));
