@@ -136,6 +136,7 @@ fn check(options: &InitOptions, logger: &mut Logger) -> Result<LifecycleSetup, (
         grace: options.grace,
         directory: has_services.then(|| options.directory.clone()),
         command: options.command.first().map(|name| name.to_string_lossy().into_owned()),
+        stop_signal: options.stop_signal,
         is_group: options.is_group,
         start_hooks,
         has_drain: is_any(HookStage::Drain),

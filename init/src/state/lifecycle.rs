@@ -39,6 +39,8 @@ pub struct LifecycleSetup {
     pub directory: Option<PathBuf>,
     /// The name of COMMAND, if there is one.
     pub command: Option<String>,
+    /// What COMMAND is sent at a stop, if not what init was.
+    pub stop_signal: Option<Signal>,
     /// Whether signals for COMMAND go to its whole process group.
     pub is_group: bool,
     /// The start hooks.

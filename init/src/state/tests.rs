@@ -70,6 +70,7 @@ impl Simulation {
             grace,
             directory: Some("/srv".into()),
             command: command.map(ToOwned::to_owned),
+            stop_signal: None,
             is_group,
             start_hooks: of(HookStage::Start).into_iter().map(Into::into).collect(),
             has_drain: !of(HookStage::Drain).is_empty(),

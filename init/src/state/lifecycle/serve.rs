@@ -115,10 +115,12 @@ impl Lifecycle {
         matches!(self.command, MainCommand::Up { .. })
     }
 
-    /// The signal that stops COMMAND: the one that init got, if that is SIGINT or SIGTERM.
+    /// The signal that stops COMMAND: if no other was set, the one that init got, if that is SIGINT or
+    /// SIGTERM.
     pub(super) fn stop_signal(&self) -> Signal {
-        match &self.stop {
-            Some(StopInProgress { reason: StopReason::Signal(Signal::INT), .. }) => Signal::INT,
+        match (self.setup.stop_signal, &self.stop) {
+            (Some(signal), _) => signal,
+            (None, Some(StopInProgress { reason: StopReason::Signal(Signal::INT), .. })) => Signal::INT,
             _ => Signal::TERM,
         }
     }
