@@ -32,6 +32,7 @@ usage: init [OPTIONS] [DIR] [-- COMMAND [ARG]...]
 options:
       --grace SEC     how long whoever stops the container waits before it kills it;
                       init has always left before (default: $INIT_GRACE, else 10)
+      --drain SEC     how much of it drain hooks may take (default: half, but for a reserve)
       --hooks DIR     where start.d, drain.d and finish.d are (default: /etc/init)
       --stop-signal SIG
                       what COMMAND is sent at a stop (default: TERM, or the INT of init)
@@ -73,6 +74,8 @@ pub enum InitRequest {
 pub struct InitOptions {
     /// The time from the stop request to the exit of init.
     pub grace: Duration,
+    /// The latest end of the drain, if it was said.
+    pub drain: Option<Duration>,
     /// The directory of hooks.
     pub hooks: PathBuf,
     /// The services directory.
@@ -128,6 +131,7 @@ fn read(
     let directory = given.directory.or_else(|| set("SVDIR"));
     Ok(InitRequest::Run(InitOptions {
         grace,
+        drain: given.drain.as_deref().map(|word| seconds("--drain", word)).transpose()?,
         hooks: given.hooks.map_or_else(|| HOOKS.into(), PathBuf::from),
         is_directory_given: directory.is_some(),
         directory: directory.map_or_else(|| DIRECTORY.into(), PathBuf::from),
@@ -146,6 +150,7 @@ fn read(
 #[derive(Default)]
 struct GivenArguments {
     grace: Option<OsString>,
+    drain: Option<OsString>,
     stop_signal: Option<OsString>,
     hooks: Option<OsString>,
     directory: Option<OsString>,
@@ -187,6 +192,7 @@ impl GivenArguments {
         let joined = parts.next().map(|value| OsStr::from_bytes(value).to_owned());
         match name {
             b"grace" => self.grace = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?),
+            b"drain" => self.drain = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?),
             b"stop-signal" => {
                 self.stop_signal = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?);
             }
@@ -243,7 +249,7 @@ fn signal(word: &OsStr) -> Result<Signal, Error> {
     })
 }
 
-/// Parses a grace: seconds, with a fraction if needed.
+/// Parses a time: seconds, with a fraction if needed.
 fn seconds(source: &str, word: &OsStr) -> Result<Duration, Error> {
     word.to_str()
         .filter(|word| word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
@@ -318,6 +324,8 @@ mod tests {
             &["--unknown"],
             &["a", "b"],
             &["-g"],
+            &["--drain", "0"],
+            &["--drain"],
             &["--stop-signal", "QUIT"],
             &["--stop-signal", "QUITE", "--", "x"],
             &["--stop-signal"],

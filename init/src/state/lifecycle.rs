@@ -35,6 +35,8 @@ const REPORT: Duration = Duration::from_secs(1);
 pub struct LifecycleSetup {
     /// The time from the stop request to the exit of init.
     pub grace: Duration,
+    /// The latest end of the drain; half of the time if there is none.
+    pub drain: Option<Duration>,
     /// The services directory, if there is one.
     pub directory: Option<PathBuf>,
     /// The name of COMMAND, if there is one.
@@ -49,6 +51,13 @@ pub struct LifecycleSetup {
     pub has_drain: bool,
     /// Whether there are finish hooks.
     pub has_finish: bool,
+}
+
+impl LifecycleSetup {
+    /// The budget of a stop with these hooks.
+    pub fn budget(&self, has_drain: bool, has_finish: bool) -> StopBudget {
+        StopBudget::of(self.grace, has_drain.then_some(self.drain), has_finish)
+    }
 }
 
 /// The life of a container.
@@ -419,7 +428,7 @@ impl Lifecycle {
         self.stop = Some(StopInProgress {
             began: now,
             reason,
-            budget: StopBudget::of(self.setup.grace, false, false),
+            budget: self.setup.budget(false, false),
             finish_hooks: None,
             next_report: now + REPORT,
             child_list: ChildList::Unknown,

@@ -30,14 +30,18 @@ pub struct StopBudget {
 const RESERVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(1500));
 
 impl StopBudget {
-    /// The budget for a grace, with or without hooks.
-    pub fn of(grace: Duration, has_drain: bool, has_finish: bool) -> Self {
+    /// The budget for a grace, with or without hooks; drain hooks have until `drain`, or half of the time.
+    pub fn of(grace: Duration, drain: Option<Option<Duration>>, has_finish: bool) -> Self {
         let reserve = (grace / 10).clamp(RESERVE.0, RESERVE.1).min(grace / 4);
         let end = grace.saturating_sub(reserve);
         let sweep = if has_finish { end.mul_f64(0.9) } else { end };
-        let part = |share: f64| sweep.mul_f64(share);
+        let half = sweep / 2;
+        let drain = drain.map_or(Duration::ZERO, |limit| limit.unwrap_or(half).min(sweep));
+        // What follows is planned for half of the time. A longer drain leaves less of it.
+        let rest = sweep.saturating_sub(drain.max(half));
+        let part = |share: f64| sweep.saturating_sub(rest.mul_f64((1.0 - share) * 2.0));
         Self {
-            drain: if has_drain { part(0.5) } else { Duration::ZERO },
+            drain,
             run: part(0.8),
             finish: part(0.88),
             loggers: part(0.93),
@@ -59,7 +63,7 @@ mod tests {
     fn the_moments_come_in_order_and_before_the_grace_is_over() {
         for grace in [SECOND / 20, SECOND * 3 / 10, SECOND, SECOND * 10, SECOND * 3600] {
             for hooks in [false, true] {
-                let budget = StopBudget::of(grace, hooks, hooks);
+                let budget = StopBudget::of(grace, hooks.then_some(None), hooks);
                 let moments = [
                     budget.drain,
                     budget.run,
@@ -78,8 +82,19 @@ mod tests {
 
     #[test]
     fn without_hooks_no_time_is_set_aside_for_them() {
-        let budget = StopBudget::of(SECOND * 10, false, false);
+        let budget = StopBudget::of(SECOND * 10, None, false);
         assert_eq!((budget.drain, budget.run), (Duration::ZERO, Duration::from_millis(7200)));
         assert_eq!((budget.sweep, budget.end), (budget.end, SECOND * 9));
+    }
+
+    #[test]
+    fn a_drain_has_as_long_as_was_said_and_what_follows_the_rest() {
+        let ms = Duration::from_millis;
+        for (limit, run, finish) in [(None, 7200, 7920), (Some(2000), 7200, 7920), (Some(8000), 8600, 8760)] {
+            let budget = StopBudget::of(SECOND * 10, Some(limit.map(ms)), false);
+            assert_eq!(budget.drain, ms(limit.unwrap_or(4500)));
+            assert_eq!((budget.run, budget.finish, budget.sweep), (ms(run), ms(finish), SECOND * 9));
+        }
+        assert_eq!(StopBudget::of(SECOND * 10, Some(Some(SECOND * 20)), true).drain, SECOND * 81 / 10);
     }
 }

@@ -68,6 +68,7 @@ impl Simulation {
         };
         let lifecycle = Lifecycle::new(LifecycleSetup {
             grace,
+            drain: None,
             directory: Some("/srv".into()),
             command: command.map(ToOwned::to_owned),
             stop_signal: None,

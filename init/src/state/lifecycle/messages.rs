@@ -7,12 +7,11 @@ use sys::Signal;
 use super::{ChildList, Lifecycle, LifecyclePhase, REPORT, StopStep, SweepState};
 use crate::state::events::{LifecycleAction, LogLevel};
 use crate::state::exit_code::StopReason;
-use crate::state::stop_budget::StopBudget;
 use crate::state::text::{listed, seconds};
 
 impl Lifecycle {
     pub(super) fn announcement(&self) -> String {
-        let budget = StopBudget::of(self.setup.grace, self.setup.has_drain, self.setup.has_finish);
+        let budget = self.setup.budget(self.setup.has_drain, self.setup.has_finish);
         let what = match (&self.setup.directory, &self.setup.command) {
             (Some(directory), Some(command)) => {
                 format!("{command} beside the services of {}", directory.display())
