@@ -20,7 +20,7 @@ use super::events::{HookStage, LifecycleAction, LifecycleEvent, LogLevel};
 use super::exit_code::{CANNOT_RUN, NOT_FOUND, StopReason};
 use super::hook_run::HookRun;
 use super::runsvdir::RunsvdirProcess;
-use super::stop_budget::StopBudget;
+use super::stop_budget::{StopBudget, StopNeeds};
 use super::stop_set::StopSet;
 
 /// Read the status files only when no service has ended for this long.
@@ -56,7 +56,8 @@ pub struct LifecycleSetup {
 impl LifecycleSetup {
     /// The budget of a stop with these hooks.
     pub fn budget(&self, has_drain: bool, has_finish: bool) -> StopBudget {
-        StopBudget::of(self.grace, has_drain.then_some(self.drain), has_finish)
+        let (grace, drain_limit) = (self.grace, self.drain);
+        StopBudget::of(StopNeeds { grace, drain_limit, has_drain, has_finish })
     }
 }
 
