@@ -58,8 +58,9 @@ impl Lifecycle {
         {
             *is_signalled = true;
             let pid = *pid;
-            self.signal_command(pid, stop_signal);
-            self.signal_command(pid, Signal::CONT);
+            for signal in stop_signal.and_cont() {
+                self.signal_command(pid, signal);
+            }
         }
     }
 
@@ -83,8 +84,9 @@ impl Lifecycle {
             // for it.
             self.group = Some(CommandGroup { leader: pid, probe_due: now });
             if !is_signalled {
-                self.request(LifecycleAction::SignalGroup(pid, self.stop_signal()));
-                self.request(LifecycleAction::SignalGroup(pid, Signal::CONT));
+                for signal in self.stop_signal().and_cont() {
+                    self.request(LifecycleAction::SignalGroup(pid, signal));
+                }
             }
         }
         if self.stop.is_none() {

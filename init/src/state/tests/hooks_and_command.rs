@@ -106,6 +106,22 @@ fn the_command_goes_before_the_services_it_may_need() {
     assert_eq!(simulation.lifecycle.exit_code(), Some(137));
 }
 
+/// CONT would discard such a signal.
+#[test]
+fn the_commands_stop_signal_is_the_last_one_if_it_stops() {
+    for (stop_signal, expected) in
+        [(Signal::TSTP, [Signal::CONT, Signal::TSTP]), (Signal::QUIT, [Signal::QUIT, Signal::CONT])]
+    {
+        let mut simulation = Simulation::adjusted(|setup| setup.stop_signal = Some(stop_signal));
+        simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::INT));
+        let sent = simulation.done.iter().filter_map(|action| match action {
+            LifecycleAction::Signal(COMMAND, signal) => Some(*signal),
+            _ => None,
+        });
+        assert_eq!(sent.collect::<Vec<_>>(), expected);
+    }
+}
+
 #[test]
 fn signals_are_forwarded_to_the_command() {
     let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
