@@ -57,7 +57,8 @@ impl LifecycleSetup {
     /// The budget of a stop with these hooks.
     pub fn budget(&self, has_drain: bool, has_finish: bool) -> StopBudget {
         let (grace, drain_limit) = (self.grace, self.drain);
-        StopBudget::of(StopNeeds { grace, drain_limit, has_drain, has_finish })
+        let has_services = self.directory.is_some();
+        StopBudget::of(StopNeeds { grace, drain_limit, has_services, has_drain, has_finish })
     }
 }
 
@@ -372,6 +373,7 @@ impl Lifecycle {
                 self.serve(now);
                 self.end_command();
                 self.probe_group(now);
+                self.kill_late_command(now);
                 let stop = self.stop.as_ref()?;
                 let is_over =
                     !self.is_command_up() && self.group.is_none() || stop.at(self.command_share(stop)) <= now;

@@ -32,6 +32,8 @@ pub struct StopNeeds {
     pub grace: Duration,
     /// The latest end of the drain; half of the time if there is none.
     pub drain_limit: Option<Duration>,
+    /// Whether there are services; COMMAND alone has all the time.
+    pub has_services: bool,
     /// Whether there are drain hooks.
     pub has_drain: bool,
     /// Whether there are finish hooks.
@@ -45,14 +47,14 @@ const RESERVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mi
 impl StopBudget {
     /// The budget for these needs.
     pub fn of(needs: StopNeeds) -> Self {
-        let StopNeeds { grace, drain_limit, has_drain, has_finish } = needs;
+        let StopNeeds { grace, drain_limit, has_services, has_drain, has_finish } = needs;
         let reserve = (grace / 10).clamp(RESERVE.0, RESERVE.1).min(grace / 4);
         let end = grace.saturating_sub(reserve);
         let sweep = if has_finish { end.mul_f64(0.9) } else { end };
         let half = sweep / 2;
         let drain = if has_drain { drain_limit.unwrap_or(half).min(sweep) } else { Duration::ZERO };
         // What follows is planned for half of the time. A longer drain leaves less of it.
-        let rest = sweep.saturating_sub(drain.max(half));
+        let rest = if has_services { sweep.saturating_sub(drain.max(half)) } else { Duration::ZERO };
         let part = |share: f64| sweep.saturating_sub(rest.mul_f64((1.0 - share) * 2.0));
         Self {
             drain,
@@ -72,8 +74,13 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const NEEDS: StopNeeds =
-        StopNeeds { grace: Duration::from_secs(10), drain_limit: None, has_drain: false, has_finish: false };
+    const NEEDS: StopNeeds = StopNeeds {
+        grace: Duration::from_secs(10),
+        drain_limit: None,
+        has_services: true,
+        has_drain: false,
+        has_finish: false,
+    };
 
     #[test]
     fn the_moments_come_in_order_and_before_the_grace_is_over() {
@@ -102,6 +109,12 @@ mod tests {
         let budget = StopBudget::of(NEEDS);
         assert_eq!((budget.drain, budget.run), (Duration::ZERO, Duration::from_millis(7200)));
         assert_eq!((budget.sweep, budget.end), (budget.end, SECOND * 9));
+    }
+
+    #[test]
+    fn without_services_no_time_is_set_aside_for_them() {
+        let budget = StopBudget::of(StopNeeds { has_services: false, ..NEEDS });
+        assert_eq!((budget.run, budget.sweep), (SECOND * 9, SECOND * 9));
     }
 
     #[test]

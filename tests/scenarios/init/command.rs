@@ -215,6 +215,22 @@ fn a_command_needs_no_services() {
     exited(init.through(&hidden).output_as_process_1(), 3);
 }
 
+/// No time is kept for services that there are not.
+#[test]
+fn a_command_without_services_has_nearly_all_of_the_grace() {
+    let tree = Suite::ours().tree();
+    let hidden = ["sh", "-c", "mount -t tmpfs none /etc && exec \"$@\"", "sh"];
+    let body = "trap '' TERM; echo >ready; sleep 1000 & wait; exec sleep 1000";
+    let init = tree.command("init").without_env("SVDIR").args(["--grace", "4", "--", "sh", "-c", body]);
+    let container = init.dir(tree.root()).through(&hidden).start_as_process_1();
+    container.eventually_says("; grace 4.00 s, all killed at 3.00 s, exit by 3.00 s\n");
+    eventually_reads(&tree, "ready", "\n");
+    container.signal(Signal::SIGTERM);
+    let end = ends_with(&container, 137);
+    said(&end, "COMMAND: does not stop: killed");
+    assert!(!end.stderr.contains("left behind, killed: sh"), "{}", end.stderr);
+}
+
 #[test]
 fn a_commands_strays_are_ended() {
     let tree = Suite::ours().tree();

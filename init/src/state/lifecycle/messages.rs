@@ -23,10 +23,14 @@ impl Lifecycle {
         if self.setup.has_drain {
             parts.push(format!("drain until {}", seconds(budget.drain)));
         }
-        parts.push(format!("services killed at {}", seconds(budget.run)));
-        parts.push(format!("finish scripts at {}", seconds(budget.finish)));
-        parts.push(format!("loggers at {}", seconds(budget.supervisors)));
-        parts.push(format!("all else at {}", seconds(budget.sweep)));
+        if self.setup.directory.is_some() {
+            parts.push(format!("services killed at {}", seconds(budget.run)));
+            parts.push(format!("finish scripts at {}", seconds(budget.finish)));
+            parts.push(format!("loggers at {}", seconds(budget.supervisors)));
+            parts.push(format!("all else at {}", seconds(budget.sweep)));
+        } else {
+            parts.push(format!("all killed at {}", seconds(budget.sweep)));
+        }
         parts.push(format!("exit by {}", seconds(budget.end)));
         format!("{what}; {}", parts.join(", "))
     }

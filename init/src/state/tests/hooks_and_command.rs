@@ -106,6 +106,20 @@ fn the_command_goes_before_the_services_it_may_need() {
     assert_eq!(simulation.lifecycle.exit_code(), Some(137));
 }
 
+#[test]
+fn a_command_without_services_has_all_the_time() {
+    let mut simulation = Simulation::adjusted(|setup| setup.directory = None);
+    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
+    simulation.children.push(AdoptedChild { pid: COMMAND, kind: ChildKind::Leftover });
+    simulation.advance(SECOND * 89 / 10);
+    assert!(!simulation.is_done(&LifecycleAction::SignalGroup(COMMAND, Signal::KILL)));
+    simulation.advance(SECOND * 9).exits(SECOND * 9, 3, KILLED);
+    let said: Vec<_> = simulation.said.iter().filter(|line| line.contains("does not stop")).collect();
+    assert_eq!(said, ["COMMAND: does not stop: killed"]);
+    assert!(simulation.said.iter().any(|line| line.ends_with("all killed at 9.00 s, exit by 9.00 s")));
+    assert_eq!(simulation.lifecycle.exit_code(), Some(137));
+}
+
 /// CONT would discard such a signal.
 #[test]
 fn the_commands_stop_signal_is_the_last_one_if_it_stops() {
