@@ -132,13 +132,23 @@ fn check(options: &InitOptions, logger: &mut Logger) -> Result<LifecycleSetup, (
         }
         !usable.is_empty()
     };
-    Ok(LifecycleSetup {
+    let setup = LifecycleSetup {
         grace: options.grace,
+        drain: options.drain,
         directory: has_services.then(|| options.directory.clone()),
         command: options.command.first().map(|name| name.to_string_lossy().into_owned()),
+        stop_signal: options.stop_signal,
         is_group: options.is_group,
         start_hooks,
         has_drain: is_any(HookStage::Drain),
         has_finish: is_any(HookStage::Finish),
-    })
+    };
+    let limit = setup.budget(true, setup.has_finish).sweep;
+    if options.drain.is_some_and(|drain| drain >= limit) {
+        let limit = limit.as_secs_f64();
+        let text =
+            format!("--drain: not below {limit} s, which is what the grace has for it (see init --help)");
+        return Err((Error::plain(text), USAGE));
+    }
+    Ok(setup)
 }

@@ -77,6 +77,12 @@ impl Signal {
         [Self::STOP, Self::TSTP, Self::TTIN, Self::TTOU].contains(&self)
     }
 
+    /// This signal and CONT, without which a stopped process does not act on it; in the order in which CONT
+    /// does not discard it.
+    pub fn and_cont(self) -> [Self; 2] {
+        if self.is_stop() { [Self::CONT, self] } else { [self, Self::CONT] }
+    }
+
     /// Sends this signal to one process.
     pub fn send(self, to: Pid) -> Result<(), Errno> {
         // SAFETY: kill has no memory arguments.

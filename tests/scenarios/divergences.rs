@@ -615,6 +615,26 @@ mod ours {
         assert_eq!(web.lines("runs").len(), 2);
     }
 
+    /// A handler for TSTP runs: no CONT discards the signal before the process takes it. A paused service
+    /// gets it as well.
+    #[test]
+    fn add_1_a_stop_signal_that_stops_is_followed_by_no_cont() {
+        for is_paused in [false, true] {
+            let body = "trap 'echo tstp >>got; exit 0' TSTP; trap 'echo cont >>got' CONT
+                        echo >ready; while :; do sleep .05; done";
+            let web = Suite::ours().service("web").run(body).file("down-signal", "TSTP\n").running();
+            web.eventually_has("ready");
+            if is_paused {
+                web.control("p");
+                let pid = web.status().pid;
+                web.eventually("it is paused", |_| crate::runsv::control::is_stopped(pid));
+            }
+            web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
+            let history = web.sv("why").stdout;
+            assert_eq!(web.lines("got").last().map(String::as_str), Some("tstp"), "{history}");
+        }
+    }
+
     #[test]
     fn add_21_services_do_not_have_the_score_of_their_runsv() {
         super::scores_below_a_runsv_with_500(Suite::ours(), "0\n");

@@ -107,6 +107,8 @@ impl InitEffects {
             LifecycleAction::SignalGroup(leader, signal) => {
                 if [Signal::TERM, Signal::INT].contains(&signal) {
                     self.leftovers.group_is_signalled(leader);
+                } else if signal == Signal::KILL {
+                    self.leftovers.is_named(leader);
                 }
                 let _ = signal.send_to_group(leader);
             }

@@ -20,7 +20,7 @@ use super::events::{HookStage, LifecycleAction, LifecycleEvent, LogLevel};
 use super::exit_code::{CANNOT_RUN, NOT_FOUND, StopReason};
 use super::hook_run::HookRun;
 use super::runsvdir::RunsvdirProcess;
-use super::stop_budget::StopBudget;
+use super::stop_budget::{StopBudget, StopNeeds};
 use super::stop_set::StopSet;
 
 /// Read the status files only when no service has ended for this long.
@@ -35,10 +35,14 @@ const REPORT: Duration = Duration::from_secs(1);
 pub struct LifecycleSetup {
     /// The time from the stop request to the exit of init.
     pub grace: Duration,
+    /// The latest end of the drain; half of the time if there is none.
+    pub drain: Option<Duration>,
     /// The services directory, if there is one.
     pub directory: Option<PathBuf>,
     /// The name of COMMAND, if there is one.
     pub command: Option<String>,
+    /// What COMMAND is sent at a stop, if not what init was.
+    pub stop_signal: Option<Signal>,
     /// Whether signals for COMMAND go to its whole process group.
     pub is_group: bool,
     /// The start hooks.
@@ -47,6 +51,15 @@ pub struct LifecycleSetup {
     pub has_drain: bool,
     /// Whether there are finish hooks.
     pub has_finish: bool,
+}
+
+impl LifecycleSetup {
+    /// The budget of a stop with these hooks.
+    pub fn budget(&self, has_drain: bool, has_finish: bool) -> StopBudget {
+        let (grace, drain_limit) = (self.grace, self.drain);
+        let has_services = self.directory.is_some();
+        StopBudget::of(StopNeeds { grace, drain_limit, has_services, has_drain, has_finish })
+    }
 }
 
 /// The life of a container.
@@ -360,6 +373,7 @@ impl Lifecycle {
                 self.serve(now);
                 self.end_command();
                 self.probe_group(now);
+                self.kill_late_command(now);
                 let stop = self.stop.as_ref()?;
                 let is_over =
                     !self.is_command_up() && self.group.is_none() || stop.at(self.command_share(stop)) <= now;
@@ -417,7 +431,7 @@ impl Lifecycle {
         self.stop = Some(StopInProgress {
             began: now,
             reason,
-            budget: StopBudget::of(self.setup.grace, false, false),
+            budget: self.setup.budget(false, false),
             finish_hooks: None,
             next_report: now + REPORT,
             child_list: ChildList::Unknown,

@@ -10,7 +10,7 @@ use servicedir::history::PERMANENT_FAILURE;
 use servicedir::{HistoryEvent, Readiness, State, Status, Tai64n, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
-use super::command_steps::CommandStep;
+use super::command_steps::{CommandStep, STOP};
 use super::{
     ControlScript, LEFTOVER_DELAY, Script, ServiceAction, ServiceEvent, ServiceRole, Settings, SignalTarget,
     StartedScript,
@@ -461,8 +461,7 @@ impl ServiceState {
             self.remember(HistoryEvent::GroupLives(leader), actions);
             // The other members have not been sent a signal yet.
             self.plan = CommandPlan {
-                steps: [CommandStep::ReadSettings, CommandStep::StopUnlessSuppressed, CommandStep::Continue]
-                    .into(),
+                steps: [CommandStep::ReadSettings].into_iter().chain(STOP).collect(),
                 meant_for: Some(leader),
                 ..CommandPlan::default()
             };

@@ -107,6 +107,36 @@ fn the_command_goes_before_the_services_it_may_need() {
 }
 
 #[test]
+fn a_command_without_services_has_all_the_time() {
+    let mut simulation = Simulation::adjusted(|setup| setup.directory = None);
+    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
+    simulation.children.push(AdoptedChild { pid: COMMAND, kind: ChildKind::Leftover });
+    simulation.advance(SECOND * 89 / 10);
+    assert!(!simulation.is_done(&LifecycleAction::SignalGroup(COMMAND, Signal::KILL)));
+    simulation.advance(SECOND * 9).exits(SECOND * 9, 3, KILLED);
+    let said: Vec<_> = simulation.said.iter().filter(|line| line.contains("does not stop")).collect();
+    assert_eq!(said, ["COMMAND: does not stop: killed"]);
+    assert!(simulation.said.iter().any(|line| line.ends_with("all killed at 9.00 s, exit by 9.00 s")));
+    assert_eq!(simulation.lifecycle.exit_code(), Some(137));
+}
+
+/// CONT would discard such a signal.
+#[test]
+fn the_commands_stop_signal_is_the_last_one_if_it_stops() {
+    for (stop_signal, expected) in
+        [(Signal::TSTP, [Signal::CONT, Signal::TSTP]), (Signal::QUIT, [Signal::QUIT, Signal::CONT])]
+    {
+        let mut simulation = Simulation::adjusted(|setup| setup.stop_signal = Some(stop_signal));
+        simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::INT));
+        let sent = simulation.done.iter().filter_map(|action| match action {
+            LifecycleAction::Signal(COMMAND, signal) => Some(*signal),
+            _ => None,
+        });
+        assert_eq!(sent.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn signals_are_forwarded_to_the_command() {
     let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
     simulation.feed(SECOND, LifecycleEvent::Signal(Signal::USR1));
