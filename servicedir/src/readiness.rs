@@ -37,7 +37,7 @@ impl Readiness {
 }
 
 /// What a `./run` that lives has said of itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Announcement {
     /// Since when it is ready.
     pub ready: Option<Tai64n>,

@@ -29,7 +29,7 @@ pub struct Details {
     /// Whether there is a file `down`, or why that cannot be checked.
     pub has_down: Result<bool, Errno>,
     /// Whether its check succeeded: `None` without a check, or if it was not run.
-    check: Option<bool>,
+    pub check: Option<bool>,
     /// What it has said of itself, if it can.
     pub said: Option<Announcement>,
     /// Its log service, if there is one.

@@ -22,7 +22,10 @@ pub fn complaint(service: &Details, entries: &[HistoryEntry], now: Tai64n) -> Op
         return given_up(entries, now);
     }
     recent_end(entries, now).or_else(|| (!service.runs()).then(|| not_running(status, now))).or_else(|| {
-        (service.is_ready == Some(false)).then(|| "its check fails, or takes too long".to_owned())
+        match service.check {
+            Some(is_well) => (!is_well).then(|| "its check fails, or takes too long".to_owned()),
+            None => (service.is_ready() == Some(false)).then(|| "not ready".to_owned()),
+        }
     })
 }
 
@@ -54,6 +57,8 @@ mod tests {
 
     use servicedir::client::ClientError;
 
+    use servicedir::readiness::Announcement;
+
     use super::*;
     use crate::service::NamedService;
     use crate::snapshot::Snapshot;
@@ -70,7 +75,7 @@ mod tests {
 
     fn service(status: Result<Status, ClientError>) -> Details {
         let services = NamedService::find_all(vec!["web".into()], Path::new("/nonexistent"));
-        Details::of(&services[0], Snapshot { status, has_down: Ok(false), log: None })
+        Details::of(&services[0], Snapshot { status, has_down: Ok(false), log: None, said: None })
     }
 
     /// The complaint about a service with these events, each with its age.
@@ -84,10 +89,19 @@ mod tests {
     fn a_service_that_runs_is_well_unless_its_check_disagrees() {
         let mut web = service(Ok(UP));
         assert_eq!(says(&web, &[]), "");
-        web.is_ready = Some(true);
+        web.check = Some(true);
         assert_eq!(says(&web, &[]), "");
-        web.is_ready = Some(false);
+        web.check = Some(false);
         assert_eq!(says(&web, &[]), "its check fails, or takes too long");
+    }
+
+    #[test]
+    fn a_service_that_has_not_said_that_it_is_ready_is_unwell() {
+        let mut web = service(Ok(UP));
+        web.said = Some(Announcement::default());
+        assert_eq!(says(&web, &[]), "not ready");
+        web.said = Some(Announcement { ready: Some(NOW), ..Announcement::default() });
+        assert_eq!(says(&web, &[]), "");
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod group;
 mod oom_score;
 pub mod priority;
 pub mod reap;
+mod search;
 pub mod session;
 pub mod spawn;
 mod start_error;
