@@ -1494,7 +1494,7 @@ fn with_a_directory_made_anew(suite: &Suite) -> (Supervised, u32) {
     (web, old)
 }
 
-/// A service whose first run fails, and whose `./finish` says that it is for good.
+/// The first run of this service fails, and its `./finish` says that this is for good.
 fn given_up_by_its_finish(suite: &Suite) -> Supervised {
     let run = "echo >>runs; test $(wc -l <runs) -gt 1 || exit 1; exec sleep 1000";
     suite.service("web").run(run).finish("exit 125").supervised()
