@@ -15,6 +15,10 @@ use crate::notification::LONGEST_TEXT;
 use crate::status::{State, Status};
 use crate::tai64n::Tai64n;
 
+/// In the mode of `status`: the `./run` that it is about can say something of itself. This file is read
+/// anyway, and one that runit's runsv writes has another mode.
+pub const SAYS: Mode = Mode::S_IXUSR;
+
 /// More than `.notification` ever has.
 const LIMIT: u64 = LONGEST_TEXT as u64 + 64;
 

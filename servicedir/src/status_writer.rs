@@ -5,14 +5,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, futimens};
+use nix::sys::stat::{Mode, SFlag, fchmod, futimens};
 use nix::sys::time::TimeSpec;
 use sys::error::words;
 use sys::{Errno, Error, OpenError, open_regular};
 
 use crate::layout::ServiceDir;
 use crate::lock::{Lock, LockState, Supervise};
-use crate::readiness::Readiness;
+use crate::readiness::{Readiness, SAYS};
 use crate::status::Status;
 
 /// Writes the status files of one service (LAY-4, LAY-5).
@@ -187,11 +187,19 @@ impl StatusWriter {
         self.is_behind || self.is_readiness_behind
     }
 
+    /// What the mode of `status` has in addition if its `./run` can say something of itself.
+    fn says(&self, name: &str) -> Mode {
+        let is_about = |last: Status| {
+            self.readiness.is_some_and(|said| (said.since, said.pid) == (last.since, last.pid))
+        };
+        if name == "status" && self.last.is_some_and(is_about) { SAYS } else { Mode::empty() }
+    }
+
     fn write(&self, name: &str, content: &[u8]) -> Result<(), Error> {
         let fresh_name = format!("{name}.new");
         let supervise = self.dir.supervise();
         let (fresh, place) = (supervise.join(&fresh_name), supervise.join(name));
-        let mode = Mode::from_bits_truncate(0o644);
+        let mode = Mode::from_bits_truncate(0o644) | self.says(name);
         // An empty file is whole as soon as it is there.
         if content.is_empty()
             && !self.may_replace
@@ -226,8 +234,14 @@ impl StatusWriter {
     fn overwrite(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let path = self.dir.supervise().join(name);
         let mut file = open_regular(&path, OFlag::O_WRONLY, Mode::empty())?;
-        if file.metadata()?.nlink() != 1 {
+        let about = file.metadata()?;
+        if about.nlink() != 1 {
             return Err(Errno::EEXIST.into());
+        }
+        let before = Mode::from_bits_truncate(about.mode());
+        let mode = (before - SAYS) | self.says(name);
+        if mode != before {
+            fchmod(&file, mode)?;
         }
         file.write_all(content)?;
         file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
@@ -291,8 +305,14 @@ mod tests {
             let mut status_writer = StatusWriter::new(service.clone(), lock, Supervise::Old);
             status_writer.publish(running).expect("a record");
             assert_eq!((read(running), service.ready().exists()), (None, false));
+            let mode = || fs_err::metadata(service.status()).expect("a record").mode() & 0o777;
+            assert_eq!(mode(), 0o644);
             status_writer.publish_readiness(unready).expect("files");
-            assert_eq!(read(running), said(None, ""));
+            status_writer.publish(running).expect("a record");
+            assert_eq!((mode(), read(running)), (0o744, said(None, "")));
+            status_writer.publish(Status { pid: 0, ..running }).expect("a record");
+            assert_eq!(mode(), 0o644);
+            status_writer.publish(running).expect("a record");
             status_writer.publish_text("two\nlines".to_owned()).expect("a text");
             status_writer.publish_readiness(ready).expect("files");
             assert_eq!(read(running), said(Some(running.since), "two\nlines"));

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
-use servicedir::readiness::{self, Announcement};
+use servicedir::readiness::Announcement;
 use servicedir::{ServiceDir, Status};
 
 use crate::service::NamedService;
@@ -42,8 +42,10 @@ impl Snapshot {
     }
 
     fn of_one(client: &Client) -> Self {
-        let status = client.status();
-        let said = status.as_ref().ok().and_then(|status| readiness::read(client.dir(), status));
+        let (status, said) = match client.status_and_announcement() {
+            Ok((status, said)) => (Ok(status), said),
+            Err(refusal) => (Err(refusal), None),
+        };
         Self { status, has_down: has_down(client.dir()), said, log: None }
     }
 }

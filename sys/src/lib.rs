@@ -24,7 +24,7 @@ mod signal_reader;
 pub use clock::Now;
 pub use error::Error;
 pub use fs::file_id::FileId;
-pub use fs::open::{OpenError, open_fifo, open_regular, open_to_read};
+pub use fs::open::{OpenError, open_fifo, open_record, open_regular, open_to_read};
 pub use fs::read::{read_end, read_start};
 pub use fs::replace::replace;
 pub use inotify::FileWatches;
