@@ -51,8 +51,13 @@ impl Tai64n {
     }
 
     /// The 12 bytes of the label.
-    pub fn to_bytes(self) -> Vec<u8> {
-        [&self.seconds.to_be_bytes()[..], &self.nanoseconds.to_be_bytes()].concat()
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut label = [0; 12];
+        let bytes = self.seconds.to_be_bytes().into_iter().chain(self.nanoseconds.to_be_bytes());
+        for (place, byte) in label.iter_mut().zip(bytes) {
+            *place = byte;
+        }
+        label
     }
 
     /// Reads the 12 bytes of a label.
