@@ -10,11 +10,12 @@ pub fn service_end(service: &ServiceDir, since: Tai64n) -> ServiceEnd {
     let mut service_end = ServiceEnd::default();
     let entries = history::read(service).unwrap_or_default();
     for entry in entries.into_iter().filter(|entry| entry.when >= since) {
+        if let Some(ending) = entry.end_of_run() {
+            service_end.run = ending;
+        }
         match entry.event {
-            Ok(HistoryEvent::Ended(ending, _)) => service_end.run = Some(ending),
             Ok(HistoryEvent::Finished(ending)) => service_end.finish = Some(ending),
             Ok(HistoryEvent::Sent(signal, _)) => service_end.sent.push(signal),
-            Err(text) if text.starts_with("./run ended: ") => service_end.run = None,
             _ => {}
         }
     }

@@ -18,7 +18,7 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use sys::open_regular;
+use sys::{ExitStatus, open_regular};
 
 use crate::layout::ServiceDir;
 use crate::tai64n::Tai64n;
@@ -144,6 +144,15 @@ impl HistoryEntry {
     /// The entry of a line's text.
     pub fn new(when: Tai64n, text: &str) -> Self {
         Self { when, event: HistoryEvent::parse(text).ok_or_else(|| text.to_owned()) }
+    }
+
+    /// If `./run` ended: its exit status, unless that cannot be read, as in a line that was cut off.
+    pub fn end_of_run(&self) -> Option<Option<ExitStatus>> {
+        match &self.event {
+            Ok(HistoryEvent::Ended(exit_status, _)) => Some(Some(*exit_status)),
+            Err(text) if text.starts_with("./run ended: ") => Some(None),
+            _ => None,
+        }
     }
 }
 

@@ -29,7 +29,8 @@ pub struct UnrequestedEnd {
 /// after it. A signal that the service has survived for long is no request.
 pub fn unrequested_ends(entries: &[HistoryEntry]) -> Vec<UnrequestedEnd> {
     let (mut is_wanted_up, mut signals, mut ends) = (true, Vec::new(), Vec::new());
-    for (number, HistoryEntry { when, event }) in entries.iter().enumerate() {
+    for (number, entry) in entries.iter().enumerate() {
+        let HistoryEntry { when, event } = entry;
         match event {
             // Commands to an earlier runsv do not count any more.
             Ok(HistoryEvent::Began(want)) => {
@@ -49,11 +50,7 @@ pub fn unrequested_ends(entries: &[HistoryEntry]) -> Vec<UnrequestedEnd> {
             Ok(HistoryEvent::Told(command)) => signals.extend(command.signal().map(|signal| (*when, signal))),
             Ok(HistoryEvent::Started(_)) => signals.clear(),
             _ => {
-                let ending = match event {
-                    Ok(HistoryEvent::Ended(ending, _)) => Some(*ending),
-                    Err(text) if text.starts_with("./run ended: ") => None,
-                    _ => continue,
-                };
+                let Some(ending) = entry.end_of_run() else { continue };
                 let is_of = |sent: Signal| matches!(ending, Some(ExitStatus::Killed { signal, .. }) if signal == sent);
                 let is_effect =
                     |(sent, signal): (Tai64n, Signal)| is_of(signal) || when.since(sent) <= ENDS_WITHIN;
