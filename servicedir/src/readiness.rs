@@ -49,6 +49,13 @@ pub struct Announcement {
     pub text: String,
 }
 
+impl Announcement {
+    /// Whether it is ready.
+    pub fn is_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+}
+
 /// What the `./run` of this status has said; `None` if it has no way to say anything.
 pub fn read(dir: &ServiceDir, status: &Status) -> Option<Announcement> {
     if status.state != Some(State::Run) || status.pid == 0 {

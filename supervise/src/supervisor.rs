@@ -135,7 +135,7 @@ impl Supervisor {
             ServiceEvent::Command(..) => self.effects.refresh_messages(),
             ServiceEvent::Notified { .. } => {
                 if let Some(text) = self.event_source.take_text() {
-                    self.effects.publish_text(&text);
+                    self.effects.publish_text(text);
                 }
             }
             _ => {}

@@ -54,7 +54,7 @@ impl Details {
 
     /// Whether it is ready: as its check says; without one that was run, as it has said itself; else unknown.
     pub fn is_ready(&self) -> Option<bool> {
-        self.check.or_else(|| self.said.as_ref().map(|said| said.ready.is_some()))
+        self.check.or_else(|| self.said.as_ref().map(Announcement::is_ready))
     }
 
     /// How many of the two have no readable status.

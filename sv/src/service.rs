@@ -43,7 +43,7 @@ impl NamedService {
 
     /// Whether the process of this status has said that it is ready; `None` if it cannot.
     pub fn is_ready(&self, status: &Status) -> Option<bool> {
-        readiness::read(self.client().ok()?.dir(), status).map(|said| said.ready.is_some())
+        readiness::read(self.client().ok()?.dir(), status).map(|said| said.is_ready())
     }
 
     /// Sends commands, if there are any.

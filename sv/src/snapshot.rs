@@ -22,7 +22,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// Whether it has said that it is ready; `None` if it cannot.
     pub fn is_ready(&self) -> Option<bool> {
-        self.said.as_ref().map(|said| said.ready.is_some())
+        self.said.as_ref().map(Announcement::is_ready)
     }
 
     /// Reads a service and its log service.

@@ -253,12 +253,20 @@ impl Effects {
         if self.is_away {
             return;
         }
-        for (role, status) in self.unpublished.drain(..) {
-            for (_, status_writer) in self.status_writers.iter_mut().filter(|(of, _)| *of == role) {
-                if let Err(failure) = status_writer.publish(status) {
-                    self.logger.warn(&failure);
-                }
-            }
+        for (role, status) in std::mem::take(&mut self.unpublished) {
+            self.write_status(role, |status_writer| status_writer.publish(status));
+        }
+    }
+
+    fn write_status(
+        &mut self,
+        role: ServiceRole,
+        write: impl FnOnce(&mut StatusWriter) -> Result<(), Error>,
+    ) {
+        if let Some((_, status_writer)) = self.status_writers.iter_mut().find(|(of, _)| *of == role)
+            && let Err(failure) = write(status_writer)
+        {
+            self.logger.warn(&failure);
         }
     }
 

@@ -23,19 +23,11 @@ impl Effects {
     }
 
     pub(super) fn publish_readiness(&mut self, readiness: Readiness) {
-        for (_, status_writer) in self.status_writers.iter_mut().filter(|(of, _)| *of == ServiceRole::Main) {
-            if let Err(failure) = status_writer.publish_readiness(readiness) {
-                self.logger.warn(&failure);
-            }
-        }
+        self.write_status(ServiceRole::Main, |status_writer| status_writer.publish_readiness(readiness));
     }
 
     /// Writes the text that the service has said of its state.
-    pub fn publish_text(&mut self, text: &str) {
-        for (_, status_writer) in self.status_writers.iter_mut().filter(|(of, _)| *of == ServiceRole::Main) {
-            if let Err(failure) = status_writer.publish_text(text.to_owned()) {
-                self.logger.warn(&failure);
-            }
-        }
+    pub fn publish_text(&mut self, text: String) {
+        self.write_status(ServiceRole::Main, |status_writer| status_writer.publish_text(text));
     }
 }
