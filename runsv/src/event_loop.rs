@@ -19,7 +19,8 @@ pub fn supervise(dir: &OsStr, logger: Logger) -> Result<(), Error> {
     // elsewhere, as with the original; nothing else depends on it.
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let Some(mut supervisor) = open(dir, logger, &mut poller)? else { return Ok(()) };
-    watch_new_fifos(&mut supervisor, &poller).map_err(Error::of_io("unable to open supervise/control"))?;
+    watch_new_descriptors(&mut supervisor, &poller)
+        .map_err(Error::of_io("unable to open supervise/control"))?;
     // A signal that came before the first wait is not announced again.
     pass_on(&poller.wait(Some(Instant::now())), &mut supervisor);
     supervisor.start(Now::read());
@@ -29,7 +30,7 @@ pub fn supervise(dir: &OsStr, logger: Logger) -> Result<(), Error> {
             break;
         }
         // If a FIFO cannot be watched, runsv still handles TERM.
-        let _ = watch_new_fifos(&mut supervisor, &poller);
+        let _ = watch_new_descriptors(&mut supervisor, &poller);
         pass_on(&poller.wait(supervisor.next_deadline()), &mut supervisor);
     }
     supervisor.conclude();
@@ -53,8 +54,8 @@ fn open(dir: &OsStr, logger: Logger, poller: &mut Poller) -> Result<Option<Box<S
     }
 }
 
-fn watch_new_fifos(supervisor: &mut Supervisor, poller: &Poller) -> std::io::Result<()> {
-    supervisor.new_fifos().try_for_each(|(port, fifo)| poller.watch(fifo, token_of(port)))
+fn watch_new_descriptors(supervisor: &mut Supervisor, poller: &Poller) -> std::io::Result<()> {
+    supervisor.new_descriptors().try_for_each(|(port, descriptor)| poller.watch(descriptor, token_of(port)))
 }
 
 fn pass_on(wakeup: &Wakeup, supervisor: &mut Supervisor) {

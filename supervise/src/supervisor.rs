@@ -38,7 +38,7 @@ pub struct Hosting {
 /// A host opens it, calls [`start`](Self::start), and then, again and again until it
 /// [is finished](Self::is_finished):
 ///
-/// 1. watches the [new FIFOs](Self::new_fifos), and sleeps until the [deadline](Self::next_deadline);
+/// 1. watches the [new descriptors](Self::new_descriptors), and sleeps until the [deadline](Self::next_deadline);
 /// 2. passes on what has happened: [`readable`](Self::readable), [`told_to_leave`](Self::told_to_leave),
 ///    [`child_exited`](Self::child_exited);
 /// 3. gives it a turn if the deadline is reached: [`begin_turn`](Self::begin_turn), [`step`](Self::step)
@@ -86,7 +86,7 @@ impl Supervisor {
     }
 
     /// The descriptors to watch from now on, each given once. They are closed when they are replaced.
-    pub fn new_fifos(&mut self) -> impl Iterator<Item = (EventPort, BorrowedFd<'_>)> {
+    pub fn new_descriptors(&mut self) -> impl Iterator<Item = (EventPort, BorrowedFd<'_>)> {
         self.event_source.unwatched()
     }
 

@@ -105,9 +105,9 @@ impl Host {
 
     fn run_once(&mut self) {
         for (index, hosted) in self.services.iter_mut().enumerate() {
-            for (port, fifo) in hosted.supervisor.iter_mut().flat_map(|it| it.new_fifos()) {
+            for (port, descriptor) in hosted.supervisor.iter_mut().flat_map(|it| it.new_descriptors()) {
                 let place = PORTS.iter().position(|it| *it == port).expect("a port");
-                self.poller.watch(fifo, PORTS.len() * index + place).expect("a watch");
+                self.poller.watch(descriptor, PORTS.len() * index + place).expect("a watch");
             }
         }
         // The conditions are in files, which have no events here.
