@@ -191,10 +191,13 @@ impl GivenArguments {
         let name = parts.next().unwrap_or_default();
         let joined = parts.next().map(|value| OsStr::from_bytes(value).to_owned());
         match name {
-            b"grace" => self.grace = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?),
-            b"drain" => self.drain = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?),
-            b"stop-signal" => {
-                self.stop_signal = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?);
+            b"grace" | b"drain" | b"stop-signal" => {
+                let value = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?);
+                match name {
+                    b"grace" => self.grace = value,
+                    b"drain" => self.drain = value,
+                    _ => self.stop_signal = value,
+                }
             }
             b"hooks" => {
                 // An option or `--` is not taken for the value.

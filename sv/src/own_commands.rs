@@ -1,4 +1,5 @@
-//! Effects: the commands that runit's sv does not have (`list`, `why`, `lint`, `health`, `enable`, `disable`), and JSON.
+//! Effects: the commands that runit's sv does not have (`list`, `why`, `lint`, `health`, `enable`,
+//! `disable`), and JSON.
 
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;

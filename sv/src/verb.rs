@@ -35,8 +35,8 @@ pub enum OwnVerb {
 }
 
 impl OwnVerb {
-    /// Only the whole word: `e`, `enabl`, `d`, `disabl` and `h`, `healt` keep their old meaning, and in an init script,
-    /// which other programs call with their own words, the whole words do, too (SV-4).
+    /// Only the whole word: `e`, `enabl`, `d`, `disabl` and `h`, `healt` keep their old meaning, and in an init
+    /// script, which other programs call with their own words, the whole words do, too (SV-4).
     fn parse(word: &[u8], mode: Mode) -> Option<Self> {
         if mode == Mode::Script {
             return None;
