@@ -145,6 +145,10 @@ impl Host {
         read(&self.of(name).dir.join("supervise/stat"))
     }
 
+    fn is_ready(&self, name: &str) -> Option<bool> {
+        self.of(name).supervisor.as_ref().and_then(|supervisor| supervisor.is_ready())
+    }
+
     fn pid(&self, name: &str) -> Option<Pid> {
         read(&self.of(name).dir.join("supervise/pid")).trim().parse().ok().map(Pid::from_raw)
     }
@@ -279,6 +283,7 @@ fn twenty_services_in_one_process_do_what_runsv_does() {
     a_directory_may_be_moved_or_made_again(&mut host, &tree);
     a_group_ends_with_its_leader(&mut host);
     a_client_that_writes_without_end_holds_up_no_other(&mut host);
+    a_service_says_when_it_is_ready_and_one_that_floods_holds_up_no_other(&mut host);
     a_directory_that_cannot_be_entered_is_left_alone(&mut host);
     host.drop_all();
     assert_eq!(std::fs::read_dir(&elsewhere).expect("a list").count(), 0, "a file in a wrong place");
@@ -435,6 +440,28 @@ fn a_client_that_writes_without_end_holds_up_no_other(host: &mut Host) {
     host.control_until("other", "u", "run\n");
     host.control_until("many", "p", "run, paused\n");
     host.control_until("many", "c", "run\n");
+}
+
+fn a_service_says_when_it_is_ready_and_one_that_floods_holds_up_no_other(host: &mut Host) {
+    for (name, run) in
+        [("many", "exec cat /dev/zero >&3"), ("other", "echo >&3; pwd -P >where; exec sleep 1000")]
+    {
+        let dir = host.of(name).dir.clone();
+        std::fs::write(dir.join("notification-fd"), "3\n").expect("a file");
+        write_script(&dir.join("run"), run);
+        host.restarts(name, "k");
+    }
+    host.until("it is ready", |host| host.is_ready("other") == Some(true));
+    assert_eq!((host.is_ready("many"), host.is_ready("last")), (Some(false), None));
+    host.restarts("last", "k");
+    host.restarts("many", "k");
+    for name in ["many", "other"] {
+        let dir = host.of(name).dir.clone();
+        std::fs::remove_file(dir.join("notification-fd")).expect("a file");
+        write_script(&dir.join("run"), "exec sleep 1000");
+        host.restarts(name, "k");
+        assert_eq!((host.is_ready(name), dir.join("supervise/ready").exists()), (None, false));
+    }
 }
 
 /// Nothing is started or written, there or in the directory that the process is in, until it can be entered.

@@ -80,6 +80,7 @@ fn add_22_a_line_on_the_descriptor_makes_a_service_ready() {
     let why = web.sv("why").stdout;
     assert!(why.starts_with("web: running") && why.contains("; has not said that it is ready\n"), "{why}");
     web.sv("-w 0 check").says("timeout: run: web: (pid N) Ns, not ready\n", 1);
+    web.sv("health").says("fail: web: not ready\n", 1);
     web.write("go", "");
     eventually_ready(&web);
     web.sv("check").says("ok: run: web: (pid N) Ns\n", 0);
