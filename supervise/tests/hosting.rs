@@ -217,8 +217,11 @@ fn write_to_fifo(path: &Path, bytes: &str) {
 
 fn write_script(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).expect("a script");
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("a script");
+    // Beside its place: a script that is just being executed cannot be written to.
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, format!("#!/bin/sh\n{text}\n")).expect("a script");
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).expect("a script");
+    std::fs::rename(&fresh, path).expect("a script");
 }
 
 const SERVICES: [&str; 20] = [
