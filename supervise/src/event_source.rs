@@ -33,7 +33,8 @@ impl From<ServiceRole> for EventPort {
 pub struct EventSource {
     fifos: Vec<Fifo>,
     notification: Option<Notification>,
-    is_told_to_leave: bool,
+    /// The request to leave.
+    told_to_leave: Option<ServiceEvent>,
 }
 
 struct Fifo {
@@ -53,7 +54,7 @@ const TURN: u32 = 64;
 impl EventSource {
     /// Reads from these FIFOs.
     pub fn new(controls: Vec<(ServiceRole, ControlFifo)>) -> Self {
-        let mut event_source = Self { fifos: Vec::new(), notification: None, is_told_to_leave: false };
+        let mut event_source = Self { fifos: Vec::new(), notification: None, told_to_leave: None };
         event_source.replace_fifos(controls);
         event_source
     }
@@ -97,13 +98,13 @@ impl EventSource {
     }
 
     /// The service is to go down, and its supervisor to leave.
-    pub fn told_to_leave(&mut self) {
-        self.is_told_to_leave = true;
+    pub fn told_to_leave(&mut self, request: ServiceEvent) {
+        self.told_to_leave = Some(request);
     }
 
-    /// Whether the request to leave has come already; the answer is given once.
-    pub fn take_request_to_leave(&mut self) -> bool {
-        std::mem::take(&mut self.is_told_to_leave)
+    /// The request to leave, if it has come already; it is given once.
+    pub fn take_request_to_leave(&mut self) -> Option<ServiceEvent> {
+        self.told_to_leave.take()
     }
 
     /// Begins the next turn, with so many bytes for each FIFO.
@@ -118,7 +119,7 @@ impl EventSource {
 
     /// Whether something has come in that the last turn left for the next one.
     pub fn has_more(&self, state: &ServicePair) -> bool {
-        let is_told_to_leave = self.is_told_to_leave && state.takes_commands(ServiceRole::Main);
+        let is_told_to_leave = self.told_to_leave.is_some() && state.takes_commands(ServiceRole::Main);
         is_told_to_leave
             || self.notification.as_ref().is_some_and(Notification::has_more)
             || self.fifos.iter().any(|fifo| fifo.is_readable && state.takes_commands(fifo.role))
@@ -138,9 +139,10 @@ impl EventSource {
                 return Some(ServiceEvent::Command(fifo.role, command));
             }
         }
-        let is_heeded = state.takes_commands(ServiceRole::Main) && self.take_request_to_leave();
-        if is_heeded {
-            return Some(ServiceEvent::Term);
+        if state.takes_commands(ServiceRole::Main)
+            && let Some(request) = self.take_request_to_leave()
+        {
+            return Some(request);
         }
         self.notification.as_mut().and_then(Notification::next)
     }

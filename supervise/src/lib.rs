@@ -14,6 +14,7 @@
 mod directory;
 mod effects;
 mod event_source;
+mod hosted;
 mod notification;
 mod reopening;
 mod startup;
@@ -21,6 +22,8 @@ mod state;
 mod supervisor;
 mod takeover;
 
+pub use effects::ChildPart;
 pub use event_source::EventPort;
 pub use startup::{LOCK_RETRY_INTERVAL, Opening, Startup};
+pub use state::ServiceRole;
 pub use supervisor::{Hosting, Supervisor};

@@ -11,7 +11,7 @@ use crate::effects::Effects;
 use crate::event_source::{EventPort, EventSource};
 use crate::reopening::OpenFiles;
 use crate::startup::{self, Startup};
-use crate::state::{ServiceEvent, ServicePair};
+use crate::state::{ServiceAction, ServiceEvent, ServicePair, ServiceRole};
 
 /// How soon a file or a message that could not be written is tried again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -47,9 +47,9 @@ pub struct Hosting {
 ///
 /// Processes that live when it is dropped go on to live.
 pub struct Supervisor {
-    directory: Directory,
-    state: ServicePair,
-    effects: Effects,
+    pub(crate) directory: Directory,
+    pub(crate) state: ServicePair,
+    pub(crate) effects: Effects,
     event_source: EventSource,
     files: OpenFiles,
     /// When to write again what could not be written.
@@ -79,8 +79,8 @@ impl Supervisor {
     /// Starts what is to be started; nothing, if the request to leave has come already.
     pub fn start(&mut self, now: Now) {
         self.enter();
-        if self.event_source.take_request_to_leave() {
-            self.handle(ServiceEvent::Term, now);
+        if let Some(request) = self.event_source.take_request_to_leave() {
+            self.handle(request, now);
         }
         self.handle(ServiceEvent::Tick, now);
     }
@@ -90,6 +90,26 @@ impl Supervisor {
         self.event_source.unwatched()
     }
 
+    /// The same for good, and without looking into the service's directory, which may hang: the rest is done
+    /// with the next turn. False if it has to be [`told_to_leave`](Self::told_to_leave) instead.
+    pub fn stop_at_once(&mut self, now: Now) -> bool {
+        let is_plain = self.state.is_running(ServiceRole::Main)
+            && self.state.takes_commands(ServiceRole::Main)
+            && self.effects.begin_deferral();
+        if is_plain {
+            self.handle(ServiceEvent::FinalTerm, now);
+            self.is_turn_due = true;
+        }
+        is_plain
+    }
+
+    /// Whether the service is kept from being started, because of what it depends on. To be followed by a
+    /// turn.
+    pub fn hold(&mut self, is_held: bool) {
+        self.state.hold(is_held);
+        self.is_turn_due = true;
+    }
+
     /// A descriptor may have something to read.
     pub fn readable(&mut self, port: EventPort) {
         self.event_source.readable(port);
@@ -97,7 +117,12 @@ impl Supervisor {
 
     /// The service is to go down, and the supervisor is then finished, as after `x` (RSV-62).
     pub fn told_to_leave(&mut self) {
-        self.event_source.told_to_leave();
+        self.event_source.told_to_leave(ServiceEvent::Term);
+    }
+
+    /// The same, and no command takes it back.
+    pub fn told_to_leave_for_good(&mut self) {
+        self.event_source.told_to_leave(ServiceEvent::FinalTerm);
     }
 
     /// A child of the process was reaped; whether it was started by this supervisor. A child that was
@@ -117,6 +142,7 @@ impl Supervisor {
     /// Begins a turn: writes what could not be written before, in a new place if the old one was removed.
     pub fn begin_turn(&mut self) {
         self.enter();
+        self.effects.end_deferral();
         self.event_source.begin_turn();
         if self.retry_at.take().is_some() {
             self.reopen_if_lost();
@@ -184,11 +210,11 @@ impl Supervisor {
     }
 
     /// Lets the state decide, and carries out what it says; an outcome goes back before anything else.
-    fn handle(&mut self, event: ServiceEvent, now: Now) {
+    pub(crate) fn handle(&mut self, event: ServiceEvent, now: Now) {
         let began = Instant::now();
         self.state.handle(event, now);
         while let Some(action) = self.state.next_action() {
-            if let Some(outcome) = self.effects.perform(action) {
+            if let Some(outcome) = self.perform(action) {
                 // The action may have taken long.
                 self.state.handle(outcome, now + began.elapsed());
             }
@@ -199,6 +225,17 @@ impl Supervisor {
         } else if !self.state.takes_notifications() {
             self.event_source.set_notification(None);
         }
+    }
+
+    fn perform(&mut self, action: ServiceAction) -> Option<ServiceEvent> {
+        if self.effects.is_deferring() {
+            if let Ok(outcome) = self.effects.perform_deferred(action) {
+                return outcome;
+            }
+            self.enter();
+            self.effects.end_deferral();
+        }
+        self.effects.perform(action)
     }
 
     fn reopen_if_lost(&mut self) {

@@ -1,7 +1,9 @@
 //! Effects: carries out the actions of the state, and reports the outcomes. Nothing is decided here.
 
+mod deferral;
 mod groups;
 mod history;
+mod hosted_children;
 mod leftovers;
 mod log_pipe;
 mod readiness;
@@ -18,14 +20,18 @@ use servicedir::status_writer::StatusWriter;
 use servicedir::{Command, HistoryEvent, ServiceDir, Status, Want};
 use sys::error::words;
 use sys::process::spawn::{StartError, StartStep, failure_of};
-use sys::{Errno, Error, Logger, Pid, Program};
+use sys::{Errno, Error, Logger, Pid, Program, Signal};
 
 use crate::notification::Notification;
-use crate::state::{ControlScript, Script, ServiceAction, ServiceEvent, ServiceRole, StartedScript};
+use crate::state::{
+    ControlScript, Script, ServiceAction, ServiceEvent, ServiceRole, SignalTarget, StartedScript,
+};
 use crate::supervisor::Hosting;
 
+use deferral::Deferral;
 use groups::Groups;
 use history::{is_bad_news, is_news};
+use hosted_children::HostNotes;
 use leftovers::LeftoverOrigins;
 pub use log_pipe::LogPipe;
 
@@ -51,14 +57,20 @@ pub struct Effects {
     hosting: Hosting,
     /// Of the `./run` that was just started.
     notification: Option<Notification>,
+    notes: HostNotes,
+    deferral: Deferral,
 }
 
 /// What a child was started as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ChildPart {
+pub enum ChildPart {
+    /// `./run`.
     Run,
+    /// `./finish`.
     Finish,
+    /// `log/run`.
     LogRun,
+    /// `control/BYTE`.
     ControlScript(u8),
     /// It lives, but is waited for no longer.
     Abandoned,
@@ -89,6 +101,8 @@ impl Effects {
             is_away: false,
             hosting,
             notification: None,
+            notes: HostNotes::new(hosting.is_shared),
+            deferral: Deferral::default(),
         }
     }
 
@@ -123,6 +137,7 @@ impl Effects {
                 if let ServiceEvent::Started(role, Script::Run, started) = outcome {
                     if role == ServiceRole::Main {
                         self.leftovers.run_started(began, started.pid);
+                        self.learn_how_to_stop();
                     }
                     if started.is_group {
                         self.record_session(role, started.pid);
@@ -141,12 +156,7 @@ impl Effects {
             ServiceAction::ReadSettings(role) => return Some(self.read_settings(role)),
             ServiceAction::Signal(target, signal) => {
                 self.publish();
-                // A target that is gone needs no signal; its death is about to be reaped. A child that was
-                // just forked may not lead its group yet: then the group is that child.
-                let is_sent = target.is_group && signal.send_to_group(target.pid).is_ok();
-                if !is_sent {
-                    let _ = signal.send(target.pid);
-                }
+                send(target, signal);
             }
             ServiceAction::ProbeGroup(role, leader) => {
                 return Some(ServiceEvent::GroupProbed(role, self.probe_group(role, leader)));
@@ -250,7 +260,7 @@ impl Effects {
     /// Writes the status files. Called before each signal and start, and before the host sleeps: a state
     /// that no other process could have read in between is not written.
     pub fn publish(&mut self) {
-        if self.is_away {
+        if self.is_away || self.is_deferring() {
             return;
         }
         for (role, status) in std::mem::take(&mut self.unpublished) {
@@ -277,6 +287,11 @@ impl Effects {
     }
 
     fn remember(&mut self, role: ServiceRole, note: HistoryEvent) {
+        self.notes.happened(role, note);
+        self.write_history(role, note);
+    }
+
+    fn write_history(&mut self, role: ServiceRole, note: HistoryEvent) {
         match note {
             HistoryEvent::ToldToLeave | HistoryEvent::Told(Command::Exit) => self.is_leaving = true,
             HistoryEvent::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
@@ -365,6 +380,7 @@ impl Effects {
         }
         let pid = program.spawn()?;
         self.children.push((pid, part));
+        self.notes.started(pid);
         Ok(pid)
     }
 
@@ -447,6 +463,15 @@ impl Effects {
             format!("the log pipe is still held open by {}", holders.join(", "))
         };
         self.logger.warn(&Error::plain(text));
+    }
+}
+
+/// A target that is gone needs no signal; its death is about to be reaped. A child that was just forked may
+/// not lead its group yet: then the group is that child.
+fn send(target: SignalTarget, signal: Signal) {
+    let is_sent = target.is_group && signal.send_to_group(target.pid).is_ok();
+    if !is_sent {
+        let _ = signal.send(target.pid);
     }
 }
 

@@ -20,6 +20,24 @@ impl Effects {
         ServiceEvent::Settings(role, settings)
     }
 
+    /// How the service is stopped as the files say now, without a word about malformed ones: `None` then.
+    pub(super) fn peek_settings() -> Option<Settings> {
+        let dir = ServiceDir::at(".");
+        let peek = |name| match servicedir::word::read(&dir.file(name)) {
+            Ok(word) => word.map(Some),
+            Err(error) => (errno_of(&error) == Errno::ENOENT).then_some(None),
+        };
+        let signal = match peek("down-signal")? {
+            Some(word) => Signal::parse(&word)?,
+            None => Settings::default().signal,
+        };
+        let kill_after = match peek("timeout-kill")? {
+            Some(word) => word.parse().ok().map(Duration::from_millis).filter(|limit| !limit.is_zero()),
+            None => None,
+        };
+        Some(Settings { signal, kill_after })
+    }
+
     /// A number of milliseconds. 0, as in s6, and no file both mean no limit.
     pub(super) fn read_milliseconds(&mut self, role: ServiceRole, name: &str) -> Option<Duration> {
         let expected = "a number of milliseconds";

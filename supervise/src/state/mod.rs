@@ -78,6 +78,8 @@ pub enum ServiceEvent {
     Command(ServiceRole, Command),
     /// The supervisor was told to leave, by TERM to runsv; it means `x` (RSV-62).
     Term,
+    /// The same for good: no command takes it back.
+    FinalTerm,
     /// A child ended; `has_finish` tells whether `./finish` can be read now.
     Exited {
         /// Which child.
@@ -184,6 +186,10 @@ pub struct ServicePair {
     main: ServiceState,
     log: Option<ServiceState>,
     leaving: Option<Leaving>,
+    /// The service is not started now: it waits for what it depends on.
+    is_held: bool,
+    /// The host ends: what the service is wanted to be is settled.
+    is_final: bool,
     actions: VecDeque<ServiceAction>,
 }
 
@@ -202,6 +208,8 @@ impl ServicePair {
             main: ServiceState::new(ServiceRole::Main, main, now),
             log: log.map(|want| ServiceState::new(ServiceRole::Log, want, now)),
             leaving: None,
+            is_held: false,
+            is_final: false,
             actions: VecDeque::new(),
         }
     }
@@ -229,15 +237,16 @@ impl ServicePair {
             event,
             ServiceEvent::Tick
                 | ServiceEvent::Term
+                | ServiceEvent::FinalTerm
                 | ServiceEvent::Command(ServiceRole::Main, Command::Exit | Command::Kill)
         );
         self.dispatch(event, now);
         // The log service is started first, so that the log has a reader (RSV-25).
         if let Some(log) = self.log.as_mut().filter(|_| may_start) {
-            log.settle(now, &mut self.actions);
+            log.settle(false, now, &mut self.actions);
         }
         if may_start && self.leaving.is_none() {
-            self.main.settle(now, &mut self.actions);
+            self.main.settle(self.is_held, now, &mut self.actions);
         }
         if may_leave {
             self.leave_if_wanted(now);
@@ -252,9 +261,46 @@ impl ServicePair {
     /// When the next [`ServiceEvent::Tick`] is due at the latest.
     pub fn next_deadline(&self) -> Option<Instant> {
         let leaving = self.leaving.as_ref().map(|leaving| leaving.deadline);
-        let main = if self.leaving.is_none() { self.main.next_deadline() } else { None };
-        let log = self.log.as_ref().and_then(ServiceState::next_deadline);
+        let main = if self.leaving.is_none() { self.main.next_deadline(self.is_held) } else { None };
+        let log = self.log.as_ref().and_then(|log| log.next_deadline(false));
         [leaving, main, log].into_iter().flatten().min()
+    }
+
+    /// Keeps the service from being started, or no longer. The log service runs.
+    pub fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
+    }
+
+    /// Whether the service waits to be started.
+    pub fn is_waiting(&self) -> bool {
+        self.is_held && self.leaving.is_none() && self.main.is_start_wanted()
+    }
+
+    /// Whether the service is down for good; its log service may live.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
+    }
+
+    /// Whether `./run`, or its group, runs.
+    pub fn is_running(&self, role: ServiceRole) -> bool {
+        self.service(role).is_some_and(ServiceState::is_running)
+    }
+
+    /// Whether the members of a group without a leader are awaited.
+    pub fn awaits_group(&self) -> bool {
+        [ServiceRole::Main, ServiceRole::Log]
+            .into_iter()
+            .filter_map(|role| self.service(role))
+            .any(ServiceState::awaits_group)
+    }
+
+    /// Asks for a KILL to a `./run`.
+    pub fn kill(&mut self, role: ServiceRole) {
+        if let Some(service) = self.service(role).filter(|service| service.is_running()) {
+            let mut actions = VecDeque::new();
+            service.signal(Signal::KILL, &mut actions);
+            self.actions.append(&mut actions);
+        }
     }
 
     /// The status record of a service.
@@ -302,12 +348,16 @@ impl ServicePair {
         let actions = &mut self.actions;
         match event {
             // Once its pipe is closed the service cannot be started any more (DEV-20).
-            ServiceEvent::Command(ServiceRole::Main, _) | ServiceEvent::Term if self.leaving.is_some() => {}
+            ServiceEvent::Command(ServiceRole::Main, _) | ServiceEvent::Term | ServiceEvent::FinalTerm
+                if self.leaving.is_some() => {}
+            ServiceEvent::Command(ServiceRole::Main, Command::Up | Command::Down | Command::Once)
+                if self.is_final => {}
             ServiceEvent::Command(ServiceRole::Main, command) => {
                 actions.push_back(ServiceAction::Remember(ServiceRole::Main, HistoryEvent::Told(command)));
                 self.main.command(command, now, actions);
             }
-            ServiceEvent::Term => {
+            ServiceEvent::Term | ServiceEvent::FinalTerm => {
+                self.is_final |= event == ServiceEvent::FinalTerm;
                 actions.push_back(ServiceAction::Remember(ServiceRole::Main, HistoryEvent::ToldToLeave));
                 self.main.command(Command::Exit, now, actions);
             }

@@ -151,9 +151,9 @@ impl ServiceState {
     }
 
     /// When the next tick is due.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self, is_held: bool) -> Option<Instant> {
         let phase = match self.phase {
-            ServicePhase::Down if self.wants_start() => self.not_before,
+            ServicePhase::Down if self.wants_start() && !is_held => self.not_before,
             ServicePhase::FinishDue(_) => self.not_before,
             ServicePhase::Group { probe_at, .. } => Some(probe_at),
             ServicePhase::Finish { kill_at, .. } => kill_at,
@@ -163,11 +163,12 @@ impl ServiceState {
         [phase, kill, self.forced_at, self.name_leftovers_at].into_iter().flatten().min()
     }
 
-    /// The settling rule: a service that is wanted up, is down, and may be started is started.
-    pub fn settle(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
+    /// The settling rule: a service that is wanted up, is down, and may be started is started, unless it is
+    /// held.
+    pub fn settle(&mut self, is_held: bool, now: Now, actions: &mut VecDeque<ServiceAction>) {
         let may_start = self.not_before.is_none_or(|moment| moment <= now.monotonic);
         match self.phase {
-            ServicePhase::Down if self.wants_start() && may_start => self.prepare(actions),
+            ServicePhase::Down if self.wants_start() && may_start && !is_held => self.prepare(actions),
             ServicePhase::FinishDue(exit_status) if self.not_before.is_some() && may_start => {
                 self.not_before = None;
                 actions.push_back(ServiceAction::Start(self.role, Script::Finish(exit_status)));
@@ -328,7 +329,16 @@ impl ServiceState {
         self.want == Want::Up || self.is_start_due
     }
 
-    fn is_running(&self) -> bool {
+    /// Whether it is down, and wanted to be started.
+    pub(super) fn is_start_wanted(&self) -> bool {
+        self.wants_start() && self.phase == ServicePhase::Down
+    }
+
+    pub(super) fn awaits_group(&self) -> bool {
+        matches!(self.phase, ServicePhase::Group { .. })
+    }
+
+    pub(super) fn is_running(&self) -> bool {
         matches!(self.phase, ServicePhase::Run(_) | ServicePhase::Group { .. })
     }
 
@@ -340,7 +350,7 @@ impl ServiceState {
         actions.push_back(ServiceAction::Remember(self.role, note));
     }
 
-    fn signal(&self, signal: Signal, actions: &mut VecDeque<ServiceAction>) {
+    pub(super) fn signal(&self, signal: Signal, actions: &mut VecDeque<ServiceAction>) {
         if let Some(target) = self.target() {
             actions.push_back(ServiceAction::Signal(target, signal));
             self.remember(HistoryEvent::Sent(signal, target.pid), actions);
