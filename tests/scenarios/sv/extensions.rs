@@ -41,6 +41,7 @@ on_suites! {
     lint_finds_nothing_in_a_tree_that_runs,
     lint_finds_what_is_wrong_with_programs,
     lint_finds_shell_scripts_that_do_not_exec,
+    lint_finds_programs_that_are_no_service_as_they_are,
     lint_reads_what_is_nested_without_end,
     lint_finds_the_circles_among_many_services,
     noexec_is_named,
@@ -486,6 +487,19 @@ fn lint_finds_shell_scripts_that_do_not_exec(suite: &Suite) {
     {
         lint_says(suite.service("web").run(run).made().tree(), &[]);
     }
+}
+
+/// Stopped by TERM, runsvdir leaves its services behind. Where a service leads its session, setsid forks.
+fn lint_finds_programs_that_are_no_service_as_they_are(suite: &Suite) {
+    let tree = || suite.service("web").run("exec 2>&1\nexec runsvdir -P /srv");
+    let without = ["run: starts runsvdir, which stops its services only on HUP; write HUP into down-signal"];
+    lint_says(tree().made().tree(), &without);
+    lint_says(tree().file("down-signal", "TERM").made().tree(), &without);
+    lint_says(tree().file("down-signal", "SIGHUP\n").made().tree(), &[]);
+    let web = suite.service("web").run("exec chpst -u web setsid httpd -f").log("exec setsid cat").made();
+    let what = "starts setsid, which forks under init, or with process-group, and then its end looks like that of \
+                the service; execute the program without it";
+    lint_says(web.tree(), &[&format!("run: {what}"), &format!("log/run: {what}")]);
 }
 
 fn lint_reads_what_is_nested_without_end(suite: &Suite) {
