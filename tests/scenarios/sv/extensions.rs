@@ -34,6 +34,7 @@ on_suites! {
     why_tells_what_stopped_it,
     why_tells_what_this_runsv_was_told_alone,
     why_tells_what_is_waited_for,
+    why_names_the_dependencies_that_are_not_up,
     why_without_a_runsv_tells_what_to_do,
     why_finds_the_runsvdir_by_whatever_name_it_has_the_directory,
     why_names_the_place_it_looked_in,
@@ -339,6 +340,39 @@ fn why_tells_what_is_waited_for(suite: &Suite) {
     let hook = web.read("asked");
     let text = format!("; waits for control/t (pid {}) to end\n", hook.trim_end());
     assert!(output.stdout.contains(&text), "{output:?}");
+}
+
+/// A service that is down and wanted up, as one that waits under init is for long; and what init would not wait
+/// for: what is down on purpose, does not exist, or depends on the service itself.
+fn why_names_the_dependencies_that_are_not_up(suite: &Suite) {
+    let tree = suite.tree();
+    let up = |name: &str| tree.service(name).run("exec sleep 1000");
+    let checked = up("checked").check("test -e well").running();
+    let crashed = tree.service("crashed").run("exec sleep 1000").finish("exec sleep 1000").running();
+    crashed.control("k");
+    crashed.eventually_finishes();
+    let speaker = up("speaker").file("notification-fd", "3\n").running();
+    let _others = [up("off").down().supervised(), up("well").running()];
+    let _ring = up("ring").file("dependencies.d/web", "").made();
+    let _lone = [up("lone").made(), up("lone-off").down().made()];
+    let names = ["checked", "crashed", "lone", "lone-off", "nope", "off", "ring", "speaker", "web", "well"];
+    let web = tree.service("web").run("exec sleep 1000").dir("supervise");
+    let web = names.iter().fold(web, |web, name| web.file(&format!("dependencies.d/{name}"), "")).made();
+    fs::write(web.path("supervise/status"), [&RUNNING[..12], b"\0\0\0\0\0u\0\0"].concat()).unwrap();
+    nix::unistd::mkfifo(&web.path("supervise/ok"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _ok = fs::OpenOptions::new().read(true).write(true).open(web.path("supervise/ok")).unwrap();
+    let eventually_waits_for = |names: &str| {
+        let text = format!(" but wanted up: under init it waits for {names}\n");
+        eventually(&text, || tree.sv("why web web").stdout.matches(&text).count() == 2);
+    };
+    let rest = "crashed (./finish runs), lone (unable to open supervise/ok: file does not exist), \
+                speaker (not ready)";
+    eventually_waits_for(&format!("checked (its check fails, or takes too long), {rest}"));
+    checked.write("well", "");
+    eventually_waits_for(rest);
+    speaker.control("d");
+    speaker.eventually_down();
+    eventually_waits_for(rest.strip_suffix(", speaker (not ready)").expect("the last one"));
 }
 
 /// The status that the original's runsv publishes is shown; it keeps no history.
