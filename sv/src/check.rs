@@ -2,8 +2,10 @@
 
 use std::os::fd::AsFd;
 
+use fs_err::os::unix::fs::OpenOptionsExt as _;
 use fs_err::{File, OpenOptions};
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use servicedir::ServiceDir;
 use sys::process::spawn::failure_of;
 use sys::{Pid, Program, Signal, procfs, reap_next};
@@ -26,7 +28,8 @@ pub struct CheckOutcome {
 impl Checks {
     /// Opens /dev/null for the output of the checks.
     pub fn new() -> Self {
-        let null = OpenOptions::new().write(true).open("/dev/null").ok();
+        let mut options = OpenOptions::new();
+        let null = options.write(true).custom_flags(OFlag::O_NOCTTY.bits()).open("/dev/null").ok();
         Self { null }
     }
 

@@ -33,6 +33,8 @@ pub struct Observation {
     pub control_script: Option<(String, Pid)>,
     /// The remaining members of the process group that runsv waits for.
     pub group: Vec<String>,
+    /// The dependencies that init would wait for, each with the reason.
+    pub dependencies: Vec<String>,
     /// The present.
     pub now: Tai64n,
 }
@@ -52,8 +54,11 @@ pub fn state(observation: &Observation) -> String {
         Some(State::Down) if status.want == Want::Up => {
             let what = match (observation.last_event(), &observation.control_script) {
                 (_, Some((script, pid))) => format!("waits for {script} (pid {pid}) before it is started"),
-                (Some(HistoryEvent::Rests(_)), None) => {
+                (Some(HistoryEvent::Rests(time)), None) if observation.is_within(time) => {
                     "waits for the rest of a second before the next start".to_owned()
+                }
+                _ if !observation.dependencies.is_empty() => {
+                    format!("under init it waits for {}", observation.dependencies.join(", "))
                 }
                 _ => "is about to be started".to_owned(),
             };
@@ -142,6 +147,11 @@ fn last(entries: &[HistoryEntry], is_it: impl Fn(HistoryEvent) -> bool) -> Optio
 impl Observation {
     fn last_event(&self) -> Option<HistoryEvent> {
         self.entries.last().and_then(event_of)
+    }
+
+    /// Whether the last event was no longer ago than this.
+    fn is_within(&self, time: Duration) -> bool {
+        self.entries.last().is_some_and(|entry| self.now.since(entry.when) <= time)
     }
 
     fn age_of_last(&self, is_it: impl Fn(HistoryEvent) -> bool) -> Option<String> {
@@ -330,6 +340,7 @@ mod tests {
             entries: history(lines),
             control_script: None,
             group: Vec::new(),
+            dependencies: Vec::new(),
             now: NOW,
         }
     }
@@ -383,8 +394,17 @@ mod tests {
             state(&rests),
             "down for 5m but wanted up: waits for the rest of a second before the next start"
         );
+        let dependencies = vec!["db (down)".to_owned(), "cache (not ready)".to_owned()];
+        let held = Observation { dependencies: dependencies.clone(), ..rests.clone() };
+        assert_eq!(state(&held), state(&rests));
+        let held = Observation { now: Tai64n { seconds: NOW.seconds + 1, ..NOW }, ..held };
+        assert_eq!(
+            state(&held),
+            "down for 5m but wanted up: under init it waits for db (down), cache (not ready)"
+        );
         let script = Observation {
             control_script: Some(("control/u".to_owned(), Pid::from_raw(9))),
+            dependencies,
             ..observed(State::Down, 0, Want::Up, &[(0, "waits for control/u, pid 9")])
         };
         assert_eq!(

@@ -1,10 +1,12 @@
-//! State: whether a service is well (`sv health`).
+//! State: whether a service is well (`sv health`), and whether it is up for those that depend on it (`sv why`).
 
 use std::time::Duration;
 
+use servicedir::client::ClientError;
 use servicedir::history::{HistoryEntry, unrequested_ends};
 use servicedir::{HistoryEvent, State, Status, Tai64n, Want};
 
+use crate::condition::{Condition, Sign, Timing, Verdict};
 use crate::details::Details;
 use crate::diagnosis::{ended, last_decision};
 use crate::time::human;
@@ -21,12 +23,34 @@ pub fn complaint(service: &Details, entries: &[HistoryEntry], now: Tai64n) -> Op
     if status.want != Want::Up {
         return given_up(entries, now);
     }
-    recent_end(entries, now).or_else(|| (!service.runs()).then(|| not_running(status, now))).or_else(|| {
-        match service.check {
-            Some(is_well) => (!is_well).then(|| "its check fails, or takes too long".to_owned()),
-            None => (service.is_ready() == Some(false)).then(|| "not ready".to_owned()),
+    recent_end(entries, now)
+        .or_else(|| (!service.runs()).then(|| format!("wanted up, but {}", not_running(status, now))))
+        .or_else(|| not_ready(service).map(str::to_owned))
+}
+
+/// Why a service that should be up is not, so that init would not start those that depend on it yet.
+pub fn not_up(service: &Details, now: Tai64n) -> Option<String> {
+    let status = match &service.status {
+        Ok(status) if status.want == Want::Up => status,
+        Ok(_) | Err(ClientError::Directory(_)) => return None,
+        Err(_) => return service.error().filter(|_| service.has_down != Ok(true)),
+    };
+    let timing = Timing { age: now.since(status.since), waited: Duration::ZERO };
+    match Condition::new(&[Sign::Up], *status).verdict(status, timing) {
+        Verdict::UpIn(rest) => {
+            let is_young = service.is_ready().is_none() && !rest.is_zero();
+            not_ready(service).or_else(|| is_young.then_some("just started")).map(str::to_owned)
         }
-    })
+        Verdict::Reached | Verdict::NotYet => Some(not_running(status, now)),
+    }
+}
+
+/// Why a service that runs is not ready, as its check says, or itself.
+fn not_ready(service: &Details) -> Option<&'static str> {
+    match service.check {
+        Some(is_well) => (!is_well).then_some("its check fails, or takes too long"),
+        None => (service.is_ready() == Some(false)).then_some("not ready"),
+    }
 }
 
 /// A service that no client wants down: its `./finish` has decided so.
@@ -46,16 +70,14 @@ fn recent_end(entries: &[HistoryEntry], now: Tai64n) -> Option<String> {
 
 fn not_running(status: &Status, now: Tai64n) -> String {
     match status.state {
-        Some(State::Finish) => "wanted up, but ./finish runs".to_owned(),
-        _ => format!("wanted up, but down for {}", human(status.since.age_at(now))),
+        Some(State::Finish) => "./finish runs".to_owned(),
+        _ => format!("down for {}", human(status.since.age_at(now))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use servicedir::client::ClientError;
 
     use servicedir::readiness::Announcement;
 
@@ -123,6 +145,39 @@ mod tests {
         let finish = Status { state: Some(State::Finish), ..UP };
         assert_eq!(says(&service(Ok(finish)), &[]), "wanted up, but ./finish runs");
         assert_eq!(says(&service(Err(ClientError::NotRunning)), &[]), "runsv not running");
+    }
+
+    #[test]
+    fn a_service_is_up_for_others_when_it_lives_or_its_check_or_itself_says_so() {
+        let says = |service: &Details| not_up(service, NOW).unwrap_or_default();
+        let young = Status { since: NOW, ..UP };
+        let mut web = service(Ok(young));
+        assert_eq!(says(&web), "just started");
+        web.said = Some(Announcement::default());
+        assert_eq!(says(&web), "not ready");
+        web.said = Some(Announcement { ready: Some(NOW), ..Announcement::default() });
+        assert_eq!(says(&web), "");
+        web.check = Some(false);
+        assert_eq!(says(&web), "its check fails, or takes too long");
+        let checked = Details { check: Some(true), ..service(Ok(young)) };
+        assert_eq!((says(&checked), says(&service(Ok(UP)))), (String::new(), String::new()));
+        let down = Status { pid: 0, state: Some(State::Down), ..UP };
+        assert_eq!(says(&service(Ok(down))), "down for 10s");
+        assert_eq!(says(&service(Ok(Status { state: Some(State::Finish), ..UP }))), "./finish runs");
+    }
+
+    #[test]
+    fn a_service_that_no_client_wants_up_is_not_waited_for() {
+        let down = Status { pid: 0, want: Want::Down, state: Some(State::Down), ..UP };
+        let once = Status { want: Want::Down, ..UP };
+        let gone = Err(ClientError::Directory(nix::errno::Errno::ENOENT));
+        for status in [Ok(down), Ok(once), gone] {
+            assert_eq!(not_up(&service(status), NOW), None);
+        }
+        let mut unsupervised = service(Err(ClientError::NotRunning));
+        assert_eq!(not_up(&unsupervised, NOW).as_deref(), Some("runsv not running"));
+        unsupervised.has_down = Ok(true);
+        assert_eq!(not_up(&unsupervised, NOW), None);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
             let names = if names.is_empty() { all_services(base)? } else { names };
             Ok(show(names, base, is_json, wait, report))
         }
-        Verb::Own(OwnVerb::Why) => Ok(explain(names, base, report)),
+        Verb::Own(OwnVerb::Why) => Ok(explain(names, base, limit, report)),
         Verb::Own(OwnVerb::Lint) => {
             let names = if names.is_empty() { all_services(base)? } else { names };
             let graph = &mut lint::DependencyGraph::default();
@@ -109,12 +109,12 @@ fn has_colour() -> bool {
         && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
-fn explain(names: Vec<OsString>, base: &Path, report: &mut Report) -> usize {
+fn explain(names: Vec<OsString>, base: &Path, limit: Duration, report: &mut Report) -> usize {
     let services = NamedService::find_all(names, base);
     let now = Tai64n::of(SystemTime::now());
     let mut failures = 0;
     for service in &services {
-        let (lines, is_known) = why::explain(service, base, now);
+        let (lines, is_known) = why::explain(service, base, limit, now);
         for line in &lines {
             report.print_own_line(line);
         }

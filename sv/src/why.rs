@@ -2,7 +2,8 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
@@ -10,15 +11,18 @@ use servicedir::history::{self, HistoryEntry};
 use servicedir::{HistoryEvent, ServiceDir, Status, Tai64n, Want, readiness};
 use sys::{Pid, Signal, procfs};
 
+use crate::details::{Details, run_checks};
 use crate::diagnosis::{self, Observation};
-use crate::lint;
 use crate::service::{self, NamedService, identity, is_below_base};
+use crate::snapshot::Snapshot;
+use crate::{health, lint};
 
 /// How many members of a process group are named.
 const NAMED: usize = 5;
 
-/// The lines that explain the state of a service; and whether its status could be read.
-pub fn explain(service: &NamedService, base: &Path, now: Tai64n) -> (Vec<String>, bool) {
+/// The lines that explain the state of a service; and whether its status could be read. The checks of what it
+/// depends on run for so long at most.
+pub fn explain(service: &NamedService, base: &Path, limit: Duration, now: Tai64n) -> (Vec<String>, bool) {
     let name = &*service.name.to_string_lossy();
     let found = service.client().map(|client| (client, client.status()));
     let (client, status) = match found {
@@ -36,8 +40,17 @@ pub fn explain(service: &NamedService, base: &Path, now: Tai64n) -> (Vec<String>
             let has_down = nix::sys::stat::stat(&dir.down()).is_ok();
             let entries = entries.clone();
             let said = readiness::read(dir, status);
-            let observation =
-                Observation { status: *status, has_down, said, entries, control_script, group, now };
+            let dependencies = if is_to_start(status) { not_up(dir, limit, now) } else { Vec::new() };
+            let observation = Observation {
+                status: *status,
+                has_down,
+                said,
+                entries,
+                control_script,
+                group,
+                dependencies,
+                now,
+            };
             (format!("{name}: {}", diagnosis::state(&observation)), hints(name, dir, &observation))
         }
         Err(refusal) => {
@@ -90,6 +103,26 @@ fn waited_for(last: Option<&HistoryEntry>) -> (Option<(String, Pid)>, Vec<String
     }
 }
 
+/// Whether a service has no process, and should have one.
+fn is_to_start(status: &Status) -> bool {
+    status.pid == 0 && status.want == Want::Up
+}
+
+/// The dependencies of a service that are not up, each with the reason.
+fn not_up(dir: &ServiceDir, limit: Duration, now: Tai64n) -> Vec<String> {
+    let places = lint::DependencyGraph::default().preconditions(dir.path());
+    let names = places.into_iter().map(PathBuf::into_os_string).collect();
+    let services = NamedService::find_all(names, Path::new(""));
+    let mut services: Vec<_> =
+        services.iter().map(|service| Details::of(service, Snapshot::of(service))).collect();
+    run_checks(&mut services, limit);
+    let line = |service: &Details| {
+        let name = service.dir.path().file_name().unwrap_or_default().to_string_lossy();
+        health::not_up(service, now).map(|why| format!("{name} ({why})"))
+    };
+    services.iter().filter_map(line).collect()
+}
+
 /// A process that is not a zombie.
 fn process(pid: Pid) -> Option<procfs::Stat> {
     procfs::stat(pid).filter(|it| it.state != 'Z')
@@ -103,8 +136,8 @@ fn hints(name: &str, dir: &ServiceDir, observation: &Observation) -> Vec<String>
     {
         hints.extend(obstacle(Pid::from_raw(pid), &observation.status));
     }
-    if observation.status.pid == 0 && observation.status.want == Want::Up {
-        if observation.entries.is_empty() {
+    if is_to_start(&observation.status) {
+        if observation.entries.is_empty() && observation.dependencies.is_empty() {
             hints.push("there is no history: this runsv keeps none, or has had no event yet".to_owned());
         }
         hints.extend(findings(dir, name));

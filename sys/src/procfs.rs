@@ -7,7 +7,7 @@
 use std::io::Read;
 use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
@@ -40,20 +40,20 @@ impl Stat {
 
 /// Reads about one process.
 pub fn stat(pid: Pid) -> Option<Stat> {
-    parse_stat(&read_text(pid, "stat")?)
+    parse_stat(&read_text(&path(pid, "stat"))?)
 }
 
 /// The number of the scheduling group that a process belongs to with its session, and with no other;
 /// `None` where the kernel has no such groups.
 pub fn autogroup(pid: Pid) -> Option<u64> {
-    let text = read_text(pid, "autogroup")?;
+    let text = read_text(&path(pid, "autogroup"))?;
     let (number, _) = text.strip_prefix("/autogroup-")?.split_once(' ')?;
     number.parse().ok()
 }
 
 /// The arguments a process was started with; none for a zombie.
 pub fn arguments(pid: Pid) -> Vec<Vec<u8>> {
-    let text = read(pid, "cmdline").unwrap_or_default();
+    let text = read(&path(pid, "cmdline")).unwrap_or_default();
     let text = text.strip_suffix(b"\0").unwrap_or(&text);
     if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == 0).map(<[u8]>::to_vec).collect() }
 }
@@ -81,7 +81,7 @@ pub fn children(pid: Pid) -> Vec<Pid> {
     let Ok(threads) = fs_err::read_dir(path(pid, "task")) else { return Vec::new() };
     threads
         .filter_map(Result::ok)
-        .filter_map(|thread| fs_err::read_to_string(thread.path().join("children")).ok())
+        .filter_map(|thread| read_text(&thread.path().join("children")))
         .flat_map(|line| line.split_whitespace().filter_map(|word| word.parse().ok()).collect::<Vec<i32>>())
         .map(Pid::from_raw)
         .collect()
@@ -111,7 +111,7 @@ pub(crate) fn own_descriptor(number: RawFd) -> PathBuf {
 
 /// A word that is different after each start of the machine.
 pub(crate) fn boot_id() -> Option<String> {
-    Some(fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+    Some(read_text(Path::new("/proc/sys/kernel/random/boot_id"))?.trim().to_owned())
 }
 
 /// The number of the pid namespace that this process lives in.
@@ -153,7 +153,7 @@ pub fn holders_of_pipe(inode: u64) -> Vec<Pid> {
 /// KILL that it has not come to take, yet.
 pub fn is_ending(pid: Pid) -> bool {
     const EXITING: u64 = 4;
-    let Some(line) = read_text(pid, "stat") else { return true };
+    let Some(line) = read_text(&path(pid, "stat")) else { return true };
     let mut fields = line.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
     let is_zombie = fields.next().is_none_or(|state| state == "Z" || state == "X");
     let flags = fields.nth(5).and_then(|flags| flags.parse::<u64>().ok()).unwrap_or(0);
@@ -161,7 +161,7 @@ pub fn is_ending(pid: Pid) -> bool {
 }
 
 fn has_fatal_signal(pid: Pid) -> bool {
-    let text = read_text(pid, "status").unwrap_or_default();
+    let text = read_text(&path(pid, "status")).unwrap_or_default();
     let set = |name| bits(&text, name);
     let pending = set("SigPnd") | set("ShdPnd");
     // What it blocks, ignores or catches will not end it.
@@ -173,7 +173,7 @@ fn has_fatal_signal(pid: Pid) -> bool {
 
 /// Whether a process ignores a signal.
 pub fn ignores(pid: Pid, signal: crate::Signal) -> bool {
-    is_ours() && bits(&read_text(pid, "status").unwrap_or_default(), "SigIgn") & bit(signal) != 0
+    is_ours() && bits(&read_text(&path(pid, "status")).unwrap_or_default(), "SigIgn") & bit(signal) != 0
 }
 
 fn bit(signal: crate::Signal) -> u64 {
@@ -186,7 +186,7 @@ pub fn barred_from_signalling(process: Pid, other: Pid) -> Option<(u32, u32)> {
     if !is_ours() {
         return None;
     }
-    let [sender, target] = [read_text(process, "status")?, read_text(other, "status")?];
+    let [sender, target] = [read_text(&path(process, "status"))?, read_text(&path(other, "status"))?];
     barred(&sender, &target)
 }
 
@@ -201,7 +201,7 @@ fn barred(sender: &str, target: &str) -> Option<(u32, u32)> {
 
 /// The real, the effective and the saved user of a process.
 pub fn users_of(pid: Pid) -> Option<[u32; 3]> {
-    users(&read_text(pid, "status").filter(|_| is_ours())?)
+    users(&read_text(&path(pid, "status")).filter(|_| is_ours())?)
 }
 
 /// The real, the effective and the saved user in a /proc/PID/status.
@@ -227,19 +227,19 @@ pub fn describe(pid: Pid) -> String {
     }
 }
 
-/// Reads a file of a process. The kernel makes its text up while it is read: asking for the size
-/// first, as reading a whole file does, would only cost time.
-fn read(pid: Pid, file: &str) -> Option<Vec<u8>> {
+/// Reads a file. The kernel makes its text up while it is read: asking for the size first, as reading a whole
+/// file does, would only cost time.
+fn read(path: &Path) -> Option<Vec<u8>> {
     const USUAL: usize = 512;
     let mut text = Vec::with_capacity(USUAL);
-    let file = fs_err::File::open(path(pid, file)).ok()?;
+    let file = crate::open_to_read(path).ok()?;
     file.take(u64::MAX).read_to_end(&mut text).ok()?;
     Some(text)
 }
 
 /// The same as a text. A process may call itself by any bytes.
-fn read_text(pid: Pid, file: &str) -> Option<String> {
-    read(pid, file).map(|text| String::from_utf8_lossy(&text).into_owned())
+fn read_text(path: &Path) -> Option<String> {
+    read(path).map(|text| String::from_utf8_lossy(&text).into_owned())
 }
 
 fn pipe(inode: u64) -> PathBuf {

@@ -1,6 +1,6 @@
 //! Effects: the graph of dependencies, read from each `dependencies.d`, and its cycles.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -62,6 +62,24 @@ impl DependencyGraph {
             Ok(Some(names)) => Some(format!("dependency cycle: {}", names.join(" -> "))),
             Err(LimitReached) => Some("depends on services in a dependency cycle".to_owned()),
         }
+    }
+
+    /// The dependencies of the service at `dir` that exist, and do not depend on it in turn.
+    pub fn preconditions(&mut self, dir: &Path) -> Vec<PathBuf> {
+        let Some(own) = self.number_of(dir) else { return Vec::new() };
+        let mut dependents: HashMap<usize, Vec<usize>> = HashMap::new();
+        reachable(own, |service| {
+            let dependencies = self.dependencies(service).to_vec();
+            for dependency in &dependencies {
+                dependents.entry(*dependency).or_default().push(service);
+            }
+            dependencies
+        });
+        let above = reachable(own, |service| dependents.remove(&service).unwrap_or_default());
+        let mut dependencies = self.dependencies(own).to_vec();
+        dependencies.retain(|dependency| !above.contains(dependency));
+        let services = dependencies.into_iter().filter_map(|dependency| self.nodes.get(dependency));
+        services.filter(|service| service.exists).map(|service| service.place.clone()).collect()
     }
 
     /// The shortest path from a service back to itself, if there is one.
@@ -175,6 +193,15 @@ impl DependencyGraph {
         }
         self.nodes.get(service).and_then(|it| it.dependencies.as_deref()).unwrap_or_default()
     }
+}
+
+/// A service and all that can be reached from it, when this is the way from one to the next.
+fn reachable(first: usize, mut next: impl FnMut(usize) -> Vec<usize>) -> HashSet<usize> {
+    let (mut found, mut rest) = (HashSet::from([first]), vec![first]);
+    while let Some(service) = rest.pop() {
+        rest.extend(next(service).into_iter().filter(|next| found.insert(*next)));
+    }
+    found
 }
 
 impl Node {

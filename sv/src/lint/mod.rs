@@ -163,15 +163,36 @@ impl Linter<'_> {
             self.find(file, "lines end with CR LF, which the shell takes for words; remove the CRs");
         }
         self.interpreter(file, &interpreter);
+        if purpose == ProgramKind::Run && interpreter.is_shell() {
+            self.run_script(file, &String::from_utf8_lossy(text));
+        }
+    }
+
+    fn run_script(&mut self, file: &str, text: &str) {
         // The last command of a longer one is not known.
-        if purpose == ProgramKind::Run
-            && interpreter.is_shell()
-            && text.len() < MOST_BYTES
-            && let Some(name) = script::waited_for(&String::from_utf8_lossy(text))
+        if text.len() < MOST_BYTES
+            && let Some(name) = script::waited_for(text)
         {
             let what = "and then signals reach the shell only";
             self.find(file, format!("may lack an exec before {name}, {what}; exec {name}"));
         }
+        if script::executes(text, "runsvdir") && self.down_signal(file) != Some(Signal::HUP) {
+            self.find(
+                file,
+                "starts runsvdir, which stops its services only on HUP; write HUP into down-signal",
+            );
+        }
+        if script::executes(text, "setsid") {
+            let what = "starts setsid, which forks under init, or with process-group, and then its end looks like \
+                        that of the service; execute the program without it";
+            self.find(file, what);
+        }
+    }
+
+    /// The signal that stops the service with this `run`; `None` if that is not said.
+    fn down_signal(&self, run: &str) -> Option<Signal> {
+        let word = servicedir::word::read(&self.dir.join(run).with_file_name("down-signal"));
+        Signal::parse(&word.ok()??)
     }
 
     fn interpreter(&mut self, file: &str, interpreter: &Interpreter) {

@@ -111,6 +111,18 @@ pub fn waited_for(text: &str) -> Option<&str> {
     (is_name && is_alone && stays).then_some(program)
 }
 
+/// Whether a line of a shell script begins with `exec`, and has this program among its words: by its name, or by a
+/// path that ends with `bin/` and the name. Other programs may execute it, such as chpst and env. Another path may
+/// be that of a directory.
+pub fn executes(text: &str, program: &str) -> bool {
+    let is_program =
+        |word: &str| word.strip_suffix(program).is_some_and(|rest| rest.is_empty() || rest.ends_with("bin/"));
+    text.lines().any(|line| {
+        let mut words = line.split_whitespace().take_while(|word| !word.starts_with('#'));
+        words.next() == Some("exec") && words.any(is_program)
+    })
+}
+
 /// Whether a line consists of complete, plain commands.
 fn is_plain(line: &str) -> bool {
     let Some(rest) = without_quotes(line) else { return false };
@@ -150,7 +162,7 @@ mod tests {
         #[test]
         fn every_text_can_be_read(text in any::<String>(), shell in "(#!|[ \\n'\"`$(){}<>;&|a-z])*") {
             for text in [text, shell] {
-                let _ = Interpreter::of(text.as_bytes());
+                let _ = (Interpreter::of(text.as_bytes()), executes(&text, "setsid"));
                 prop_assert!(waited_for(&text).is_none_or(|program| text.contains(program)));
             }
         }
@@ -181,6 +193,32 @@ mod tests {
             ("sleep 1000", "sleep"),
         ] {
             assert_eq!(waited_for(script), Some(name), "{script}");
+        }
+    }
+
+    #[test]
+    fn a_program_is_executed_by_the_line_that_begins_with_exec_and_names_it() {
+        for script in [
+            "exec runsvdir /srv",
+            "exec 2>&1\n\texec runsvdir -P .",
+            "exec env - PATH=$PATH runsvdir -P /srv log: ...",
+            "test -d x || exit 1\nexec chpst -u web /usr/local/sbin/runsvdir x # a tree",
+            "if a; then\n  exec /bin/runsvdir x\nfi",
+        ] {
+            assert!(executes(script, "runsvdir"), "{script}");
+        }
+        for script in [
+            "runsvdir /srv",
+            "# exec runsvdir /srv",
+            "exec web # not runsvdir",
+            "exec svlogd -tt /var/log/runsvdir",
+            "exec svlogd ./runsvdir",
+            "exec runsvdirs",
+            "exec \"$1\"",
+            "executes runsvdir",
+            "exec",
+        ] {
+            assert!(!executes(script, "runsvdir"), "{script}");
         }
     }
 

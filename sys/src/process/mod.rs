@@ -3,6 +3,7 @@
 pub mod descriptors;
 pub mod entry;
 pub mod group;
+pub mod limits;
 mod oom_score;
 pub mod priority;
 pub mod reap;

@@ -25,7 +25,7 @@ pub(crate) fn reset() {
     // SAFETY: the path is NUL-terminated, the buffer has one byte, and the descriptor is this function's own.
     // After a fork the three calls are permitted: they take no lock and no memory.
     unsafe {
-        let file = libc::open(PATH.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        let file = libc::open(PATH.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC | libc::O_NOCTTY);
         if file != -1 {
             libc::write(file, c"0".as_ptr().cast(), 1);
             libc::close(file);

@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::process::descriptors;
+use crate::process::limits;
 use crate::process::oom_score;
 use crate::process::start_error;
 use crate::signal::{self, Signal, SignalSet};
@@ -253,7 +254,10 @@ impl<'a> Program<'a> {
         environment: Option<&[*const libc::c_char]>,
     ) -> (StartStep, Errno) {
         match self.put_in_order(mask, at_session, own_descriptors) {
-            Ok(()) => (StartStep::Execute, self.execute(arguments, environment)),
+            Ok(()) => {
+                limits::restore();
+                (StartStep::Execute, self.execute(arguments, environment))
+            }
             Err(failure) => failure,
         }
     }

@@ -6,6 +6,7 @@ use tests::{Suite, TestTree, eventually};
 
 use crate::init::command::Terminal;
 use crate::init::stop::{PATIENT, saves_for};
+use crate::runsv::hanging_files::free_terminal;
 
 const CTRL_Z: &str = "\x1a";
 
@@ -111,4 +112,25 @@ fn the_end_of_the_terminal_ends_everything_also_with_a_command() {
         eventually("all is gone", || tree.processes().is_empty());
         assert_eq!((saver.read("saved").as_str(), saver.read("cut").as_str()), ("saved\n", ""));
     }
+}
+
+/// No supervisor opens one as its own, whatever a service's owner puts into the directory.
+#[test]
+fn a_terminal_in_the_place_of_a_file_is_no_controlling_one() {
+    let tree = Suite::ours().tree();
+    let (_master, terminal) = free_terminal();
+    let names = ["down-signal", "timeout-kill", "timeout-finish", "notification-fd", "critical"];
+    let service = tree.service("web").run("exec sleep 1000").finish("");
+    let web = names.iter().fold(service, |service, name| service.link(name, &terminal)).made();
+    let init = tree.command("init").args(["--grace", PATIENT]).arg(tree.services());
+    let init = init.through(&["setsid"]).start();
+    web.eventually_runs();
+    web.control("d");
+    web.eventually_down();
+    let leads = init.process();
+    assert_eq!(leads.session, leads.pid);
+    let with_terminal = || tree.processes().into_iter().find(|process| process.terminal != 0);
+    assert_eq!(with_terminal(), None);
+    init.signal(Signal::SIGTERM);
+    assert_eq!(init.finished().code(), Some(0));
 }

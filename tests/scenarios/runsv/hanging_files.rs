@@ -1,5 +1,7 @@
 //! Files that hang or never end in the place of files that runsv reads and writes; a full file system.
 
+use nix::fcntl::OFlag;
+use nix::pty::{PtyMaster, grantpt, posix_openpt, ptsname_r, unlockpt};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
@@ -36,6 +38,14 @@ pub fn make_exec_hang(service: &Service, file: &str) -> StartedProgram {
     let holder = service.tree().command("perl").args(["-e", script]).arg(service.path(file)).start();
     eventually("the lease is held", || holder.stdout() == "held\n");
     holder
+}
+
+/// A terminal that is no session's: an end to keep, and its path.
+pub fn free_terminal() -> (PtyMaster, String) {
+    let master = posix_openpt(OFlag::O_RDWR | OFlag::O_NOCTTY).expect("a terminal");
+    grantpt(&master).and_then(|()| unlockpt(&master)).expect("a terminal to open");
+    let path = ptsname_r(&master).expect("its path");
+    (master, path)
 }
 
 /// The child is forked, and is the service's process; it is not its program yet.
@@ -102,6 +112,27 @@ mod ours_alone {
             }
             assert_eq!(warnings.lines().count(), names.len(), "{warnings}");
         }
+    }
+
+    /// A session leader that has none gets the one that it opens.
+    #[test]
+    fn a_terminal_in_the_place_of_an_order_is_no_controlling_one() {
+        let names = ["down-signal", "timeout-kill", "timeout-finish", "notification-fd"];
+        let (_master, terminal) = free_terminal();
+        let service = Suite::ours().service("web").run("exec sleep 1000").finish("");
+        let web = names.iter().fold(service, |service, name| service.link(name, &terminal)).made();
+        let runsv = web.runsv().through(&["setsid"]);
+        let web = web.supervised_by(runsv);
+        web.eventually_runs();
+        web.control("d");
+        web.eventually_down();
+        let said = web.runsv.stderr();
+        assert!(names.iter().all(|name| said.contains(name)), "each is opened: {said}");
+        let runsv = web.runsv.process();
+        assert_eq!((runsv.session, runsv.terminal), (runsv.pid, 0));
+        let opener = web.tree().command("sh").args(["-c", "exec <$0; sleep 1000", &terminal]);
+        let opener = opener.through(&["setsid"]).start();
+        eventually("another one gets it", || opener.process().terminal != 0);
     }
 
     #[test]

@@ -34,6 +34,7 @@ on_suites! {
     why_tells_what_stopped_it,
     why_tells_what_this_runsv_was_told_alone,
     why_tells_what_is_waited_for,
+    why_names_the_dependencies_that_are_not_up,
     why_without_a_runsv_tells_what_to_do,
     why_finds_the_runsvdir_by_whatever_name_it_has_the_directory,
     why_names_the_place_it_looked_in,
@@ -41,6 +42,7 @@ on_suites! {
     lint_finds_nothing_in_a_tree_that_runs,
     lint_finds_what_is_wrong_with_programs,
     lint_finds_shell_scripts_that_do_not_exec,
+    lint_finds_programs_that_are_no_service_as_they_are,
     lint_reads_what_is_nested_without_end,
     lint_finds_the_circles_among_many_services,
     noexec_is_named,
@@ -340,6 +342,39 @@ fn why_tells_what_is_waited_for(suite: &Suite) {
     assert!(output.stdout.contains(&text), "{output:?}");
 }
 
+/// A service that is down and wanted up, as one that waits under init is for long; and what init would not wait
+/// for: what is down on purpose, does not exist, or depends on the service itself.
+fn why_names_the_dependencies_that_are_not_up(suite: &Suite) {
+    let tree = suite.tree();
+    let up = |name: &str| tree.service(name).run("exec sleep 1000");
+    let checked = up("checked").check("test -e well").running();
+    let crashed = tree.service("crashed").run("exec sleep 1000").finish("exec sleep 1000").running();
+    crashed.control("k");
+    crashed.eventually_finishes();
+    let speaker = up("speaker").file("notification-fd", "3\n").running();
+    let _others = [up("off").down().supervised(), up("well").running()];
+    let _ring = up("ring").file("dependencies.d/web", "").made();
+    let _lone = [up("lone").made(), up("lone-off").down().made()];
+    let names = ["checked", "crashed", "lone", "lone-off", "nope", "off", "ring", "speaker", "web", "well"];
+    let web = tree.service("web").run("exec sleep 1000").dir("supervise");
+    let web = names.iter().fold(web, |web, name| web.file(&format!("dependencies.d/{name}"), "")).made();
+    fs::write(web.path("supervise/status"), [&RUNNING[..12], b"\0\0\0\0\0u\0\0"].concat()).unwrap();
+    nix::unistd::mkfifo(&web.path("supervise/ok"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _ok = fs::OpenOptions::new().read(true).write(true).open(web.path("supervise/ok")).unwrap();
+    let eventually_waits_for = |names: &str| {
+        let text = format!(" but wanted up: under init it waits for {names}\n");
+        eventually(&text, || tree.sv("why web web").stdout.matches(&text).count() == 2);
+    };
+    let rest = "crashed (./finish runs), lone (unable to open supervise/ok: file does not exist), \
+                speaker (not ready)";
+    eventually_waits_for(&format!("checked (its check fails, or takes too long), {rest}"));
+    checked.write("well", "");
+    eventually_waits_for(rest);
+    speaker.control("d");
+    speaker.eventually_down();
+    eventually_waits_for(rest.strip_suffix(", speaker (not ready)").expect("the last one"));
+}
+
 /// The status that the original's runsv publishes is shown; it keeps no history.
 fn why_tells_what_the_status_does(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
@@ -486,6 +521,19 @@ fn lint_finds_shell_scripts_that_do_not_exec(suite: &Suite) {
     {
         lint_says(suite.service("web").run(run).made().tree(), &[]);
     }
+}
+
+/// Stopped by TERM, runsvdir leaves its services behind. Where a service leads its session, setsid forks.
+fn lint_finds_programs_that_are_no_service_as_they_are(suite: &Suite) {
+    let tree = || suite.service("web").run("exec 2>&1\nexec runsvdir -P /srv");
+    let without = ["run: starts runsvdir, which stops its services only on HUP; write HUP into down-signal"];
+    lint_says(tree().made().tree(), &without);
+    lint_says(tree().file("down-signal", "TERM").made().tree(), &without);
+    lint_says(tree().file("down-signal", "SIGHUP\n").made().tree(), &[]);
+    let web = suite.service("web").run("exec chpst -u web setsid httpd -f").log("exec setsid cat").made();
+    let what = "starts setsid, which forks under init, or with process-group, and then its end looks like that of \
+                the service; execute the program without it";
+    lint_says(web.tree(), &[&format!("run: {what}"), &format!("log/run: {what}")]);
 }
 
 fn lint_reads_what_is_nested_without_end(suite: &Suite) {
