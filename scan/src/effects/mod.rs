@@ -3,3 +3,4 @@
 pub mod occupants;
 pub mod path_watcher;
 pub mod scan;
+pub mod scanner;

@@ -26,6 +26,8 @@ pub struct ServicesDirectory {
     path: PathBuf,
     outside: OwnedFd,
     is_inside: bool,
+    /// Neither in there nor known to be outside.
+    is_elsewhere: bool,
 }
 
 /// A name that was read, and what is known of it without following it.
@@ -40,7 +42,7 @@ impl ServicesDirectory {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let outside = nix::fcntl::open(".", flags, Mode::empty())
             .map_err(Error::of("unable to open current directory"))?;
-        Ok(Self { path, outside, is_inside: false })
+        Ok(Self { path, outside, is_inside: false, is_elsewhere: false })
     }
 
     /// Makes it the working directory, for a moment: names are looked up, and supervisors are
@@ -54,10 +56,17 @@ impl ServicesDirectory {
         Ok(())
     }
 
+    /// The working directory may be another one by now.
+    pub fn was_left(&mut self) {
+        self.is_inside = false;
+        self.is_elsewhere = true;
+    }
+
     /// Goes back to the working directory of before, so that the file system of this one can be unmounted.
     pub fn leave(&mut self) {
-        if self.is_inside && nix::unistd::fchdir(&self.outside).is_ok() {
+        if (self.is_inside || self.is_elsewhere) && nix::unistd::fchdir(&self.outside).is_ok() {
             self.is_inside = false;
+            self.is_elsewhere = false;
         }
     }
 
