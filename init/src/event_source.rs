@@ -1,20 +1,15 @@
-//! The event source: signals, deaths of children, watches and deadlines.
+//! The event source: signals, deaths of children, descriptors and deadlines.
 
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use sys::process::spawn::failure_of;
 use sys::signal::SignalSet;
-use sys::{
-    Error, Logger, Poller, ReceivedSignal, Signal, SignalReader, SignalSender, has_children, procfs,
-    reap_next,
-};
+use sys::{Error, Logger, Poller, ReceivedSignal, Signal, SignalReader, SignalSender, procfs};
 
 use crate::effects::InitEffects;
 use crate::state::LifecycleEvent;
 use crate::state::signals::CAUGHT;
 
-/// The token of the watches.
-const WATCH: usize = 0;
 /// The token of standard error, while lines wait for room there.
 const OUTPUT: usize = 1;
 /// The token of the signals but SIGCHLD.
@@ -45,12 +40,14 @@ impl InitEventSource {
         Ok(Self { poller, signals, last_death: None, batch_until: None, is_room_watched: false })
     }
 
-    /// Adds the watches of the effects.
-    pub fn watch(&self, effects: &InitEffects) {
-        if let Some(service_watch) = effects.watch_descriptor() {
-            // Without it there are still the deadlines.
-            let _ = self.poller.watch(service_watch, WATCH);
-        }
+    /// Where effects watch their descriptors.
+    pub fn poller(&self) -> &Poller {
+        &self.poller
+    }
+
+    /// What is readable while a signal waits.
+    pub fn signals(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
     }
 
     /// Waits for events. With `is_idle` a death can wait for the next batch.
@@ -65,25 +62,24 @@ impl InitEventSource {
             self.end_batch();
         }
         self.watch_room(effects.logger());
-        let wakeup = self.poller.wait(deadline.into_iter().chain(self.batch_until).min());
-        let mut events: Vec<LifecycleEvent> = Vec::new();
+        let deadlines = [deadline, effects.next_deadline(), self.batch_until];
+        let wakeup = self.poller.wait(deadlines.into_iter().flatten().min());
         let now = Instant::now();
         if self.batch_until.is_some_and(|until| until <= now) {
             // The children are reaped right here.
             children_signals().take_pending();
             self.end_batch();
         }
-        if self.batch_until.is_none() {
-            events.extend(reap());
-            if !events.is_empty() {
-                let is_batch =
-                    self.last_death.is_some_and(|last| now.duration_since(last) < BATCH_GAP + BATCH_DELAY);
-                if is_idle && is_batch {
-                    children_signals().block();
-                    self.batch_until = Some(now + BATCH_DELAY);
-                }
-                self.last_death = Some(now);
+        let may_reap = self.batch_until.is_none();
+        let mut events = effects.take_turn(&self.poller, &wakeup.ready, may_reap);
+        if may_reap && events.iter().any(|event| matches!(event, LifecycleEvent::Reaped(_))) {
+            let is_batch =
+                self.last_death.is_some_and(|last| now.duration_since(last) < BATCH_GAP + BATCH_DELAY);
+            if is_idle && is_batch {
+                children_signals().block();
+                self.batch_until = Some(now + BATCH_DELAY);
             }
+            self.last_death = Some(now);
         }
         events.extend(effects.command_stop());
         if wakeup.ready.contains(&SIGNALS) {
@@ -91,9 +87,6 @@ impl InitEventSource {
         }
         if wakeup.ready.contains(&OUTPUT) {
             effects.logger().flush();
-        }
-        if wakeup.ready.contains(&WATCH) {
-            events.extend(effects.read_watch());
         }
         events
     }
@@ -140,19 +133,4 @@ fn event_of(ReceivedSignal { signal, sender }: ReceivedSignal) -> Option<Lifecyc
 
 fn children_signals() -> SignalSet {
     SignalSet::of(&[Signal::CHLD])
-}
-
-/// Reaps all zombies.
-fn reap() -> Vec<LifecycleEvent> {
-    let (mut deaths, mut failures) = (Vec::new(), Vec::new());
-    while let Some((pid, ending)) = reap_next() {
-        match failure_of(pid) {
-            Some(failure) => failures.push(LifecycleEvent::NotExecuted(pid, failure.why)),
-            None => deaths.push((pid, ending)),
-        }
-    }
-    if deaths.is_empty() && failures.is_empty() {
-        return Vec::new();
-    }
-    [LifecycleEvent::Reaped { deaths, is_childless: !has_children() }].into_iter().chain(failures).collect()
 }

@@ -11,16 +11,19 @@ mod state;
 
 use std::ffi::OsString;
 use std::mem::ManuallyDrop;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sys::{Error, Logger, error, log};
+use sys::{Error, Logger, Signal, error, log};
 
 use cli::{InitOptions, InitRequest};
 use effects::InitEffects;
+use effects::watchdog::Watchdog;
 use event_source::InitEventSource;
 use state::exit_code::{CANNOT_RUN, USAGE};
 
 pub use state::exit_code::SYSTEM;
+use state::signals::{self, CAUGHT, SignalMeaning};
 use state::{HookStage, Lifecycle, LifecycleEvent, LifecycleSetup};
 
 /// How long init waits at its exit for a slow reader of standard error.
@@ -36,11 +39,11 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             0
         }
         Ok(Preparation::Run(run)) => {
-            let PreparedRun { options, setup, event_source } = *run;
+            let PreparedRun { options, outside, setup, event_source } = *run;
             let final_flush = FINAL_FLUSH.min(setup.grace / 20);
-            // Neither is dropped: to close an inotify descriptor takes the kernel seconds on a busy machine,
-            // and a KILL at the end of the grace would still find init. The exit closes it as well.
-            let mut effects = ManuallyDrop::new(InitEffects::new(options, logger));
+            let watchdog = watchdog(&setup, &event_source).map_err(|failure| logger.warn(&failure)).ok();
+            // Neither is dropped: the exit closes everything as well.
+            let mut effects = ManuallyDrop::new(InitEffects::new(options, outside, logger, watchdog));
             let mut event_source = ManuallyDrop::new(event_source);
             let code = run_lifecycle(&mut Lifecycle::new(setup), &mut effects, &mut event_source);
             effects.logger().conclude(final_flush);
@@ -62,6 +65,8 @@ enum Preparation {
 /// A container to run, and what that needs.
 struct PreparedRun {
     options: InitOptions,
+    /// The working directory of COMMAND and hooks.
+    outside: PathBuf,
     setup: LifecycleSetup,
     event_source: InitEventSource,
 }
@@ -73,13 +78,28 @@ fn prepare(
     logger: &mut Logger,
 ) -> Result<Preparation, (Error, u8)> {
     let options = match cli::parse(arguments, |name| std::env::var_os(name)) {
-        Ok(InitRequest::Run(options)) => options,
+        Ok(InitRequest::Run(mut options)) => {
+            // Init works in another directory.
+            options.hooks = std::path::absolute(&options.hooks).unwrap_or(options.hooks);
+            options
+        }
         Ok(InitRequest::Print(text)) => return Ok(Preparation::Print(text)),
         Err(mistake) => return Err((mistake, USAGE)),
     };
     let setup = check(&options, logger)?;
     let event_source = event_source.map_err(|failure| (failure, SYSTEM))?;
-    Ok(Preparation::Run(Box::new(PreparedRun { options, setup, event_source })))
+    let outside = effects::prepare(!options.command.is_empty()).map_err(|failure| (failure, SYSTEM))?;
+    Ok(Preparation::Run(Box::new(PreparedRun { options, outside, setup, event_source })))
+}
+
+/// What keeps the grace if init hangs.
+fn watchdog(setup: &LifecycleSetup, event_source: &InitEventSource) -> Result<Watchdog, Error> {
+    let budget = setup.budget(false, false);
+    let has_command = setup.command.is_some();
+    let is_stop = |signal: &Signal| signals::meaning(*signal, false, has_command) == SignalMeaning::Stop;
+    let stopping: Vec<Signal> = CAUGHT.into_iter().filter(is_stop).collect();
+    Watchdog::start(event_source.signals(), &stopping, budget.end + budget.reserve * 3 / 4)
+        .map_err(Error::of("unable to start the watchdog"))
 }
 
 /// The event loop: events go into the state, and its actions are performed.
@@ -88,11 +108,10 @@ fn run_lifecycle(
     effects: &mut InitEffects,
     event_source: &mut InitEventSource,
 ) -> u8 {
-    event_source.watch(effects);
     lifecycle.handle(LifecycleEvent::Tick, Instant::now());
     loop {
         while let Some(action) = lifecycle.next_action() {
-            if let Some(outcome) = effects.perform(action) {
+            if let Some(outcome) = effects.perform(action, event_source.poller()) {
                 lifecycle.handle(outcome, Instant::now());
             }
         }
@@ -120,7 +139,6 @@ fn check(options: &InitOptions, logger: &mut Logger) -> Result<LifecycleSetup, (
             return Err((Error::of_io(text)(error), SYSTEM));
         }
     };
-    effects::prepare(has_services).map_err(|failure| (failure, SYSTEM))?;
     let (start_hooks, unusable) = effects::find_hooks(&options.hooks, HookStage::Start);
     if let Some(failure) = unusable.into_iter().next() {
         return Err((failure, CANNOT_RUN));

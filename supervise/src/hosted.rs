@@ -1,8 +1,9 @@
 //! What a host of many supervisors asks of each, and learns from it.
 
 use std::path::Path;
+use std::time::Instant;
 
-use servicedir::{HistoryEvent, Status};
+use servicedir::{HistoryEvent, Status, Want};
 use sys::{Now, Pid, Signal};
 
 use crate::effects::ChildPart;
@@ -23,6 +24,16 @@ impl Supervisor {
     /// The status record; `None` without a log service.
     pub fn status(&self, role: ServiceRole) -> Option<Status> {
         self.state.status(role)
+    }
+
+    /// Whether the service is wanted up.
+    pub fn is_wanted_up(&self) -> bool {
+        self.state.status(ServiceRole::Main).is_some_and(|status| status.want == Want::Up)
+    }
+
+    /// Since when `./run`, or what is left of its group, runs.
+    pub fn running_since(&self) -> Option<Instant> {
+        self.state.running_since()
     }
 
     /// Whether the service would be started now if it were not [held](Self::hold).

@@ -165,6 +165,21 @@ impl SignalSet {
         self.0 & bit(signal) != 0
     }
 
+    /// The signals that are pending for this process or this thread.
+    pub fn pending() -> Self {
+        let mut pending = Self(0);
+        // SAFETY: the set is as long as said and valid for the call, which cannot fail with these arguments.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigpending, &raw mut pending.0, size_of::<u64>());
+        }
+        pending
+    }
+
+    /// Whether a signal is in both sets.
+    pub fn meets(&self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Takes one pending signal of this set off the queue; returns whether there was one.
     pub fn take_pending(&self) -> bool {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sys::{Pid, Signal, procfs};
 
-use super::escalate::{NONE, is_control_script, logger_of};
-use super::process_tree::ProcessTree;
-use crate::state::{AdoptedChild, ChildKind};
+use super::process_tree::{NONE, ProcessTree};
+use super::supervisors::Supervisors;
+use crate::state::SupervisorId;
+
+/// How often a sweep looks for processes that were forked while it killed.
+const ROUNDS: usize = 8;
 
 /// Ends leftover processes. Sends SIGTERM once per process: many programs treat a second one as "quit now".
 /// A process that was young then, and executes another program now, had the signal handlers of its parent,
@@ -30,30 +33,26 @@ impl LeftoverSweep {
         self.named.insert(pid);
     }
 
-    /// Processes that stand for services are named elsewhere.
-    pub fn leave_out<'a>(&mut self, children: impl Iterator<Item = &'a AdoptedChild>) {
-        let is_service = |kind: &ChildKind| !matches!(kind, ChildKind::Starting | ChildKind::Leftover);
-        self.named.extend(children.filter(|child| is_service(&child.kind)).map(|child| child.pid));
+    /// Sends SIGTERM to what these services have left behind: what init has adopted of the sessions that their
+    /// processes have begun.
+    pub fn end_leftovers(&mut self, services: &[SupervisorId], supervisors: &Supervisors) {
+        let tree = ProcessTree::read();
+        let adopted = tree.children(nix::unistd::getpid()).iter().copied();
+        let is_meant = |pid: &Pid| {
+            let owner = tree.session(*pid).and_then(|session| supervisors.owner_of_session(session));
+            !supervisors.has_child(*pid) && owner.is_some_and(|owner| services.contains(&owner))
+        };
+        let leftovers: Vec<Pid> = adopted.filter(is_meant).collect();
+        self.end(&tree, leftovers.into_iter().flat_map(|pid| tree.subtree(pid, &NONE)));
     }
 
-    /// Sends SIGTERM to the children of supervisors of services that are down, but for loggers and control
-    /// scripts.
-    pub fn end_leftovers(&mut self, supervisors: &[Pid]) {
+    /// Sends SIGTERM to what init has adopted, and its descendants; `own` are COMMAND and the hook that runs.
+    pub fn end_adopted(&mut self, own: &[Pid], supervisors: &Supervisors) {
         let tree = ProcessTree::read();
-        for supervisor in supervisors {
-            let mut excluded: BTreeSet<Pid> = logger_of(*supervisor).into_iter().collect();
-            excluded.extend(tree.children(*supervisor).iter().copied().filter(|pid| is_control_script(*pid)));
-            let subtree = tree.children(*supervisor).iter().flat_map(|child| tree.subtree(*child, &excluded));
-            self.end(&tree, subtree);
-        }
-    }
-
-    /// Sends SIGTERM to the children of init and their descendants, except for `spare` and theirs.
-    pub fn end_adopted(&mut self, spare: &[Pid]) {
-        let tree = ProcessTree::read();
-        let spare: BTreeSet<Pid> = spare.iter().copied().collect();
-        let children = tree.children(nix::unistd::getpid());
-        self.end(&tree, children.iter().flat_map(|child| tree.subtree(*child, &spare)));
+        let children = tree.children(nix::unistd::getpid()).iter().copied();
+        let adopted: Vec<Pid> =
+            children.filter(|pid| !own.contains(pid) && !supervisors.has_child(*pid)).collect();
+        self.end(&tree, adopted.into_iter().flat_map(|pid| tree.subtree(pid, &NONE)));
     }
 
     /// Sends a signal to every process that is left; returns, for SIGKILL, names that were not returned
@@ -69,9 +68,7 @@ impl LeftoverSweep {
             Some(ProcessTree::read()).filter(|tree| tree.is_complete() || !is_process_1)
         };
         match tree {
-            Some(tree) if signal == Signal::KILL => {
-                kill_all_below(&tree, own);
-            }
+            Some(tree) if signal == Signal::KILL => kill_all_below(tree, own),
             // In the whole pid namespace, also the processes that entered it from outside.
             Some(tree) if is_process_1 => self.end(&tree, tree.all().filter(|pid| *pid != own)),
             Some(tree) => self.end(&tree, tree.subtree(own, &NONE).into_iter().filter(|pid| *pid != own)),
@@ -93,8 +90,8 @@ impl LeftoverSweep {
             };
             if !is_signalled {
                 self.signalled.insert(pid, tree.name(pid).filter(|_| tree.is_young(pid)).map(str::to_owned));
-                let _ = Signal::TERM.send(pid);
-                let _ = Signal::CONT.send(pid);
+                tree.signal(pid, Signal::TERM);
+                tree.signal(pid, Signal::CONT);
             }
         }
     }
@@ -116,21 +113,18 @@ fn name_some(before: &mut BTreeSet<Pid>) -> Vec<String> {
     names
 }
 
-/// Kills every descendant. A process in the group of a descendant is one too, or was when the tree was read:
-/// only init's own group has other members.
-fn kill_all_below(tree: &ProcessTree, own: Pid) {
-    let subtree = tree.subtree(own, &NONE);
-    // A process that forks and exits again and again may be gone whenever the tree has been read. Its next
-    // child is adopted by init, and found here.
-    let adopted = procfs::own_children();
-    let adopted_groups = adopted.iter().filter_map(|pid| Some(procfs::stat(*pid)?.group));
-    let mut groups: BTreeSet<Pid> =
-        subtree.iter().filter_map(|pid| tree.group(*pid)).chain(adopted_groups).collect();
-    groups.remove(&nix::unistd::getpgrp());
-    for group in groups {
-        let _ = Signal::KILL.send_to_group(group);
-    }
-    for pid in subtree.into_iter().filter(|pid| *pid != own) {
-        let _ = Signal::KILL.send(pid);
+/// Kills every descendant, and those that are forked meanwhile.
+fn kill_all_below(mut tree: ProcessTree, own: Pid) {
+    let mut killed = BTreeSet::new();
+    for _ in 0..ROUNDS {
+        let mut living = tree.subtree(own, &NONE);
+        living.retain(|pid| *pid != own && tree.is_alive(*pid) && killed.insert(*pid));
+        if living.is_empty() {
+            return;
+        }
+        for pid in living {
+            tree.signal(pid, Signal::KILL);
+        }
+        tree = ProcessTree::read();
     }
 }

@@ -1,32 +1,38 @@
 //! Effects: perform what the state asks for, and decide nothing.
 
-mod adopted;
-mod critical;
+mod checks;
 mod escalate;
-mod history;
 mod hooks;
 mod leftovers;
 mod process_tree;
-mod service_watch;
+mod service_files;
 mod spawn;
+mod supervisors;
 mod terminal;
+pub mod watchdog;
 
 pub use hooks::find as find_hooks;
 pub use spawn::prepare;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
-use std::time::SystemTime;
+use std::time::Instant;
 
-use servicedir::Tai64n;
-use sys::{Errno, Error, FileId, Logger, Pid, ProcessGroup, Signal, stop_of};
+use scan::effects::scanner::Scanner;
+use sys::process::limits;
+use sys::process::spawn::failure_of;
+use sys::{Errno, Error, Logger, Pid, Poller, ProcessGroup, Signal, has_children, reap_next, stop_of};
 
 use crate::cli::InitOptions;
-use crate::state::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram};
+use crate::state::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram, SupervisorId};
+use checks::Checks;
 use leftovers::LeftoverSweep;
-use service_watch::ServiceWatch;
+use supervisors::{ScannedSupervisors, Supervisors};
+use watchdog::Watchdog;
+
+/// The poller's token for the services directory, and the first for the supervisors of other processes.
+const DIRECTORY: usize = 3;
+const OCCUPANTS: usize = usize::MAX / 2;
 
 /// The settings and resources that effects need.
 pub struct InitEffects {
@@ -34,68 +40,81 @@ pub struct InitEffects {
     hooks: PathBuf,
     command: Vec<OsString>,
     verbosity: LogLevel,
+    /// The working directory of COMMAND and hooks.
+    outside: PathBuf,
     /// COMMAND, while it is there.
     command_pid: Option<Pid>,
+    /// The hook that was started last.
+    hook_pid: Option<Pid>,
     logger: Logger,
-    service_watch: ServiceWatch,
+    scanner: Option<Scanner<SupervisorId>>,
+    supervisors: Supervisors,
+    checks: Checks,
+    /// Whether the services that were found have all begun, and the state was told so.
+    is_settled: bool,
+    is_childless: bool,
     leftovers: LeftoverSweep,
     /// The rest of COMMAND's process group, while init waits for it.
     group: Option<ProcessGroup>,
-    written_fifos: BTreeSet<FileId>,
-    /// When the stop began, by the wall clock, as in histories.
-    stopping_since: Tai64n,
-    /// The priority for children, while init has a higher one.
-    nice: Option<i32>,
+    watchdog: Option<Watchdog>,
 }
 
 impl InitEffects {
-    /// Effects for these options.
-    pub fn new(options: InitOptions, logger: Logger) -> Self {
+    /// Effects for these options; `outside` is the working directory that init was started in.
+    pub fn new(options: InitOptions, outside: PathBuf, logger: Logger, watchdog: Option<Watchdog>) -> Self {
         let InitOptions { directory, hooks, command, verbosity, .. } = options;
         Self {
-            directory,
-            hooks,
+            directory: outside.join(directory),
+            hooks: outside.join(hooks),
             command,
             verbosity,
+            outside,
             command_pid: None,
+            hook_pid: None,
             logger,
-            service_watch: ServiceWatch::new(),
+            scanner: None,
+            supervisors: Supervisors::default(),
+            checks: Checks::default(),
+            is_settled: true,
+            is_childless: true,
             leftovers: LeftoverSweep::default(),
             group: None,
-            written_fifos: BTreeSet::new(),
-            stopping_since: Tai64n::of(SystemTime::now()),
-            nice: None,
+            watchdog,
         }
     }
 
     /// Performs an action; its outcome is an event.
-    pub fn perform(&mut self, action: LifecycleAction) -> Option<LifecycleEvent> {
+    pub fn perform(&mut self, action: LifecycleAction, poller: &Poller) -> Option<LifecycleEvent> {
         match action {
             LifecycleAction::Log(level, line) => self.log(level, &line),
             LifecycleAction::FindHooks(stage) => return Some(self.find_hooks(stage)),
             LifecycleAction::StartHook { path, reason, remaining } => {
-                return Some(outcome(OwnProgram::Hook, self.spawn_hook(&path, reason, remaining)));
+                let started = self.spawn_hook(&path, reason, remaining);
+                self.hook_pid = started.ok();
+                return Some(outcome(OwnProgram::Hook, started));
             }
             LifecycleAction::StartCommand => {
                 let started = self.spawn_command();
                 self.command_pid = started.ok();
                 return Some(outcome(OwnProgram::Command, started));
             }
-            LifecycleAction::StartRunsvdir => {
-                return Some(outcome(OwnProgram::Runsvdir, self.spawn_runsvdir()));
+            LifecycleAction::StartScanning => self.start_scanning(),
+            LifecycleAction::Scan => {
+                if let Some(scanner) = &mut self.scanner {
+                    scanner.force();
+                }
             }
-            LifecycleAction::WatchCritical => {
-                return Some(self.service_watch.watch_critical(&self.directory));
+            LifecycleAction::StopScanning => self.stop_scanning(),
+            LifecycleAction::Hold(id) => self.supervisors.hold(id, true),
+            LifecycleAction::Release(id) => self.supervisors.hold(id, false),
+            LifecycleAction::Check(id) => {
+                return self.checks.start(id, &mut self.supervisors, &mut self.logger);
             }
-            LifecycleAction::CheckCritical(name) => return self.service_watch.check_critical(&name),
-            LifecycleAction::ReadServiceEnd(supervisor, name) => {
-                let service_end = self.service_watch.service_end(
-                    supervisor,
-                    &self.directory.join(name),
-                    self.stopping_since,
-                );
-                return Some(LifecycleEvent::ServiceEndRead(supervisor, service_end));
+            LifecycleAction::ReadCritical(id, end) => {
+                let limit = self.supervisors.critical_limit(id, &mut self.logger);
+                return Some(LifecycleEvent::CriticalRead(id, end, limit));
             }
+            LifecycleAction::StopServices(ids) => self.supervisors.stop(&ids, poller),
             LifecycleAction::TakeTerminal => {
                 self.command_pid = None;
                 terminal::take();
@@ -116,31 +135,29 @@ impl InitEffects {
                 let group = self.group.get_or_insert(ProcessGroup::of(leader));
                 return Some(LifecycleEvent::GroupProbed { leader, is_there: group.is_alive() });
             }
-            LifecycleAction::ListChildren(runsvdir) => {
-                let children = adopted::children(&self.directory, runsvdir);
-                self.service_watch.remember_directories(children.iter().flatten());
-                self.leftovers.leave_out(children.iter().flatten());
-                return Some(LifecycleEvent::ChildrenListed(children));
+            LifecycleAction::ContinueStopped(command, services) => {
+                escalate::continue_stopped(command, &services, &self.supervisors);
             }
-            LifecycleAction::StopOrphan(pid) => escalate::stop_orphan(pid),
-            LifecycleAction::ExitAllByFifo => {
-                escalate::exit_all_by_fifo(&self.directory, &mut self.written_fifos);
-            }
-            LifecycleAction::WatchStatus(supervisors) => return Some(self.service_watch.watch(&supervisors)),
-            LifecycleAction::ReadStatus(supervisors) => {
-                return Some(service_watch::read_status(&supervisors));
-            }
-            LifecycleAction::Unwatch => self.service_watch.unwatch(),
-            LifecycleAction::ContinueStopped(roots) => escalate::continue_stopped(&roots),
             LifecycleAction::Escalate(late) => {
-                return Some(LifecycleEvent::Escalated(escalate::escalate(late)));
+                return Some(LifecycleEvent::Escalated(escalate::escalate(
+                    late,
+                    &mut self.supervisors,
+                    poller,
+                )));
             }
-            LifecycleAction::RaisePriority => {
-                self.stopping_since = Tai64n::of(SystemTime::now());
-                self.nice = spawn::raise_priority();
+            LifecycleAction::KeepGrace(deadline) => {
+                if let Some(watchdog) = &self.watchdog {
+                    watchdog.end_by(deadline);
+                }
+                limits::raise_priority();
             }
-            LifecycleAction::EndLeftovers(supervisors) => self.leftovers.end_leftovers(&supervisors),
-            LifecycleAction::EndAdopted(spare) => self.leftovers.end_adopted(&spare),
+            LifecycleAction::EndLeftovers(services) => {
+                self.leftovers.end_leftovers(&services, &self.supervisors);
+            }
+            LifecycleAction::EndAdopted => {
+                let own: Vec<Pid> = self.command_pid.into_iter().chain(self.hook_pid).collect();
+                self.leftovers.end_adopted(&own, &self.supervisors);
+            }
             LifecycleAction::Sweep(signal) => {
                 return Some(LifecycleEvent::Swept(self.leftovers.sweep(signal)));
             }
@@ -148,14 +165,76 @@ impl InitEffects {
         None
     }
 
-    /// The descriptor that is ready when [`InitEffects::read_watch`] has events.
-    pub fn watch_descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.service_watch.descriptor()
+    /// Takes in what is ready, and lets the scanner and the supervisors that have something to do go on;
+    /// returns what has happened. With `may_reap`, children are reaped.
+    pub fn take_turn(&mut self, poller: &Poller, ready: &[usize], may_reap: bool) -> Vec<LifecycleEvent> {
+        if let Some(watchdog) = &self.watchdog {
+            watchdog.is_alive();
+        }
+        let mut reaped = Reaped::default();
+        self.supervisors.take_in(ready);
+        let checks = &mut self.checks;
+        if may_reap {
+            reaped.reap(&mut self.supervisors, checks, poller);
+        }
+        self.supervisors.take_turns(poller, |supervisors| {
+            if may_reap {
+                reaped.reap(supervisors, checks, poller);
+            }
+        });
+        self.checks.kill_late(Instant::now());
+        self.scan(poller, ready);
+        let mut events = self.supervisors.take_events();
+        if !self.is_settled && self.scanner.as_ref().is_none_or(Scanner::is_settled) {
+            self.is_settled = true;
+            events.push(LifecycleEvent::Scanned);
+        }
+        events.append(&mut self.checks.take_events());
+        events.extend(reaped.into_events());
+        let is_childless = !has_children();
+        if std::mem::replace(&mut self.is_childless, is_childless) != is_childless || is_childless {
+            events.push(LifecycleEvent::Childless(is_childless));
+        }
+        events
     }
 
-    /// What has changed in the watched directories.
-    pub fn read_watch(&mut self) -> Vec<LifecycleEvent> {
-        self.service_watch.read()
+    /// When the next turn is due though nothing happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let scan = self.scanner.as_ref().and_then(Scanner::next_deadline);
+        let deadlines = [scan, self.supervisors.next_deadline(), self.checks.next_deadline()];
+        deadlines.into_iter().flatten().min()
+    }
+
+    fn start_scanning(&mut self) {
+        match Scanner::new(self.directory.clone(), DIRECTORY, OCCUPANTS) {
+            Ok(scanner) => self.scanner = Some(scanner),
+            Err(failure) => self.logger.warn(&failure),
+        }
+        self.is_settled = false;
+    }
+
+    /// To close what watches the directory takes the kernel many milliseconds: another thread does it.
+    fn stop_scanning(&mut self) {
+        self.supervisors.begin_stop();
+        self.checks.kill_all();
+        if let Some(scanner) = self.scanner.take() {
+            let _ = std::thread::Builder::new().spawn(move || drop(scanner));
+        }
+    }
+
+    fn scan(&mut self, poller: &Poller, ready: &[usize]) {
+        let Some(scanner) = &mut self.scanner else { return };
+        for (id, status) in self.supervisors.take_ended() {
+            scanner.exited(id, status);
+        }
+        scanner.take_in(ready);
+        let mut host = ScannedSupervisors { supervisors: &mut self.supervisors, poller };
+        scanner.take_turn(&mut host, poller, &mut self.logger);
+        // A start that was refused has ended already.
+        for (id, status) in self.supervisors.take_ended() {
+            scanner.exited(id, status);
+        }
+        self.is_settled &= !self.supervisors.has_new_needs();
     }
 
     /// Whether COMMAND was stopped since the last call.
@@ -193,5 +272,32 @@ fn outcome(program: OwnProgram, started: Result<Pid, Errno>) -> LifecycleEvent {
     match started {
         Ok(pid) => LifecycleEvent::Started(program, pid),
         Err(why) => LifecycleEvent::NotStarted(program, why),
+    }
+}
+
+/// The children that were reaped and belong to no supervisor.
+#[derive(Default)]
+struct Reaped {
+    deaths: Vec<(Pid, sys::ExitStatus)>,
+    failures: Vec<LifecycleEvent>,
+}
+
+impl Reaped {
+    /// Reaps all zombies.
+    fn reap(&mut self, supervisors: &mut Supervisors, checks: &mut Checks, poller: &Poller) {
+        while let Some((pid, exit_status)) = reap_next() {
+            if supervisors.child_exited(pid, exit_status, poller) || checks.child_exited(pid, exit_status) {
+                continue;
+            }
+            match failure_of(pid) {
+                Some(failure) => self.failures.push(LifecycleEvent::NotExecuted(pid, failure.why)),
+                None => self.deaths.push((pid, exit_status)),
+            }
+        }
+    }
+
+    fn into_events(self) -> impl Iterator<Item = LifecycleEvent> {
+        let deaths = Some(self.deaths).filter(|deaths| !deaths.is_empty());
+        deaths.map(LifecycleEvent::Reaped).into_iter().chain(self.failures)
     }
 }

@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use sys::{Pid, clock, procfs};
+use sys::process::handle::signal_exactly;
+use sys::{Pid, Signal, clock, procfs};
+
+/// No process is excluded.
+pub const NONE: BTreeSet<Pid> = BTreeSet::new();
 
 /// The limit for reading /proc: where thousands of processes compete for the processor, an incomplete answer
-/// in time is better than a complete one when the grace is over. The oldest processes, with each runsv, come
-/// first.
+/// in time is better than a complete one when the grace is over. The oldest processes come first.
 const TIME_LIMIT: Duration = Duration::from_millis(100);
 
 /// A younger process, in hundredths of a second, may not have executed its program yet.
@@ -85,10 +88,17 @@ impl ProcessTree {
         self.processes.get(&pid).map(|stat| stat.group)
     }
 
-    /// The groups that have members outside this subtree.
-    pub fn groups_outside(&self, subtree: &[Pid]) -> impl Iterator<Item = Pid> {
-        let subtree: BTreeSet<Pid> = subtree.iter().copied().collect();
-        self.processes.iter().filter(move |(pid, _)| !subtree.contains(pid)).map(|(_, stat)| stat.group)
+    /// The session.
+    pub fn session(&self, pid: Pid) -> Option<Pid> {
+        self.processes.get(&pid).map(|stat| stat.session)
+    }
+
+    /// Sends a signal to a process that was seen, and to no later one with its number. One that is gone needs
+    /// none.
+    pub fn signal(&self, pid: Pid, signal: Signal) {
+        if let Some(stat) = self.processes.get(&pid) {
+            let _ = signal_exactly(pid, stat.started, signal);
+        }
     }
 
     /// Whether it is no zombie.

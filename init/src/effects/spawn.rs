@@ -1,33 +1,33 @@
-//! Effects: spawns runsvdir, COMMAND and hooks.
+//! Effects: spawns COMMAND, hooks and checks.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 use sys::errno_text::errno_of;
-use sys::process::spawn::{along_path, beside_or_along_path, c_string};
-use sys::{Errno, Error, Pid, Program, process::priority};
+use sys::process::limits;
+use sys::process::spawn::{along_path, c_string};
+use sys::{Errno, Error, Pid, Program};
 
 use super::{InitEffects, terminal};
 use crate::state::signals::CAUGHT;
 
-/// The program that scans the services directory.
-const RUNSVDIR: &str = "runsvdir";
-
-/// Prepares for the first start: orphans are reparented to init, and runsvdir can be executed.
-pub fn prepare(has_services: bool) -> Result<(), Error> {
+/// Prepares for the first start: orphans are reparented to init, which keeps no directory and no input that is
+/// for others, and may have many descriptors. Returns the working directory for COMMAND and hooks.
+pub fn prepare(has_command: bool) -> Result<PathBuf, Error> {
     if nix::unistd::getpid() != Pid::from_raw(1) {
         nix::sys::prctl::set_child_subreaper(true).map_err(Error::of("unable to become a subreaper"))?;
     }
-    if has_services {
-        first_executable(&beside_or_along_path(RUNSVDIR)).map_err(Error::of("unable to run runsvdir"))?;
-    }
-    Ok(())
+    terminal::keep_input(has_command).map_err(Error::of("unable to keep standard input"))?;
+    limits::raise_descriptors();
+    let outside = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    nix::unistd::chdir("/").map_err(Error::of("unable to change to directory /"))?;
+    Ok(outside)
 }
 
 /// Whether a file can be executed.
@@ -50,38 +50,15 @@ fn first_executable(candidates: &[std::ffi::CString]) -> Result<(), Errno> {
     Err(denied.unwrap_or(Errno::ENOENT))
 }
 
-/// Raises init's priority as far as possible; returns the previous one if that has changed.
-pub fn raise_priority() -> Option<i32> {
-    const FIRST: i32 = -20;
-    let before = priority::own();
-    priority::set_own(FIRST).ok().map(|()| before)
-}
-
 impl InitEffects {
-    /// runsvdir, in a session of its own, and with one for each runsv: neither Ctrl-C nor a signal to the
-    /// process group of a service reaches another one.
-    pub(super) fn spawn_runsvdir(&self) -> Result<Pid, Errno> {
-        let nothing = if self.command.is_empty() { None } else { open_null() };
-        let mut program = Program::first_of(beside_or_along_path(RUNSVDIR), c_string(RUNSVDIR))
-            .arg("-P")
-            .arg(&self.directory)
-            .own_session();
-        if let Some(nothing) = &nothing {
-            // The terminal's input is for COMMAND.
-            program = program.stdin(nothing.as_fd());
-        }
-        self.spawn(program)
-    }
-
     /// COMMAND, in a process group of its own, in the terminal's foreground if there is one.
     pub(super) fn spawn_command(&self) -> Result<Pid, Errno> {
         let Some((name, arguments)) = self.command.split_first() else { return Err(Errno::ENOENT) };
         let candidates = along_path(name);
         first_executable(&candidates)?;
-        let terminal = terminal::own();
-        let program = Program::first_of(candidates, c_string(name));
+        let program = Program::first_of(candidates, c_string(name)).stdin(terminal::input());
         let program = arguments.iter().fold(program, Program::arg);
-        self.spawn(program.own_group(terminal.as_ref().map(AsFd::as_fd)))
+        self.spawn(program.own_group(terminal::own()))
     }
 
     pub(super) fn spawn_hook(
@@ -91,7 +68,7 @@ impl InitEffects {
         remaining: Option<Duration>,
     ) -> Result<Pid, Errno> {
         let nothing = open_null();
-        let mut program = Program::new(path).own_group(None::<BorrowedFd<'_>>);
+        let mut program = Program::new(path).own_group(None::<BorrowedFd<'_>>).without_inherited();
         if let Some(nothing) = &nothing {
             program = program.stdin(nothing.as_fd());
         }
@@ -105,17 +82,24 @@ impl InitEffects {
     }
 
     fn spawn(&self, program: Program<'_>) -> Result<Pid, Errno> {
-        let program = program.default_signals(&CAUGHT);
-        let Some(nice) = self.nice else { return program.spawn() };
-        // Children get the priority that init was started with.
-        let _ = priority::set_own(nice);
-        let started = program.spawn();
-        raise_priority();
-        started
+        // It may be gone by now; the root directory is there.
+        let program = if self.outside.is_dir() { program.current_dir(&self.outside) } else { program };
+        program.default_signals(&CAUGHT).spawn()
     }
 }
 
-fn open_null() -> Option<fs_err::File> {
+/// `./check` of the service in the working directory, if there is one.
+pub fn spawn_check() -> Option<Result<Pid, Errno>> {
+    fs_err::metadata("check").ok()?;
+    let mut program = Program::new("./check").own_session().default_signals(&CAUGHT).without_inherited();
+    let nothing = open_null();
+    if let Some(nothing) = &nothing {
+        program = program.stdin(nothing.as_fd()).stdout(nothing.as_fd());
+    }
+    Some(program.default_oom_score().spawn())
+}
+
+pub fn open_null() -> Option<fs_err::File> {
     let mut options = fs_err::OpenOptions::new();
-    options.read(true).custom_flags(OFlag::O_NOCTTY.bits()).open("/dev/null").ok()
+    options.read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open("/dev/null").ok()
 }

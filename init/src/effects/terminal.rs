@@ -1,15 +1,44 @@
 //! Effects: the terminal's foreground, and the job that init is for the shell that has started it.
 
-use std::os::fd::AsFd as _;
+use std::io::{Stdin, stdin};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
 
-use nix::unistd::{getpgid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{dup2_stdin, getpgid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
 use sys::signal::{SignalSet, set_default};
-use sys::{Pid, Signal};
+use sys::{Errno, Pid, Signal};
 
-/// The terminal on standard input, if init's process group is in its foreground.
-pub fn own() -> Option<std::io::Stdin> {
-    let input = std::io::stdin();
-    let is_ours = isatty(&input).unwrap_or(false) && tcgetpgrp(&input) == Ok(getpgrp());
+use super::spawn::open_null;
+
+/// The standard input that init was started with, if it has another one now.
+static INPUT: OnceLock<OwnedFd> = OnceLock::new();
+/// The standard input of this process.
+static STDIN: OnceLock<Stdin> = OnceLock::new();
+
+/// Keeps the input for COMMAND, or a terminal for itself: everything else reads /dev/null.
+pub fn keep_input(has_command: bool) -> Result<(), Errno> {
+    if !has_command && !isatty(stdin()).unwrap_or(false) {
+        return Ok(());
+    }
+    let Some(null) = open_null() else { return Ok(()) };
+    let kept = stdin().as_fd().try_clone_to_owned().map_err(|error| sys::errno_text::errno_of(&error))?;
+    dup2_stdin(&null)?;
+    let _ = INPUT.set(kept);
+    Ok(())
+}
+
+/// The standard input that init was started with.
+pub fn input() -> BorrowedFd<'static> {
+    match INPUT.get() {
+        Some(kept) => kept.as_fd(),
+        None => STDIN.get_or_init(stdin).as_fd(),
+    }
+}
+
+/// The terminal that init was started at, if init's process group is in its foreground.
+pub fn own() -> Option<BorrowedFd<'static>> {
+    let input = input();
+    let is_ours = isatty(input).unwrap_or(false) && tcgetpgrp(input) == Ok(getpgrp());
     is_ours.then_some(input)
 }
 
@@ -55,10 +84,10 @@ pub fn resume(command: Pid, is_foreground: bool) {
 }
 
 fn give_to(group: Pid) {
-    let input = std::io::stdin();
-    if isatty(&input).unwrap_or(false) {
+    let input = input();
+    if isatty(input).unwrap_or(false) {
         // TTOU is blocked, and so does not stop a background process here. A terminal of another session
         // stays as it is.
-        let _ = tcsetpgrp(input.as_fd(), group);
+        let _ = tcsetpgrp(input, group);
     }
 }

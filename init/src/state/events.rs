@@ -1,12 +1,12 @@
 //! State: the events that come in and the actions that go out.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use servicedir::HistoryEvent;
 use sys::{Errno, ExitStatus, Pid, Signal};
 
-use super::service_end::ServiceEnd;
+use super::critical_ends::UnaskedEnd;
 
 /// When hooks run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,24 +30,41 @@ impl HookStage {
     }
 }
 
-/// The programs that init starts itself.
+/// The programs that init starts for itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OwnProgram {
-    /// runsvdir.
-    Runsvdir,
     /// COMMAND.
     Command,
     /// A hook.
     Hook,
 }
 
-/// What the status of a service says about its stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReportedState {
-    /// The service is down.
-    pub is_down: bool,
-    /// It is wanted up.
+/// A supervisor, of one service and its logger. No other has had or will have its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SupervisorId(pub u64);
+
+/// What a supervisor says of its service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServiceReport {
+    /// Whether it is wanted up.
     pub is_wanted_up: bool,
+    /// Since when `./run` runs.
+    pub running_since: Option<Instant>,
+    /// Whether `./run` has said that it is ready; `None` if it has no way to say so.
+    pub is_ready: Option<bool>,
+    /// Whether it is down for good. Its logger may still read.
+    pub is_gone: bool,
+}
+
+/// What the `check` of a service has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckResult {
+    /// There is none.
+    Missing,
+    /// The service is up.
+    Up,
+    /// It is not.
+    NotUp,
 }
 
 /// What has happened.
@@ -59,37 +76,35 @@ pub enum LifecycleEvent {
     KernelSignal(Signal),
     /// COMMAND was stopped by this signal.
     CommandStopped(Pid, Signal),
-    /// Children were reaped.
-    Reaped {
-        /// The processes and their exit statuses.
-        deaths: Vec<(Pid, ExitStatus)>,
-        /// Whether init has no child left at all.
-        is_childless: bool,
-    },
-    /// A critical service has ended, and no client had requested that.
-    CriticalEnded {
-        /// Its name.
+    /// Children that belong to no supervisor were reaped.
+    Reaped(Vec<(Pid, ExitStatus)>),
+    /// Whether init has no child left at all.
+    Childless(bool),
+    /// A supervisor has begun. A service that needs others is held.
+    ServiceOpened {
+        /// The supervisor.
+        id: SupervisorId,
+        /// The service's name.
         name: String,
-        /// Its exit status, if the history tells.
-        ending: Option<ExitStatus>,
+        /// What it needs, from its `dependencies.d`.
+        needs: Vec<String>,
     },
-    /// The runsv of a critical service keeps no history: its end cannot be known.
-    CriticalUnknown(String),
-    /// The status of a critical service has changed.
-    CriticalChanged(OsString),
-    /// A name was added to the services directory.
-    DirectoryChanged,
-    /// Outcome: critical services are watched.
-    CriticalWatched {
-        /// Those that had no watch before.
-        new: Vec<OsString>,
-        /// Those that cannot be watched.
-        blind: Vec<OsString>,
-        /// Whether all are there.
-        is_complete: bool,
-    },
-    /// What the status files of supervisors say.
-    Statuses(Vec<(Pid, ReportedState)>),
+    /// What a service that has ended, and may be started again, needs by now.
+    ServiceNeeds(SupervisorId, Vec<String>),
+    /// What a supervisor says has changed.
+    ServiceChanged(SupervisorId, ServiceReport),
+    /// Something has happened to a service.
+    ServiceHappened(SupervisorId, HistoryEvent),
+    /// Outcome: whether a service has a file `critical`, and how many ends in a row are too many.
+    CriticalRead(SupervisorId, UnaskedEnd, Option<u32>),
+    /// A supervisor is gone.
+    ServiceClosed(SupervisorId),
+    /// All services that the last scan has found were begun.
+    Scanned,
+    /// Another process supervises the service of this name.
+    FoundOccupied(String),
+    /// Outcome: what the `check` of a service says.
+    Checked(SupervisorId, CheckResult),
     /// Outcome: the hooks of a stage.
     HooksFound(HookStage, Vec<PathBuf>),
     /// Outcome: whether a process group has members.
@@ -99,16 +114,12 @@ pub enum LifecycleEvent {
         /// Whether it has.
         is_there: bool,
     },
-    /// Outcome: how the service of a supervisor that has exited has ended.
-    ServiceEndRead(Pid, ServiceEnd),
     /// Outcome: the process was spawned.
     Started(OwnProgram, Pid),
     /// Outcome: no process could be spawned.
     NotStarted(OwnProgram, Errno),
     /// A child could not execute its program, and has exited.
     NotExecuted(Pid, Errno),
-    /// Outcome: the children of init, or `None` where /proc does not tell.
-    ChildrenListed(Option<Vec<AdoptedChild>>),
     /// Outcome: which processes the escalation has signalled, by service.
     Escalated(Vec<(LateService, Vec<String>)>),
     /// Outcome: names of processes that were left and have been killed.
@@ -117,46 +128,11 @@ pub enum LifecycleEvent {
     Tick,
 }
 
-/// A child of init that another process started.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdoptedChild {
-    /// The process.
-    pub pid: Pid,
-    /// What it is.
-    pub kind: ChildKind,
-}
-
-/// What such a child is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChildKind {
-    /// A runsv.
-    Supervisor {
-        /// The service's name.
-        name: String,
-        /// The names in `dependencies.d`.
-        needs: Vec<String>,
-    },
-    /// A service, or its `finish`, that has lost its runsv.
-    Orphan {
-        /// The service's name.
-        name: String,
-    },
-    /// A logger that has lost its runsv.
-    OrphanedLogger {
-        /// The service's name.
-        name: String,
-    },
-    /// A child of runsvdir that has not executed runsv yet.
-    Starting,
-    /// Any other process: a service has left it behind.
-    Leftover,
-}
-
-/// A late service, by its runsv or, if that is gone, by its own process.
+/// A late service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LateService {
-    /// The process.
-    pub pid: Pid,
+    /// Its supervisor.
+    pub id: SupervisorId,
     /// The step that is due.
     pub escalation: Escalation,
 }
@@ -164,14 +140,14 @@ pub struct LateService {
 /// The steps against a late service, each harder than the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Escalation {
-    /// KILL to the children of its runsv, but not to the logger; `./finish` may run.
+    /// KILL to `./run` and its descendants; `./finish` may run.
     Run,
     /// The same again, now also to `./finish` and control scripts.
     Finish,
     /// TERM to a logger that does not exit at the end of its input.
     Logger,
-    /// KILL to logger and runsv.
-    Supervisor,
+    /// KILL to all that is left.
+    All,
 }
 
 impl Escalation {
@@ -180,8 +156,8 @@ impl Escalation {
         match self {
             Self::Run => Some(Self::Finish),
             Self::Finish => Some(Self::Logger),
-            Self::Logger => Some(Self::Supervisor),
-            Self::Supervisor => None,
+            Self::Logger => Some(Self::All),
+            Self::All => None,
         }
     }
 }
@@ -217,49 +193,44 @@ pub enum LifecycleAction {
     },
     /// Start COMMAND, in the terminal's foreground if there is one.
     StartCommand,
-    /// Start runsvdir.
-    StartRunsvdir,
-    /// Watch the services with a file `critical`: [`LifecycleEvent::CriticalWatched`].
-    WatchCritical,
-    /// Check whether a critical service has ended: [`LifecycleEvent::CriticalEnded`].
-    CheckCritical(OsString),
-    /// Read how the service of a supervisor that has exited has ended: [`LifecycleEvent::ServiceEndRead`].
-    ReadServiceEnd(Pid, String),
+    /// Supervise the services directory from now on.
+    StartScanning,
+    /// Scan the services directory now.
+    Scan,
+    /// Supervise no new services from now on.
+    StopScanning,
+    /// Let a held service start.
+    Release(SupervisorId),
+    /// Hold a service before its next start.
+    Hold(SupervisorId),
+    /// Read the file `critical` of a service, which has ended: [`LifecycleEvent::CriticalRead`].
+    ReadCritical(SupervisorId, UnaskedEnd),
+    /// Run the `check` of a service: [`LifecycleEvent::Checked`].
+    Check(SupervisorId),
+    /// Stop these services for good.
+    StopServices(Vec<SupervisorId>),
     /// Take the terminal's foreground back.
     TakeTerminal,
     /// Stop as this signal stops a job of a shell; once continued, continue COMMAND.
     Suspend(Option<Pid>, Signal),
     /// Continue COMMAND, in the terminal's foreground.
     Resume(Pid),
-    /// Send a signal to a process.
+    /// Send a signal to COMMAND or a hook.
     Signal(Pid, Signal),
-    /// Send a signal to a process group.
+    /// Send a signal to the process group of COMMAND or a hook.
     SignalGroup(Pid, Signal),
     /// Check whether a process group has members: [`LifecycleEvent::GroupProbed`].
     ProbeGroup(Pid),
-    /// List the children of init, and of a runsvdir that lives: [`LifecycleEvent::ChildrenListed`].
-    ListChildren(Option<Pid>),
-    /// Stop an orphaned service as its directory says.
-    StopOrphan(Pid),
-    /// Write `x` to the control FIFO of every runsv: the children of init are not known.
-    ExitAllByFifo,
-    /// Watch the status of these supervisors: [`LifecycleEvent::Statuses`].
-    WatchStatus(Vec<Pid>),
-    /// Read the status of these supervisors: [`LifecycleEvent::Statuses`].
-    ReadStatus(Vec<Pid>),
-    /// Remove all watches.
-    Unwatch,
-    /// Send CONT to every stopped process of these and their descendants.
-    ContinueStopped(Vec<Pid>),
+    /// Send CONT to every stopped process of COMMAND, of these services, and of their descendants.
+    ContinueStopped(Option<Pid>, Vec<SupervisorId>),
     /// Take the next step against late services: [`LifecycleEvent::Escalated`].
     Escalate(Vec<LateService>),
-    /// Raise the priority as far as possible: there is a grace to keep.
-    RaisePriority,
-    /// Send TERM to the children of these supervisors of services that are down, but for loggers and control
-    /// scripts.
-    EndLeftovers(Vec<Pid>),
-    /// Send TERM to the children of init, except for these.
-    EndAdopted(Vec<Pid>),
+    /// There is a grace to keep, which ends then.
+    KeepGrace(Instant),
+    /// Send TERM to what these services have left behind.
+    EndLeftovers(Vec<SupervisorId>),
+    /// Send TERM to the descendants of init, except for services, COMMAND, hooks and theirs.
+    EndAdopted,
     /// Send a signal to every process that is left: [`LifecycleEvent::Swept`].
     Sweep(Signal),
 }

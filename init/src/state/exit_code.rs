@@ -28,8 +28,8 @@ pub enum StopReason {
     Critical {
         /// Its name.
         name: String,
-        /// Its exit status, if the history tells.
-        ending: Option<ExitStatus>,
+        /// Its exit status.
+        ending: ExitStatus,
     },
     /// A start hook has failed.
     StartHook {
@@ -62,10 +62,7 @@ pub fn exit_code(
     let by_itself = if has_killed { KILLED } else { 0 };
     match (reason, command) {
         (StopReason::StartHook { code, .. } | StopReason::NoCommand(code), _) => *code,
-        (StopReason::Critical { ending: Some(ending), .. } | StopReason::Command(ending), _) => {
-            ending.shell_code()
-        }
-        (StopReason::Critical { ending: None, .. }, _) => 1,
+        (StopReason::Critical { ending, .. } | StopReason::Command(ending), _) => ending.shell_code(),
         // A process that ends of the signal it was sent to stop has stopped in order. Some, as
         // the JVM, handle it and exit with what a shell would say of such an end.
         (StopReason::Signal(_), Some(ending)) if ending.is_answer_to(stop_signal) => by_itself,
@@ -110,8 +107,7 @@ mod tests {
     #[test]
     fn a_critical_service_decides() {
         let reason = |ending| StopReason::Critical { name: "web".into(), ending };
-        assert_eq!(exit_code(&reason(Some(ExitStatus::Exited(7))), None, Signal::TERM, false), 7);
-        assert_eq!(exit_code(&reason(Some(death(Signal::SEGV))), None, Signal::TERM, false), 139);
-        assert_eq!(exit_code(&reason(None), None, Signal::TERM, false), 1);
+        assert_eq!(exit_code(&reason(ExitStatus::Exited(7)), None, Signal::TERM, false), 7);
+        assert_eq!(exit_code(&reason(death(Signal::SEGV)), None, Signal::TERM, false), 139);
     }
 }

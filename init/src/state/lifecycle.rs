@@ -4,6 +4,7 @@ mod hooks;
 mod messages;
 mod processes;
 mod serve;
+mod services;
 mod shutdown;
 mod signals;
 mod sweep;
@@ -15,19 +16,16 @@ use std::time::{Duration, Instant};
 use sys::signal::SignalSet;
 use sys::{Errno, ExitStatus, Pid, Signal};
 
-use super::critical_schedule::CriticalSchedule;
 use super::events::{HookStage, LifecycleAction, LifecycleEvent, LogLevel};
 use super::exit_code::{CANNOT_RUN, NOT_FOUND, StopReason};
 use super::hook_run::HookRun;
-use super::runsvdir::RunsvdirProcess;
+use super::service_set::ServiceSet;
 use super::stop_budget::{StopBudget, StopNeeds};
 use super::stop_set::StopSet;
 
-/// Read the status files only when no service has ended for this long.
-const STATUS_DELAY: Duration = Duration::from_millis(50);
 /// How often leftover processes are killed again.
 const KILL_AGAIN: Duration = Duration::from_millis(20);
-/// How often the names of services that are still up are logged.
+/// How often the names of services that others wait for are logged.
 const REPORT: Duration = Duration::from_secs(1);
 
 /// The settings of a container.
@@ -67,8 +65,10 @@ impl LifecycleSetup {
 pub struct Lifecycle {
     setup: LifecycleSetup,
     phase: LifecyclePhase,
-    runsvdir: RunsvdirProcess,
-    critical_schedule: CriticalSchedule,
+    scanning: Scanning,
+    services: ServiceSet,
+    /// When the services that wait for others are logged again.
+    next_report: Option<Instant>,
     command: MainCommand,
     /// The rest of COMMAND's process group, if init waits for it.
     group: Option<CommandGroup>,
@@ -114,6 +114,15 @@ struct SweepState {
     kill_at: Option<Instant>,
 }
 
+/// Whether the services directory is supervised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scanning {
+    NotYet,
+    Runs,
+    /// What is supervised is being stopped.
+    Over,
+}
+
 /// The steps of [`LifecyclePhase::Stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StopStep {
@@ -155,33 +164,6 @@ struct StopInProgress {
     /// `None` until they were found.
     finish_hooks: Option<Vec<PathBuf>>,
     next_report: Instant,
-    child_list: ChildList,
-    /// How long to wait before the next list of children.
-    list_pause: Duration,
-    /// When to read the status of the services, or to watch it.
-    read_due: Option<Instant>,
-    /// When the read in progress was requested.
-    read_asked: Option<Instant>,
-    /// Whether it was read before.
-    has_read: bool,
-    /// Whether status files are watched. Only while a service waits for others: to remove watches takes the
-    /// kernel up to 15 ms, which would delay the exit of init.
-    is_watching: bool,
-}
-
-/// What is known about the children of init.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum ChildList {
-    /// Nothing yet.
-    Unknown,
-    /// The list was requested then.
-    Asked(Instant),
-    /// All children.
-    Fresh,
-    /// There may be others; if a time is set, list them again then.
-    Stale { list_at: Option<Instant> },
-    /// There is no usable /proc.
-    Impossible,
 }
 
 impl StopInProgress {
@@ -211,8 +193,9 @@ impl Lifecycle {
     pub fn new(setup: LifecycleSetup) -> Self {
         let mut lifecycle = Self {
             phase: LifecyclePhase::Boot(HookRun::of(HookStage::Start, setup.start_hooks.clone())),
-            runsvdir: RunsvdirProcess::default(),
-            critical_schedule: CriticalSchedule::default(),
+            scanning: Scanning::NotYet,
+            services: ServiceSet::default(),
+            next_report: None,
             command: if setup.command.is_some() { MainCommand::Due } else { MainCommand::None },
             group: None,
             stop_set: StopSet::default(),
@@ -234,36 +217,29 @@ impl Lifecycle {
             LifecycleEvent::Signal(signal) => self.signalled(signal, false, now),
             LifecycleEvent::KernelSignal(signal) => self.signalled(signal, true, now),
             LifecycleEvent::CommandStopped(pid, signal) => self.command_stopped(pid, signal),
-            LifecycleEvent::Reaped { deaths, is_childless } => {
-                self.is_childless = is_childless;
-                if let Some(group) = &mut self.group {
-                    group.probe_due = now;
-                }
+            LifecycleEvent::Reaped(deaths) => {
                 for (pid, ending) in deaths {
                     self.ended(pid, ending, now);
                 }
             }
-            LifecycleEvent::CriticalEnded { name, ending } => {
-                self.begin_stop(StopReason::Critical { name, ending }, now);
-            }
-            LifecycleEvent::CriticalUnknown(name) => self.log(
-                LogLevel::Warning,
-                format!(
-                    "{name}: critical has no effect: its runsv keeps no history, \
-                     as the one that comes with init does"
-                ),
-            ),
-            LifecycleEvent::CriticalChanged(name) => self.critical_schedule.changed(name, now),
-            LifecycleEvent::DirectoryChanged => self.critical_schedule.scan_soon(now),
-            LifecycleEvent::CriticalWatched { new, blind, is_complete } => {
-                self.critical_schedule.watched(new, blind, is_complete, now);
-            }
-            LifecycleEvent::ServiceEndRead(supervisor, service_end) => {
-                if let Some((level, line)) = self.stop_set.service_end_read(supervisor, &service_end) {
-                    self.log(level, line);
+            LifecycleEvent::Childless(is_childless) => {
+                self.is_childless = is_childless;
+                if let Some(group) = &mut self.group {
+                    group.probe_due = now;
                 }
             }
-            LifecycleEvent::Statuses(statuses) => self.statuses_read(statuses, now),
+            LifecycleEvent::ServiceOpened { id, name, needs } => self.service_opened(id, name, &needs),
+            LifecycleEvent::ServiceNeeds(id, needs) => self.services.set_needs(id, &needs),
+            LifecycleEvent::ServiceChanged(id, report) => {
+                self.services.reported(id, report, now);
+                self.stop_set.reported(id, report, Some(now));
+            }
+            LifecycleEvent::ServiceHappened(id, event) => self.service_happened(id, event, now),
+            LifecycleEvent::ServiceClosed(id) => self.service_closed(id, now),
+            LifecycleEvent::CriticalRead(id, end, limit) => self.critical_read(id, end, limit, now),
+            LifecycleEvent::Scanned => self.services.settle(now),
+            LifecycleEvent::FoundOccupied(name) => self.found_occupied(&name),
+            LifecycleEvent::Checked(id, result) => self.services.checked(id, result, now),
             LifecycleEvent::GroupProbed { leader, is_there } => {
                 self.group = self.group.filter(|group| is_there || group.leader != leader);
             }
@@ -275,7 +251,6 @@ impl Lifecycle {
                     self.not_started(program, why, now);
                 }
             }
-            LifecycleEvent::ChildrenListed(children) => self.children_listed(children, now),
             LifecycleEvent::Escalated(hits) => {
                 for (late, victims) in hits {
                     if let Some(line) = self.stop_set.escalated(late, &victims) {
@@ -309,8 +284,7 @@ impl Lifecycle {
 
     /// When the next tick is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let serving =
-            [self.runsvdir.restart_due(), self.critical_schedule.next_deadline()].into_iter().flatten().min();
+        let serving = self.services.next_deadline().into_iter().chain(self.next_report).min();
         let serving = serving.filter(|_| self.is_serving());
         let Some(stop) = &self.stop else { return serving };
         if matches!(self.phase, LifecyclePhase::Over(_)) {
@@ -325,18 +299,10 @@ impl Lifecycle {
                 look.into_iter().chain([stop.at(self.command_share(stop))]).min()
             }
             LifecyclePhase::Stop(StopStep::Services) | LifecyclePhase::Flush => {
-                let look = match stop.child_list {
-                    ChildList::Stale { list_at } => list_at,
-                    ChildList::Impossible => Some(stop.at(budget.run)),
-                    ChildList::Unknown | ChildList::Asked(_) | ChildList::Fresh => None,
-                };
                 let command = matches!(self.command, MainCommand::Up { is_killed: false, .. })
                     .then(|| stop.at(budget.run));
                 let spent = Some(stop.at(budget.sweep));
-                [self.stop_set.next_deadline(), look, stop.read_due, command, spent]
-                    .into_iter()
-                    .flatten()
-                    .min()
+                [self.stop_set.next_deadline(), command, spent].into_iter().flatten().min()
             }
             LifecyclePhase::Sweep(sweep) => Some(stop.kill_at(*sweep)),
             LifecyclePhase::Finish(_) => Some(stop.at(budget.end)),
@@ -349,52 +315,44 @@ impl Lifecycle {
         while let Some(next) = self.advance(now) {
             self.phase = next;
         }
+        self.keep_order(now);
         self.report(now);
     }
 
     /// Does what is due in this phase; returns the next phase when this one is over.
     fn advance(&mut self, now: Instant) -> Option<LifecyclePhase> {
-        if self.stop_set.is_reading_ends() {
-            // The end of a service is still to be logged and counted.
-            return None;
-        }
         match &self.phase {
             LifecyclePhase::Boot(_) => self.run_hooks(now).then_some(LifecyclePhase::Serve),
             LifecyclePhase::Serve => {
-                self.serve(now);
+                self.serve();
                 None
             }
             LifecyclePhase::Drain(_) => {
-                self.serve(now);
+                self.serve();
                 let is_over = self.cut_hooks_at(|budget| budget.drain, now) || self.run_hooks(now);
                 is_over.then_some(LifecyclePhase::Stop(StopStep::Command))
             }
             LifecyclePhase::Stop(StopStep::Command) => {
-                self.serve(now);
+                self.serve();
                 self.end_command();
                 self.probe_group(now);
                 self.kill_late_command(now);
                 let stop = self.stop.as_ref()?;
                 let is_over =
                     !self.is_command_up() && self.group.is_none() || stop.at(self.command_share(stop)) <= now;
-                is_over.then(|| self.kill_runsvdir())
+                is_over.then(|| self.begin_service_stop(now))
             }
             LifecyclePhase::Stop(StopStep::Services) | LifecyclePhase::Flush if self.is_grace_spent(now) => {
                 Some(LifecyclePhase::Sweep(SweepState { is_last: false, kill_at: None }))
             }
             LifecyclePhase::Stop(StopStep::Services) => {
                 self.stop_services(now);
-                let stop = self.stop.as_ref()?;
-                let is_known = !matches!(stop.child_list, ChildList::Unknown | ChildList::Asked(_));
-                let is_over = is_known
-                    && self.runsvdir.pid().is_none()
-                    && !self.stop_set.is_any_up()
-                    && !self.is_command_up();
+                let is_over = !self.stop_set.is_any_up() && !self.is_command_up();
                 is_over.then(|| self.begin_flush())
             }
             LifecyclePhase::Flush => {
                 self.stop_services(now);
-                self.is_flushed(now).then(|| self.begin_sweep()).flatten()
+                self.stop_set.is_empty().then(|| self.begin_sweep()).flatten()
             }
             LifecyclePhase::Sweep(_) => self.sweep(now),
             LifecyclePhase::Finish(_) => {
@@ -426,25 +384,19 @@ impl Lifecycle {
         if self.stop.is_some() {
             return;
         }
-        self.request(LifecycleAction::RaisePriority);
         self.log(LogLevel::Info, self.stop_message(&reason));
+        let budget = self.setup.budget(false, false);
+        self.request(LifecycleAction::KeepGrace(now + budget.end + budget.reserve * 3 / 4));
         self.stop = Some(StopInProgress {
             began: now,
             reason,
-            budget: self.setup.budget(false, false),
+            budget,
             finish_hooks: None,
             next_report: now + REPORT,
-            child_list: ChildList::Unknown,
-            list_pause: STATUS_DELAY,
-            read_due: None,
-            read_asked: None,
-            has_read: false,
-            is_watching: false,
         });
-        self.request(LifecycleAction::Unwatch);
         self.request(LifecycleAction::FindHooks(HookStage::Finish));
         let has_command_begun = matches!(self.command, MainCommand::Up { .. } | MainCommand::Ended(_));
-        if !self.runsvdir.was_started() && !has_command_begun {
+        if self.scanning == Scanning::NotYet && !has_command_begun {
             // Nothing was started: no drain is needed, and at most a hook has to be ended.
             self.phase = self.begin_sweep().unwrap_or(LifecyclePhase::Over(0));
         } else {

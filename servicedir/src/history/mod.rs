@@ -24,7 +24,7 @@ use crate::layout::ServiceDir;
 use crate::tai64n::Tai64n;
 
 pub use event::{HistoryEvent, PERMANENT_FAILURE, PROGRAMS};
-pub use unrequested_end::{UnrequestedEnd, unrequested_ends};
+pub use unrequested_end::{EndJudge, UnrequestedEnd, unrequested_ends};
 
 /// When the file has this many bytes, its older half is dropped.
 pub const LIMIT: usize = 8192;

@@ -24,44 +24,81 @@ pub struct UnrequestedEnd {
 }
 
 /// The unrequested ends of `./run`, oldest first.
-///
-/// A service that is not wanted up may end, and one that was sent a signal through sv may end of it or soon
-/// after it. A signal that the service has survived for long is no request.
 pub fn unrequested_ends(entries: &[HistoryEntry]) -> Vec<UnrequestedEnd> {
-    let (mut is_wanted_up, mut signals, mut ends) = (true, Vec::new(), Vec::new());
+    let (mut judge, mut ends) = (EndJudge::default(), Vec::new());
     for (number, entry) in entries.iter().enumerate() {
-        let HistoryEntry { when, event } = entry;
-        match event {
-            // Commands to an earlier runsv do not count any more.
-            Ok(HistoryEvent::Began(want)) => {
-                is_wanted_up = *want == Want::Up;
-                signals.clear();
-            }
-            Ok(HistoryEvent::Told(Command::Up)) => is_wanted_up = true,
-            Ok(
-                HistoryEvent::Told(Command::Down | Command::Exit | Command::Once) | HistoryEvent::ToldToLeave,
-            ) => {
-                is_wanted_up = false;
-                // A service that is wanted up again before it has ended ends nevertheless.
-                signals.push((*when, Signal::TERM));
-            }
-            // These end no service.
-            Ok(HistoryEvent::Told(Command::Pause | Command::Cont)) => {}
-            Ok(HistoryEvent::Told(command)) => signals.extend(command.signal().map(|signal| (*when, signal))),
-            Ok(HistoryEvent::Started(_)) => signals.clear(),
-            _ => {
-                let Some(ending) = entry.end_of_run() else { continue };
-                let is_of = |sent: Signal| matches!(ending, Some(ExitStatus::Killed { signal, .. }) if signal == sent);
-                let is_effect =
-                    |(sent, signal): (Tai64n, Signal)| is_of(signal) || when.since(sent) <= ENDS_WITHIN;
-                let is_requested = signals.drain(..).any(is_effect);
-                if is_wanted_up && !is_requested {
-                    ends.push(UnrequestedEnd { number, when: *when, ending });
-                }
-            }
+        let when = entry.when;
+        if let Ok(event) = &entry.event {
+            judge.happened(event, when);
+        }
+        if let Some(ending) = entry.end_of_run()
+            && judge.is_unrequested(ending, |sent| when.since(sent))
+        {
+            ends.push(UnrequestedEnd { number, when, ending });
         }
     }
     ends
+}
+
+/// Tells whether an end of `./run` was requested, from what has happened to the service before. `T` is a time.
+///
+/// A service that is not wanted up may end, and one that was sent a signal through sv may end of it or soon
+/// after it. A signal that the service has survived for long is no request.
+#[derive(Debug)]
+pub struct EndJudge<T> {
+    is_wanted_up: bool,
+    /// What the service was sent through sv.
+    signals: Vec<(T, Signal)>,
+}
+
+impl<T> Default for EndJudge<T> {
+    fn default() -> Self {
+        Self { is_wanted_up: true, signals: Vec::new() }
+    }
+}
+
+impl<T: Copy> EndJudge<T> {
+    /// Takes in what has happened.
+    pub fn happened(&mut self, event: &HistoryEvent, when: T) {
+        match event {
+            // Commands to an earlier runsv do not count any more.
+            HistoryEvent::Began(want) => {
+                self.is_wanted_up = *want == Want::Up;
+                self.signals.clear();
+            }
+            HistoryEvent::Told(Command::Up) => self.is_wanted_up = true,
+            HistoryEvent::Told(Command::Down | Command::Exit | Command::Once) | HistoryEvent::ToldToLeave => {
+                self.is_wanted_up = false;
+                // A service that is wanted up again before it has ended ends nevertheless.
+                self.sent(Signal::TERM, when);
+            }
+            // These end no service.
+            HistoryEvent::Told(Command::Pause | Command::Cont) => {}
+            HistoryEvent::Told(command) => {
+                if let Some(signal) = command.signal() {
+                    self.sent(signal, when);
+                }
+            }
+            HistoryEvent::Started(_) => self.signals.clear(),
+            _ => {}
+        }
+    }
+
+    /// Whether no client has requested this end, if its exit status is known. `since` tells how long ago
+    /// something was.
+    pub fn is_unrequested(&mut self, ending: Option<ExitStatus>, since: impl Fn(T) -> Duration) -> bool {
+        let is_of =
+            |sent: Signal| matches!(ending, Some(ExitStatus::Killed { signal, .. }) if signal == sent);
+        let is_requested =
+            self.signals.drain(..).any(|(sent, signal)| is_of(signal) || since(sent) <= ENDS_WITHIN);
+        self.is_wanted_up && !is_requested
+    }
+
+    /// Only the last of the same signals counts: a client may send them without end.
+    fn sent(&mut self, signal: Signal, when: T) {
+        self.signals.retain(|(_, known)| *known != signal);
+        self.signals.push((when, signal));
+    }
 }
 
 #[cfg(test)]

@@ -363,6 +363,9 @@ impl Effects {
 
     fn spawn(&mut self, program: Program<'_>, part: ChildPart, is_group: bool) -> Result<Pid, Errno> {
         let mut program = program.default_signals(self.hosting.caught).default_oom_score();
+        if self.hosting.is_shared {
+            program = program.without_inherited();
+        }
         if is_group {
             program = program.own_session_at_once();
         } else if self.hosting.is_shared {

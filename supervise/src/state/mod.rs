@@ -286,6 +286,11 @@ impl ServicePair {
         self.service(role).is_some_and(ServiceState::is_running)
     }
 
+    /// Since when `./run` of the service, or its group, runs.
+    pub fn running_since(&self) -> Option<Instant> {
+        self.main.running_since()
+    }
+
     /// Whether the members of a group without a leader are awaited.
     pub fn awaits_group(&self) -> bool {
         [ServiceRole::Main, ServiceRole::Log]

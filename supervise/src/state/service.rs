@@ -334,6 +334,10 @@ impl ServiceState {
         self.wants_start() && self.phase == ServicePhase::Down
     }
 
+    pub(super) fn running_since(&self) -> Option<Instant> {
+        self.run_started.filter(|_| self.is_running())
+    }
+
     pub(super) fn awaits_group(&self) -> bool {
         matches!(self.phase, ServicePhase::Group { .. })
     }

@@ -45,6 +45,13 @@ pub(crate) fn own(spared: impl IntoIterator<Item = RawFd>) -> Vec<Range> {
     between(&spared, inherited.end)
 }
 
+/// All descriptors but the standard ones and these.
+pub(crate) fn all_but(spared: impl IntoIterator<Item = RawFd>) -> Vec<Range> {
+    let mut spared: Vec<RawFd> = spared.into_iter().collect();
+    spared.sort_unstable();
+    between(&spared, RawFd::MAX)
+}
+
 /// Closes them. For a child that was just forked: it makes system calls only.
 pub(crate) fn close(ranges: &[Range]) {
     for &(first, last) in ranges {

@@ -3,6 +3,7 @@
 pub mod descriptors;
 pub mod entry;
 pub mod group;
+pub mod handle;
 pub mod limits;
 mod oom_score;
 pub mod priority;

@@ -42,17 +42,22 @@ pub struct Program<'a> {
     stderr: Option<BorrowedFd<'a>>,
     further: Option<(BorrowedFd<'a>, RawFd)>,
     leadership: Leadership,
-    awaits_session: bool,
     default_signals: &'a [Signal],
     has_own_mask: bool,
     has_default_oom_score: bool,
+    has_inherited: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leadership {
     Nothing,
-    Session,
-    Group { foreground_of: Option<i32> },
+    /// Whether [`Program::spawn`] waits for it.
+    Session {
+        is_awaited: bool,
+    },
+    Group {
+        foreground_of: Option<i32>,
+    },
 }
 
 /// A string for the kernel; what follows a NUL byte cannot be passed and is dropped.
@@ -81,10 +86,10 @@ impl<'a> Program<'a> {
             stderr: None,
             further: None,
             leadership: Leadership::Nothing,
-            awaits_session: false,
             default_signals: &[],
             has_own_mask: true,
             has_default_oom_score: false,
+            has_inherited: true,
         }
     }
 
@@ -155,15 +160,15 @@ impl<'a> Program<'a> {
     /// Gives the program a session, and so a process group, of its own.
     #[must_use]
     pub fn own_session(mut self) -> Self {
-        self.leadership = Leadership::Session;
+        self.leadership = Leadership::Session { is_awaited: false };
         self
     }
 
     /// The same, and [`spawn`](Self::spawn) returns when the session exists.
     #[must_use]
     pub fn own_session_at_once(mut self) -> Self {
-        self.awaits_session = true;
-        self.own_session()
+        self.leadership = Leadership::Session { is_awaited: true };
+        self
     }
 
     /// Gives the program a process group of its own; with a terminal, its foreground.
@@ -198,6 +203,13 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// The program gets none of the descriptors that this process was started with, but for the standard ones.
+    #[must_use]
+    pub fn without_inherited(mut self) -> Self {
+        self.has_inherited = false;
+        self
+    }
+
     /// Starts it; returns at once. A child that cannot become the program exits with [`CANNOT_START`]
     /// and is to be reaped as any other; then [`failure_of`] says why.
     pub fn spawn(&self) -> Result<Pid, Errno> {
@@ -210,8 +222,11 @@ impl<'a> Program<'a> {
         let moved = moved.map(|(_, number)| another_than(number)).transpose()?;
         let reports = moved.as_ref().map(AsRawFd::as_raw_fd).or(reports);
         let further = self.further.map(|(descriptor, _)| descriptor.as_raw_fd());
-        let own_descriptors = descriptors::own(reports.into_iter().chain(further));
-        let session = if self.awaits_session { nix::unistd::pipe2(OFlag::O_CLOEXEC).ok() } else { None };
+        let spared = reports.into_iter().chain(further);
+        let own_descriptors =
+            if self.has_inherited { descriptors::own(spared) } else { descriptors::all_but(spared) };
+        let is_awaited = self.leadership == Leadership::Session { is_awaited: true };
+        let session = if is_awaited { nix::unistd::pipe2(OFlag::O_CLOEXEC).ok() } else { None };
         // No handler may run in the child: it would eat a signal that is meant for the program.
         let mask = SignalSet::all().block();
         // SAFETY: the child makes system calls only, on what was prepared before, until it executes the
@@ -271,7 +286,7 @@ impl<'a> Program<'a> {
         match self.leadership {
             Leadership::Nothing => {}
             // A child that was just forked leads nothing, so neither call can fail.
-            Leadership::Session => {
+            Leadership::Session { .. } => {
                 let _ = nix::unistd::setsid();
                 if let Some(end) = at_session {
                     // SAFETY: the parent's own end of the pipe, which nothing else in this process uses.

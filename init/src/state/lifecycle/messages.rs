@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sys::Signal;
 
-use super::{ChildList, Lifecycle, LifecyclePhase, REPORT, StopStep, SweepState};
+use super::{Lifecycle, LifecyclePhase, REPORT, StopStep, SweepState};
 use crate::state::events::{LifecycleAction, LogLevel};
 use crate::state::exit_code::StopReason;
 use crate::state::text::{listed, seconds};
@@ -40,10 +40,9 @@ impl Lifecycle {
             StopReason::Signal(_) => format!("{reason}: stopping within {}", seconds(self.setup.grace)),
             StopReason::Command(ending) => format!("COMMAND: ended with {ending}: stopping"),
             StopReason::NoCommand(_) => "stopping: COMMAND could not be started".to_owned(),
-            StopReason::Critical { name, ending: Some(ending) } => {
+            StopReason::Critical { name, ending } => {
                 format!("{name}: critical, ended with {ending}: stopping")
             }
-            StopReason::Critical { name, ending: None } => format!("{name}: critical, has ended: stopping"),
             StopReason::StartHook { name, code } => format!("{name}: failed: stopping with exit {code}"),
         }
     }
@@ -56,11 +55,6 @@ impl Lifecycle {
         }
         while stop.next_report <= now {
             stop.next_report += REPORT;
-        }
-        if stop.child_list == ChildList::Fresh
-            && matches!(self.phase, LifecyclePhase::Stop(StopStep::Services) | LifecyclePhase::Flush)
-        {
-            stop.child_list = ChildList::Stale { list_at: Some(now) };
         }
         let began = stop.began;
         if let LifecyclePhase::Sweep(SweepState { kill_at: None, .. }) = self.phase {

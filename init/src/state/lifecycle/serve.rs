@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use sys::errno_text::phrase;
 use sys::{Errno, ExitStatus, Pid, Signal};
 
-use super::{CommandGroup, Lifecycle, LifecyclePhase, MainCommand, StopInProgress, StopStep, code_of};
+use super::{
+    CommandGroup, Lifecycle, LifecyclePhase, MainCommand, Scanning, StopInProgress, StopStep, code_of,
+};
 use crate::state::events::{LifecycleAction, LogLevel};
 use crate::state::exit_code::StopReason;
 
@@ -13,7 +15,7 @@ use crate::state::exit_code::StopReason;
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
 impl Lifecycle {
-    /// Whether runsvdir is restarted.
+    /// Whether services that end are started again.
     pub(super) fn is_serving(&self) -> bool {
         matches!(
             self.phase,
@@ -21,33 +23,18 @@ impl Lifecycle {
         )
     }
 
-    /// Not before it is known whether COMMAND can be run, and not for the first time in a stop.
-    pub(super) fn may_start_runsvdir(&self) -> bool {
-        self.setup.directory.is_some()
-            && self.command != MainCommand::Starting
-            && (self.stop.is_none() || self.runsvdir.was_started())
-    }
-
-    pub(super) fn serve(&mut self, now: Instant) {
+    pub(super) fn serve(&mut self) {
         if self.command == MainCommand::Due {
             // Before the services: it is better to know first that COMMAND cannot be run.
             self.command = MainCommand::Starting;
             self.request(LifecycleAction::StartCommand);
-        } else if self.may_start_runsvdir() {
-            if !self.runsvdir.was_started() {
-                // The histories of an earlier boot are read before any service runs.
-                self.request(LifecycleAction::WatchCritical);
-            }
-            if self.runsvdir.start(now) {
-                self.request(LifecycleAction::StartRunsvdir);
-                self.critical_schedule.scan_soon(now);
-            }
-        }
-        if self.critical_schedule.is_scan_due(now) {
-            self.request(LifecycleAction::WatchCritical);
-        }
-        for name in self.critical_schedule.due(now) {
-            self.request(LifecycleAction::CheckCritical(name));
+        } else if self.setup.directory.is_some()
+            && self.scanning == Scanning::NotYet
+            && self.command != MainCommand::Starting
+            && self.stop.is_none()
+        {
+            self.scanning = Scanning::Runs;
+            self.request(LifecycleAction::StartScanning);
         }
     }
 

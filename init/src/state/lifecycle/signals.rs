@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sys::{Pid, Signal};
 
-use super::{Lifecycle, MainCommand};
+use super::{Lifecycle, MainCommand, Scanning};
 use crate::state::events::{LifecycleAction, LogLevel};
 use crate::state::signals::{SignalMeaning, meaning};
 
@@ -13,11 +13,8 @@ impl Lifecycle {
         match (meaning(signal, is_kernels, self.is_command_up()), self.command) {
             (SignalMeaning::Stop, _) => self.stop_requested(signal, now),
             (SignalMeaning::PassOn, MainCommand::Up { pid, .. }) => self.signal_command(pid, signal),
-            (SignalMeaning::Scan, _) => {
-                self.critical_schedule.scan_soon(now);
-                if let Some(pid) = self.runsvdir.pid() {
-                    self.request(LifecycleAction::Signal(pid, Signal::ALRM));
-                }
+            (SignalMeaning::Scan, _) if self.scanning == Scanning::Runs => {
+                self.request(LifecycleAction::Scan)
             }
             (SignalMeaning::Suspend, _) if self.stop.is_none() => {
                 self.request(LifecycleAction::Suspend(None, signal));
@@ -33,6 +30,7 @@ impl Lifecycle {
             // COMMAND is up if a signal is its own; and what is known to be ignored is not said again.
             (
                 SignalMeaning::PassOn
+                | SignalMeaning::Scan
                 | SignalMeaning::Suspend
                 | SignalMeaning::Nothing
                 | SignalMeaning::Unknown,

@@ -75,7 +75,12 @@ impl Lifecycle {
             names => format!("{} killed: {}", names.len(), listed(names)),
         };
         let gone = counted(summary.gone, "service");
-        let line = format!("{gone} stopped in {}, {killed}; exit {code}", seconds(took));
+        let others: Vec<String> = self.services.occupied().map(ToOwned::to_owned).collect();
+        let others = match others.as_slice() {
+            [] => String::new(),
+            names => format!("; not stopped, since another process supervises it: {}", listed(names)),
+        };
+        let line = format!("{gone} stopped in {}, {killed}{others}; exit {code}", seconds(took));
         let level = if has_killed { LogLevel::Problem } else { LogLevel::Info };
         if !self.is_childless {
             self.request(LifecycleAction::Sweep(Signal::KILL));

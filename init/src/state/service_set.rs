@@ -1,0 +1,340 @@
+//! State: the services that init supervises, and which of them wait for others before they are started.
+//!
+//! A service waits for what it needs and is wanted up, but is not up yet. It waits neither for what is down on
+//! purpose, nor for what is not there, nor for what needs it in turn.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::{Duration, Instant};
+
+use servicedir::HistoryEvent;
+
+use super::critical_ends::{CriticalEnds, UnaskedEnd};
+use super::events::{CheckResult, LifecycleAction, ServiceReport, SupervisorId};
+use super::service_graph::{Node, ServiceGraph};
+
+/// A service without `check` and without a way to say that it is ready is up after this time.
+const UP_AFTER: Duration = Duration::from_millis(420);
+/// How soon a `check` that has failed is run again; each further time twice as late.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// The longest pause between two checks.
+const LAST_PAUSE: Duration = Duration::from_millis(420);
+
+/// The services, and the order of their starts.
+#[derive(Debug, Default)]
+pub struct ServiceSet {
+    graph: ServiceGraph,
+    services: BTreeMap<SupervisorId, ServiceEntry>,
+    by_node: HashMap<Node, SupervisorId>,
+    /// The names of services that another process supervises.
+    occupied: BTreeSet<String>,
+    /// The services that wait, or are to be looked at.
+    held: BTreeSet<SupervisorId>,
+    /// The services that others wait for.
+    awaited: BTreeSet<SupervisorId>,
+    actions: Vec<LifecycleAction>,
+    warnings: Vec<String>,
+}
+
+/// A service.
+#[derive(Debug)]
+struct ServiceEntry {
+    node: Node,
+    report: ServiceReport,
+    check: CheckState,
+    /// Whether other services that need it have to wait.
+    blocks: bool,
+    /// How many services it waits for.
+    blocked_by: usize,
+    is_held: bool,
+    ends: CriticalEnds,
+}
+
+/// What is known from the `check` of a service that runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum CheckState {
+    #[default]
+    Unknown,
+    /// It was requested.
+    Runs {
+        pause: Duration,
+    },
+    Missing,
+    Passed,
+    /// To be run again then.
+    Failed {
+        again: Instant,
+        pause: Duration,
+    },
+}
+
+impl ServiceEntry {
+    /// Whether it is up, as far as is known, by the rule of sv(8).
+    fn is_up(&self, now: Instant) -> bool {
+        let Some(since) = self.report.running_since else { return false };
+        match self.check {
+            CheckState::Passed => true,
+            CheckState::Missing => {
+                self.report.is_ready.unwrap_or(now.saturating_duration_since(since) >= UP_AFTER)
+            }
+            CheckState::Unknown | CheckState::Runs { .. } | CheckState::Failed { .. } => false,
+        }
+    }
+
+    /// When time alone may change something.
+    fn next_deadline(&self) -> Option<Instant> {
+        match (self.report.running_since?, self.check) {
+            (_, CheckState::Failed { again, .. }) => Some(again),
+            (since, CheckState::Missing) if self.report.is_ready.is_none() => Some(since + UP_AFTER),
+            _ => None,
+        }
+    }
+}
+
+impl ServiceSet {
+    /// A supervisor has begun. A service that needs others is held.
+    pub fn opened(&mut self, id: SupervisorId, name: &str, needs: &[String]) {
+        self.occupied.remove(name);
+        let node = self.graph.appeared(name);
+        self.by_node.insert(node, id);
+        let (report, check) = (ServiceReport::default(), CheckState::default());
+        let is_held = !needs.is_empty();
+        self.services.insert(
+            id,
+            ServiceEntry {
+                node,
+                report,
+                check,
+                blocks: false,
+                blocked_by: 0,
+                is_held,
+                ends: CriticalEnds::default(),
+            },
+        );
+        self.graph.set_needs(node, needs);
+        if is_held {
+            self.held.insert(id);
+        }
+    }
+
+    /// What a service needs by now.
+    pub fn set_needs(&mut self, id: SupervisorId, needs: &[String]) {
+        if let Some(service) = self.services.get(&id) {
+            self.graph.set_needs(service.node, needs);
+        }
+    }
+
+    /// What a supervisor says has changed.
+    pub fn reported(&mut self, id: SupervisorId, report: ServiceReport, now: Instant) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if report.running_since != service.report.running_since {
+            service.check = CheckState::Unknown;
+        }
+        service.report = report;
+        self.update(id, now);
+    }
+
+    /// What has happened to a service; if that is an end that no client has requested, which.
+    pub fn happened(&mut self, id: SupervisorId, event: HistoryEvent, now: Instant) -> Option<UnaskedEnd> {
+        self.services.get_mut(&id)?.ends.happened(event, now)
+    }
+
+    /// The name of a service.
+    pub fn name(&self, id: SupervisorId) -> Option<&str> {
+        self.services.get(&id).map(|service| self.graph.name(service.node))
+    }
+
+    /// What the `check` of a service says.
+    pub fn checked(&mut self, id: SupervisorId, result: CheckResult, now: Instant) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let CheckState::Runs { pause } = service.check else { return };
+        service.check = match result {
+            CheckResult::Missing => CheckState::Missing,
+            CheckResult::Up => CheckState::Passed,
+            CheckResult::NotUp => {
+                CheckState::Failed { again: now + pause, pause: (pause * 2).min(LAST_PAUSE) }
+            }
+        };
+        self.update(id, now);
+    }
+
+    /// Another process has the service of this name.
+    pub fn found_occupied(&mut self, name: &str) -> bool {
+        self.occupied.insert(name.to_owned())
+    }
+
+    /// The names of the services that other processes have.
+    pub fn occupied(&self) -> impl Iterator<Item = &str> {
+        self.occupied.iter().map(String::as_str)
+    }
+
+    /// A supervisor is gone.
+    pub fn closed(&mut self, id: SupervisorId) {
+        let Some(service) = self.services.remove(&id) else { return };
+        self.set_blocks(service.node, service.blocks, false);
+        (self.held.remove(&id), self.awaited.remove(&id));
+        if self.by_node.get(&service.node) == Some(&id) {
+            self.by_node.remove(&service.node);
+            self.graph.disappeared(service.node);
+        }
+    }
+
+    /// All services that a scan has found were begun, and what was to be said has been said: now it is known
+    /// what holds which service.
+    pub fn settle(&mut self, now: Instant) {
+        if let Some(warnings) = self.graph.settle() {
+            self.warnings.extend(warnings);
+            for id in self.services.keys().copied().collect::<Vec<_>>() {
+                self.count_blocking(id);
+                self.let_go_or_hold(id);
+            }
+        }
+        for id in self.held.iter().copied().collect::<Vec<_>>() {
+            self.warn_of_absent(id);
+            self.let_go_or_hold(id);
+        }
+        for id in self.services.keys().copied().collect::<Vec<_>>() {
+            self.update_awaited(id, now);
+        }
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        for id in self.awaited.iter().copied().collect::<Vec<_>>() {
+            if self.services.get(&id).and_then(ServiceEntry::next_deadline).is_some_and(|due| due <= now) {
+                self.update(id, now);
+            }
+        }
+    }
+
+    /// When the next tick is due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.awaited.iter().filter_map(|id| self.services.get(id)?.next_deadline()).min()
+    }
+
+    /// What is to be done.
+    pub fn take_actions(&mut self) -> Vec<LifecycleAction> {
+        std::mem::take(&mut self.actions)
+    }
+
+    /// What is to be said, each once.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
+    }
+
+    /// Which services wait, and for which others.
+    pub fn waiting(&self) -> impl Iterator<Item = (&str, Vec<String>)> {
+        self.held.iter().filter_map(|id| {
+            let service = self.services.get(id).filter(|service| service.is_held)?;
+            let is_wanted = service.report.is_wanted_up && service.report.running_since.is_none();
+            let blocking = self.graph.needs(service.node).iter().filter(|need| self.blocks(**need));
+            let names: Vec<String> = blocking.map(|need| self.graph.name(*need).to_owned()).collect();
+            (is_wanted && !names.is_empty()).then(|| (self.graph.name(service.node), names))
+        })
+    }
+
+    /// Whether a service waits for others.
+    pub fn is_any_waiting(&self) -> bool {
+        self.waiting().next().is_some()
+    }
+
+    /// The graph, and every service that is there, for the stop.
+    pub fn take_for_stop(&mut self) -> (ServiceGraph, Vec<(SupervisorId, Node, ServiceReport)>) {
+        self.graph.settle();
+        let services = std::mem::take(&mut self.services);
+        (self.held, self.awaited, self.actions) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        let members = services.into_iter().map(|(id, service)| (id, service.node, service.report)).collect();
+        (std::mem::take(&mut self.graph), members)
+    }
+
+    fn blocks(&self, node: Node) -> bool {
+        self.by_node.get(&node).and_then(|id| self.services.get(id)).is_some_and(|service| service.blocks)
+    }
+
+    fn count_blocking(&mut self, id: SupervisorId) {
+        let Some(node) = self.services.get(&id).map(|service| service.node) else { return };
+        let count = self.graph.needs(node).iter().filter(|need| self.blocks(**need)).count();
+        if let Some(service) = self.services.get_mut(&id) {
+            service.blocked_by = count;
+        }
+    }
+
+    /// A service has changed: those that need it are told.
+    fn update(&mut self, id: SupervisorId, now: Instant) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let before = service.blocks;
+        service.blocks = service.report.is_wanted_up && !service.is_up(now);
+        let (node, blocks) = (service.node, service.blocks);
+        self.set_blocks(node, before, blocks);
+        self.update_awaited(id, now);
+    }
+
+    /// While another service waits for it, its `check` is run.
+    fn update_awaited(&mut self, id: SupervisorId, now: Instant) {
+        let Some(service) = self.services.get(&id) else { return };
+        let is_open = service.blocks && service.report.running_since.is_some();
+        let dependents = self.graph.dependents(service.node).iter();
+        let is_awaited =
+            is_open && dependents.filter_map(|node| self.by_node.get(node)).any(|id| self.held.contains(id));
+        if !is_awaited {
+            self.awaited.remove(&id);
+            return;
+        }
+        self.awaited.insert(id);
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let pause = match service.check {
+            CheckState::Unknown => FIRST_PAUSE,
+            CheckState::Failed { again, pause } if again <= now => pause,
+            _ => return,
+        };
+        service.check = CheckState::Runs { pause };
+        self.actions.push(LifecycleAction::Check(id));
+    }
+
+    fn set_blocks(&mut self, node: Node, before: bool, now: bool) {
+        if before == now {
+            return;
+        }
+        for dependent in self.graph.dependents(node).to_vec() {
+            let Some(id) = self.by_node.get(&dependent).copied() else { continue };
+            let Some(service) = self.services.get_mut(&id) else { continue };
+            service.blocked_by =
+                if now { service.blocked_by + 1 } else { service.blocked_by.saturating_sub(1) };
+            self.let_go_or_hold(id);
+        }
+    }
+
+    /// A service that waits for nothing is released; one that needs what is not up is held at its next start.
+    fn let_go_or_hold(&mut self, id: SupervisorId) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        let is_held = service.blocked_by > 0;
+        if is_held {
+            self.held.insert(id);
+        } else {
+            self.held.remove(&id);
+        }
+        if service.is_held != is_held {
+            service.is_held = is_held;
+            self.actions.push(if is_held { LifecycleAction::Hold(id) } else { LifecycleAction::Release(id) });
+        }
+    }
+
+    fn warn_of_absent(&mut self, id: SupervisorId) {
+        let Some(service) = self.services.get(&id) else { return };
+        let node = service.node;
+        let mut warnings = Vec::new();
+        for need in self.graph.needs(node) {
+            let (name, needed) = (self.graph.name(node), self.graph.name(*need));
+            let why = match self.by_node.get(need).and_then(|id| self.services.get(id)) {
+                None if self.occupied.contains(needed) => "has another supervisor",
+                None => "is not running",
+                Some(other) if !other.report.is_wanted_up && other.report.running_since.is_none() => {
+                    "is down on purpose"
+                }
+                Some(_) => continue,
+            };
+            warnings.push(format!("{name} depends on {needed}, which {why}; ignored"));
+        }
+        warnings.retain(|warning| self.graph.is_news(warning));
+        self.warnings.append(&mut warnings);
+    }
+}
