@@ -88,11 +88,6 @@ impl ServiceGraph {
         }
     }
 
-    /// Whether there is a service of this name.
-    pub fn is_present(&self, node: Node) -> bool {
-        self.is_present.get(node).copied().unwrap_or(false)
-    }
-
     /// What a service needs, as it says.
     pub fn listed(&self, node: Node) -> &[Node] {
         self.listed.get(node).map_or(&[], Vec::as_slice)
@@ -111,11 +106,6 @@ impl ServiceGraph {
     /// How many services there are at most below this one, each of which needs the next.
     pub fn depth(&self, node: Node) -> u32 {
         self.depths.get(node).copied().unwrap_or(0)
-    }
-
-    /// Whether no service needs another.
-    pub fn is_empty(&self) -> bool {
-        self.listed.iter().all(Vec::is_empty)
     }
 
     /// Brings everything up to date after a change. In each cycle the entry that closes it, in the order of

@@ -181,7 +181,11 @@ impl ServiceSet {
     /// All services that a scan has found were begun, and what was to be said has been said: now it is known
     /// what holds which service.
     pub fn settle(&mut self, now: Instant) {
-        if let Some(warnings) = self.graph.settle() {
+        let changed = self.graph.settle();
+        for id in self.held.iter().copied().collect::<Vec<_>>() {
+            self.warn_of_absent(id);
+        }
+        if let Some(warnings) = changed {
             self.warnings.extend(warnings);
             for id in self.services.keys().copied().collect::<Vec<_>>() {
                 self.count_blocking(id);
@@ -189,7 +193,6 @@ impl ServiceSet {
             }
         }
         for id in self.held.iter().copied().collect::<Vec<_>>() {
-            self.warn_of_absent(id);
             self.let_go_or_hold(id);
         }
         for id in self.services.keys().copied().collect::<Vec<_>>() {

@@ -232,10 +232,16 @@ impl StopSet {
         };
         self.summary.gone += 1;
         let remarks = member.end.remarks();
-        if member.was_killed || member.end.was_killed() {
+        if member.was_killed {
             self.summary.killed.push(name.clone());
-            let by = if member.was_killed { "" } else { " by its supervisor" };
-            return Some((LogLevel::Problem, format!("{name}: killed{by} after {took}{remarks}")));
+            return Some((LogLevel::Problem, format!("{name}: killed after {took}")));
+        }
+        if member.end.was_killed() {
+            self.summary.killed.push(name.clone());
+            return Some((
+                LogLevel::Problem,
+                format!("{name}: killed by its supervisor after {took}{remarks}"),
+            ));
         }
         Some((LogLevel::Info, format!("{name}: stopped after {took}{remarks}")))
     }
