@@ -1291,7 +1291,7 @@ fn succeeded_while_an_exec_hangs(suite: &Suite) -> (Supervised, u32) {
     web.runsv.signal(Signal::SIGKILL);
     web.runsv.finished();
     web.remove("down");
-    web.runsv = web.runsv().start();
+    web.another_supervisor_starts();
     (web, hung)
 }
 

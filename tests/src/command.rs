@@ -30,6 +30,8 @@ pub struct CommandLine {
     umask: u32,
     stdin: Option<PathBuf>,
     redirection: String,
+    /// Of an init that hosts one service: the entry of the services directory that it is given.
+    pub(crate) entry: Option<PathBuf>,
 }
 
 impl CommandLine {
@@ -52,6 +54,7 @@ impl CommandLine {
             umask: 0o022,
             stdin: None,
             redirection: String::new(),
+            entry: None,
         }
     }
 
@@ -135,7 +138,7 @@ impl CommandLine {
     /// Starts it.
     #[track_caller]
     pub fn start(self) -> StartedProgram {
-        let Self { tree, program, args, through, env, dir, umask, stdin, redirection } = self;
+        let Self { tree, program, args, through, env, dir, umask, stdin, redirection, entry: _ } = self;
         let (stdout, stderr) = tree.capture(&program);
         // A shell for the umask and the redirection, and env for everything else a parent hands on:
         // a shell started in the background ignores INT and QUIT, for one.
@@ -226,6 +229,11 @@ impl StartedProgram {
     #[track_caller]
     pub fn finished(&self) -> Output {
         let ended = eventually_some(&format!("{} ends", self.name), || self.ended());
+        self.so_far(ended)
+    }
+
+    /// What it has printed, with this for its end.
+    pub(crate) fn so_far(&self, ended: ExitStatus) -> Output {
         Output { took: self.start.elapsed(), ended, stdout: self.stdout(), stderr: self.stderr() }
     }
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use nix::unistd::{SysconfVar, sysconf};
 use tests::status::DOWN;
 use tests::tree::set_mode;
-use tests::{Builder, Service, Suite, both_suites, nothing_happens_for};
+use tests::{Builder, Service, Suite, all_suites, nothing_happens_for};
 
-both_suites! {
+all_suites! {
     finish_is_told_an_exit_code,
     finish_is_told_the_signal,
     finish_is_told_of_a_core,

@@ -8,22 +8,25 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tests::process::{Process, inherited_descriptors, is_alive};
-use tests::{CommandLine, Service, Suite, both_suites, eventually, eventually_some};
+use tests::{CommandLine, Service, Suite, all_suites, eventually, eventually_some};
 
-both_suites! {
+all_suites! {
     run_is_called_by_its_name_in_its_directory,
     log_run_is_called_by_its_name_in_its_directory,
     control_scripts_are_called_in_the_service_directory,
     the_environment_is_handed_on_unchanged,
     the_umask_is_handed_on,
-    group_and_session_are_those_of_runsv,
     no_descriptor_leaks,
-    an_inherited_descriptor_reaches_every_child,
     standard_descriptors_are_those_of_runsv,
     a_log_service_reads_what_run_and_finish_print,
     signals_are_clean_with_a_clean_parent,
     term_and_chld_are_default_and_unblocked_whatever_runsv_inherited,
-    other_signals_are_inherited,
+    other_signals_are_inherited;
+    not_hosted "each process leads a session of its own under init":
+    group_and_session_are_those_of_runsv;
+    not_hosted "init has no descriptors above 2 but its own":
+    an_inherited_descriptor_reaches_every_child;
+    not_hosted "signals to the process runsv, and its children":
     runsv_itself_handles_only_term_and_chld,
     signals_other_than_term_end_runsv_and_leave_the_services,
     a_stranger_that_dies_is_ignored,
