@@ -90,12 +90,17 @@ macro_rules! both_suites {
     };
 }
 
-/// Makes two tests of each scenario that is about sv and a runsv: each half from another suite.
+/// Makes three tests of each scenario that is about sv and a supervisor: each half from another suite, and the
+/// original's sv on services that init supervises; but for those behind `not_hosted`, as in [`all_suites!`].
 #[macro_export]
 macro_rules! sv_pairs {
-    ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
-        $crate::on_suites! { our_sv_on_their_runsv: $($(#[$attribute])* $name),* }
-        $crate::on_suites! { their_sv_on_our_runsv: $($(#[$attribute])* $name),* }
+    (
+        $($(#[$attribute:meta])* $name:ident),* $(,)?
+        $(; not_hosted $reason:literal: $($classic:ident),* $(,)?)*
+    ) => {
+        $crate::on_suites! { our_sv_on_their_runsv: $($(#[$attribute])* $name,)* $($($classic,)*)* }
+        $crate::on_suites! { their_sv_on_our_runsv: $($(#[$attribute])* $name,)* $($($classic,)*)* }
+        $crate::on_suites! { their_sv_on_hosted_services: $($(#[$attribute])* $name),* }
     };
 }
 

@@ -26,6 +26,8 @@ all_suites! {
     group_and_session_are_those_of_runsv;
     not_hosted "init has no descriptors above 2 but its own":
     an_inherited_descriptor_reaches_every_child;
+    not_hosted "init catches most signals, and its services begin with a clean mask for them":
+    other_signals_are_inherited;
     not_hosted "signals to the process runsv, and its children":
     runsv_itself_handles_only_term_and_chld,
     signals_other_than_term_end_runsv_and_leave_the_services,
