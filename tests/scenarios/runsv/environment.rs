@@ -20,8 +20,7 @@ all_suites! {
     standard_descriptors_are_those_of_runsv,
     a_log_service_reads_what_run_and_finish_print,
     signals_are_clean_with_a_clean_parent,
-    term_and_chld_are_default_and_unblocked_whatever_runsv_inherited,
-    other_signals_are_inherited;
+    term_and_chld_are_default_and_unblocked_whatever_runsv_inherited;
     not_hosted "each process leads a session of its own under init":
     group_and_session_are_those_of_runsv;
     not_hosted "init has no descriptors above 2 but its own":
