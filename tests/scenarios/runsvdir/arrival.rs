@@ -7,7 +7,9 @@ use std::time::{Duration, Instant, SystemTime};
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::process::Process;
-use tests::{Service, StartedProgram, Suite, TestTree, both_suites, eventually, nothing_happens_for};
+use tests::{
+    Service, StartedProgram, Suite, TestTree, both_suites, eventually, nothing_happens_for, on_suites,
+};
 
 use crate::runsvdir::scanning::{eventually_runsv_of, watched};
 
@@ -19,6 +21,14 @@ both_suites! {
     what_is_made_in_a_services_directory_that_is_made_is_started_whole,
     a_link_that_is_switched_again_and_again_ends_at_its_last_target,
     a_link_through_many_links_holds_up_no_other_service,
+}
+
+// Of the others each asks for what runsvdir says, or for how it ends.
+on_suites! {
+    hosted:
+    a_down_that_is_made_last_is_honoured,
+    a_directory_that_is_renamed_half_made_is_started_whole,
+    a_link_that_is_switched_again_and_again_ends_at_its_last_target,
 }
 
 const SLEEPS: &str = "exec sleep 1000";

@@ -10,6 +10,7 @@ use tests::process::{Process, inherited_descriptors, is_alive};
 use tests::tree::set_mode;
 use tests::{
     Service, StartedProgram, Suite, TestTree, both_suites, eventually, eventually_some, nothing_happens_for,
+    on_suites,
 };
 
 use crate::runsv::environment::has_just;
@@ -54,9 +55,17 @@ both_suites! {
     the_log_begins_with_a_dot,
 }
 
-/// runsvdir on the tree, with this in front of the directory.
+// Of the others each looks for the process runsv, for what runsvdir says, or for how runsvdir ends.
+on_suites! {
+    hosted:
+    a_new_directory_is_started,
+    every_removed_directory_is_stopped,
+    a_replaced_directory_is_stopped_and_its_successor_started,
+}
+
+/// runsvdir on the tree, with this in front of the directory; init where that supervises.
 pub fn watched(tree: &TestTree, words: &[&str]) -> StartedProgram {
-    tree.command("runsvdir").args(words).arg(tree.services()).start()
+    tree.command(if tree.is_hosted() { "init" } else { "runsvdir" }).args(words).arg(tree.services()).start()
 }
 
 const SLEEPS: &str = "exec sleep 1000";
