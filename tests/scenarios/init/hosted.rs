@@ -1,7 +1,7 @@
 //! How a service that init supervises differs from one with a runsv of its own.
 
 use tests::process::Process;
-use tests::{Suite, eventually};
+use tests::{Service, Suite, eventually};
 
 /// As under runsvdir with a new runsv: `supervise/ok` has no reader for a second.
 #[test]
@@ -11,7 +11,7 @@ fn after_x_a_service_is_taken_up_again() {
     web.control("x");
     web.eventually("it is let go", |web| !web.is_supervised());
     web.eventually_gone(old);
-    web.eventually("it is taken up again", |web| web.is_supervised());
+    web.eventually("it is taken up again", Service::is_supervised);
     web.eventually_runs_anew(old);
     web.eventually_lines("pids", 2);
     assert!(web.runsv.is_alive());
