@@ -192,9 +192,14 @@ impl StartedProgram {
         read(&self.stdout)
     }
 
-    /// What it, and every process that shares its standard error, printed there so far.
+    /// What it, and every process that shares its standard error, printed there so far. Without what an init
+    /// says of itself, where that supervises: the rest is what runsvdir and runsv would say.
     pub fn stderr(&self) -> String {
-        read(&self.stderr)
+        let text = read(&self.stderr);
+        if !(self.tree.is_hosted() && self.name == "init") {
+            return text;
+        }
+        text.split_inclusive('\n').filter(|line| !line.starts_with("init: ")).collect()
     }
 
     /// Sends it a signal.

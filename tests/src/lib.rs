@@ -55,38 +55,38 @@ pub use wait::{eventually, eventually_some, nothing_happens_for, time_until};
 /// Makes three tests of each scenario: `ours::name`, `theirs::name`, and `hosted::name`, where init supervises
 /// the services.
 ///
-/// What is said behind a semicolon and `not_hosted` is tried on the first two only, for the reason given:
-/// it is about runsv or runsvdir as a process.
+/// What a semicolon and `not_hosted` or `not_theirs` precede runs on the other two only, and behind
+/// `only_ours` on the first only; each for the reason given. The groups come in this order.
 ///
 /// ```
 /// use tests::{Suite, all_suites};
 ///
 /// all_suites! {
 ///     d_stops_it;
-///     not_hosted "the command line of runsv": without_a_name_it_is_a_usage_error,
+///     not_hosted "the command line of runsv":
+///     without_a_name_it_is_a_usage_error;
+///     not_theirs "ADD-20":
+///     finish_may_give_up,
 /// }
 /// # fn d_stops_it(_: &Suite) {}
 /// # fn without_a_name_it_is_a_usage_error(_: &Suite) {}
+/// # fn finish_may_give_up(_: &Suite) {}
 /// # fn main() {}
 /// ```
 #[macro_export]
 macro_rules! all_suites {
+    ($group:ident $reason:literal: $($rest:tt)*) => { $crate::all_suites! {; $group $reason: $($rest)* } };
     (
         $($(#[$attribute:meta])* $name:ident),* $(,)?
-        $(; not_hosted $reason:literal: $($classic:ident),* $(,)?)*
+        $(; not_hosted $_not_hosted:literal: $($classic:ident),* $(,)?)*
+        $(; not_theirs $_not_theirs:literal: $($new:ident),* $(,)?)*
+        $(; only_ours $_only_ours:literal: $($of_ours:ident),* $(,)?)*
     ) => {
-        $crate::on_suites! { ours: $($(#[$attribute])* $name,)* $($($classic,)*)* }
+        $crate::on_suites! {
+            ours: $($(#[$attribute])* $name,)* $($($classic,)*)* $($($new,)*)* $($($of_ours,)*)*
+        }
         $crate::on_suites! { theirs: $($(#[$attribute])* $name,)* $($($classic,)*)* }
-        $crate::on_suites! { hosted: $($(#[$attribute])* $name),* }
-    };
-}
-
-/// Makes two tests of each scenario that is about runsvdir as a process: `ours::name` and `theirs::name`.
-#[macro_export]
-macro_rules! both_suites {
-    ($($(#[$attribute:meta])* $name:ident),* $(,)?) => {
-        $crate::on_suites! { ours: $($(#[$attribute])* $name),* }
-        $crate::on_suites! { theirs: $($(#[$attribute])* $name),* }
+        $crate::on_suites! { hosted: $($(#[$attribute])* $name,)* $($($new,)*)* }
     };
 }
 
@@ -96,7 +96,7 @@ macro_rules! both_suites {
 macro_rules! sv_pairs {
     (
         $($(#[$attribute:meta])* $name:ident),* $(,)?
-        $(; not_hosted $reason:literal: $($classic:ident),* $(,)?)*
+        $(; not_hosted $_reason:literal: $($classic:ident),* $(,)?)*
     ) => {
         $crate::on_suites! { our_sv_on_their_runsv: $($(#[$attribute])* $name,)* $($($classic,)*)* }
         $crate::on_suites! { their_sv_on_our_runsv: $($(#[$attribute])* $name,)* $($($classic,)*)* }

@@ -221,6 +221,8 @@ impl Service {
         }
         let init = runsv.start();
         init.eventually_says(text);
+        // It may have tried again by now.
+        assert_eq!(init.stderr().replace(text, ""), "");
         assert!(init.is_alive() && !self.is_supervised());
     }
 

@@ -3,38 +3,51 @@
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fs::File, mem, thread};
 
 use fs_err as fs;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::Signal;
 
 use crate::command::{Output, StartedProgram};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::service::{Service, is_listened_to};
-use crate::wait::eventually;
+use crate::wait::{eventually, eventually_some};
 
 /// The supervisor of a service.
 ///
-/// Under an init there is no process for it: it is there while `supervise/ok` has a reader. It leaves for good
-/// when the service's entry is removed from init's directory; after `x` init takes the service up again a
-/// second later.
+/// Under an init there is no process for it: it is there while it has the lock of the service. It leaves when
+/// the service's entry is removed from init's directory, and on `x`.
 #[derive(Debug)]
 pub struct Supervisor {
     program: StartedProgram,
     hosted: Option<Hosted>,
 }
 
+/// After `x`, init takes a service up again a second later. So that a scenario can look at what was left,
+/// however late it does, a thread queues for the lock, and gets it as soon as the supervisor has let it go.
 #[derive(Debug)]
 struct Hosted {
     /// The service directory.
     dir: PathBuf,
     /// The only entry of the services directory that init was given, which leads there.
     entry: PathBuf,
+    turn: Arc<Mutex<Turn>>,
+}
+
+#[derive(Debug)]
+enum Turn {
+    Queued,
+    Has(Flock<File>),
+    Over,
 }
 
 impl Supervisor {
+    /// Of a service that is supervised; the entry is that of an init.
+    #[track_caller]
     pub(crate) fn new(program: StartedProgram, service: &Service, entry: Option<PathBuf>) -> Self {
-        let hosted = entry.map(|entry| Hosted { dir: service.dir().to_owned(), entry });
+        let hosted = entry.map(|entry| Hosted::queued(service.dir(), entry));
         Self { program, hosted }
     }
 
@@ -67,27 +80,23 @@ impl Supervisor {
 
     /// Whether it still supervises.
     pub fn is_alive(&self) -> bool {
-        self.program.is_alive() && self.hosted.as_ref().is_none_or(|hosted| is_listened_to(&hosted.dir))
+        self.program.is_alive() && !self.hosted.as_ref().is_some_and(Hosted::has_left)
     }
 
     /// How it ended, if it has: a hosted one always as it should.
     pub fn ended(&self) -> Option<ExitStatus> {
-        match &self.hosted {
-            None => self.program.ended(),
-            Some(hosted) => (!is_listened_to(&hosted.dir)).then(|| {
-                hosted.gone_for_good();
-                ExitStatus::from_raw(0)
-            }),
-        }
+        let Some(hosted) = &self.hosted else {
+            return self.program.ended();
+        };
+        hosted.has_left().then(|| {
+            hosted.ends(&self.program);
+            ExitStatus::from_raw(0)
+        })
     }
 
     /// What it and its services printed on standard error, without what init says of itself.
     pub fn stderr(&self) -> String {
-        let text = self.program.stderr();
-        if self.hosted.is_none() {
-            return text;
-        }
-        text.split_inclusive('\n').filter(|line| !line.starts_with("init: ")).collect()
+        self.program.stderr()
     }
 
     /// Waits until this appears on its standard error.
@@ -96,34 +105,57 @@ impl Supervisor {
         self.program.eventually_says(text);
     }
 
-    /// Waits until it has left: for the end of runsv, or until nothing of the service is held any more. A
-    /// hosted service is not taken up again, so that a scenario can look at what is left.
+    /// Waits until it has left: for the end of runsv, or until nothing of the service is held any more. An
+    /// init has nothing else to do then, and is ended.
     #[track_caller]
     pub fn finished(&self) -> Output {
-        let Some(hosted) = &self.hosted else {
+        if self.hosted.is_none() {
             return self.program.finished();
-        };
-        eventually("the supervisor leaves", || {
-            assert!(self.program.is_alive(), "init ended: {}", self.program.stderr());
-            !is_listened_to(&hosted.dir)
-        });
-        hosted.gone_for_good();
-        Output { stderr: self.stderr(), ..self.program.so_far(ExitStatus::from_raw(0)) }
+        }
+        self.program.so_far(eventually_some("the supervisor leaves", || self.ended()))
     }
 }
 
 impl Hosted {
+    #[track_caller]
+    fn queued(dir: &Path, entry: PathBuf) -> Self {
+        let lock = fs::File::open(dir.join("supervise/lock")).expect("the lock of a service");
+        let turn = Arc::new(Mutex::new(Turn::Queued));
+        let next = Arc::clone(&turn);
+        thread::spawn(move || {
+            let lock = Flock::lock(lock.into(), FlockArg::LockExclusive).expect("a lock that is waited for");
+            *next.lock().unwrap_or_else(PoisonError::into_inner) = Turn::Has(lock);
+        });
+        Self { dir: dir.to_owned(), entry, turn }
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A lock that was got because `supervise` was made anew says nothing.
+    fn has_left(&self) -> bool {
+        match *self.turn() {
+            Turn::Queued => false,
+            Turn::Has(_) => !is_listened_to(&self.dir),
+            Turn::Over => true,
+        }
+    }
+
     fn removed(&self) {
         // It may have been removed before.
         let _ = fs::remove_file(&self.entry);
     }
 
-    /// Prevents that the service is taken up again, and waits until the locks are free.
+    /// When the supervisor has left: all that it held is free, and init cannot take the service up again.
     #[track_caller]
-    fn gone_for_good(&self) {
-        self.removed();
-        for lock in ["supervise/lock", "log/supervise/lock"] {
-            eventually("the lock is released", || is_free(&self.dir.join(lock)));
+    fn ends(&self, init: &StartedProgram) {
+        if let Turn::Has(lock) = mem::replace(&mut *self.turn(), Turn::Over) {
+            eventually("the log's lock is released", || is_free(&self.dir.join("log/supervise/lock")));
+            self.removed();
+            process::send(init.pid(), Signal::SIGKILL);
+            assert_eq!(init.finished().ended.signal(), Some(9), "init ended: {}", init.stderr());
+            lock.unlock().expect("a lock that is held");
         }
     }
 }
@@ -133,5 +165,5 @@ fn is_free(lock: &Path) -> bool {
     let Ok(file) = fs::File::open(lock) else {
         return true;
     };
-    Flock::lock(std::fs::File::from(file), FlockArg::LockExclusiveNonblock).is_ok()
+    Flock::lock(File::from(file), FlockArg::LockExclusiveNonblock).is_ok()
 }

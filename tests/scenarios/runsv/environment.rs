@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tests::process::{Process, inherited_descriptors, is_alive};
-use tests::{CommandLine, Service, Suite, all_suites, eventually, eventually_some};
+use tests::{CommandLine, Service, Suite, TestTree, all_suites, eventually, eventually_some};
 
 all_suites! {
     run_is_called_by_its_name_in_its_directory,
@@ -139,6 +139,11 @@ pub fn has_just(process: &Process, wanted: &[u32]) {
     eventually(&format!("{} has just {wanted:?}", process.command_line()), || numbers() == wanted);
 }
 
+/// The descriptors that the supervisor hands on: init none but the standard ones.
+pub fn inherited(tree: &TestTree) -> Vec<u32> {
+    if tree.is_hosted() { vec![0, 1, 2] } else { inherited_descriptors() }
+}
+
 /// RSV-14, TST-2.
 fn no_descriptor_leaks(suite: &Suite) {
     let web = suite
@@ -148,7 +153,7 @@ fn no_descriptor_leaks(suite: &Suite) {
         .log("exec sleep 1000")
         .control('h', "exec sleep 1000")
         .running();
-    let wanted = inherited_descriptors();
+    let wanted = inherited(web.tree());
     has_just(&asleep(web.status().pid), &wanted);
     has_just(&asleep(web.log().eventually_runs().pid), &wanted);
     let script = web.status().pid;
