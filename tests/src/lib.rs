@@ -75,7 +75,6 @@ pub use wait::{eventually, eventually_some, nothing_happens_for, time_until};
 /// ```
 #[macro_export]
 macro_rules! all_suites {
-    ($group:ident $reason:literal: $($rest:tt)*) => { $crate::all_suites! {; $group $reason: $($rest)* } };
     (
         $($(#[$attribute:meta])* $name:ident),* $(,)?
         $(; not_hosted $_not_hosted:literal: $($classic:ident),* $(,)?)*
@@ -87,6 +86,19 @@ macro_rules! all_suites {
         }
         $crate::on_suites! { theirs: $($(#[$attribute])* $name,)* $($($classic,)*)* }
         $crate::on_suites! { hosted: $($(#[$attribute])* $name,)* $($($new,)*)* }
+    };
+}
+
+/// Makes two tests of each scenario that the original knows nothing of, or does otherwise: `ours::name` and
+/// `hosted::name`, but for those behind `not_hosted`, as in [`all_suites!`].
+#[macro_export]
+macro_rules! our_suites {
+    (
+        $($(#[$attribute:meta])* $name:ident),* $(,)?
+        $(; not_hosted $_reason:literal: $($classic:ident),* $(,)?)*
+    ) => {
+        $crate::on_suites! { ours: $($(#[$attribute])* $name,)* $($($classic,)*)* }
+        $crate::on_suites! { hosted: $($(#[$attribute])* $name),* }
     };
 }
 

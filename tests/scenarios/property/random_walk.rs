@@ -1,6 +1,6 @@
-//! A seeded random walk over our real runsv, and over services that init supervises: control bytes, signals, short lives, control scripts and
-//! settings that come and go, slow and hanging `./finish`, for [`SECONDS`] of time or `WALK_SECONDS` on six
-//! services at once. What must always hold:
+//! A seeded random walk over our real runsv, and over services that init supervises: control bytes, signals,
+//! short lives, control scripts and settings that come and go, slow and hanging `./finish`, for [`SECONDS`]
+//! of time or `WALK_SECONDS` on six services at once. What must always hold:
 //!
 //! * never two alive: `./run` and `./finish` of a service hold one lock, and so does `log/run`. A script that
 //!   does not get it looks whether the holder lives, and says so;
@@ -139,9 +139,8 @@ const SIGNALS: [Signal; 6] =
     [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSEGV, Signal::SIGSTOP, Signal::SIGCONT, Signal::SIGUSR1];
 
 on_suites! { ours: whatever_happens_to_the_program_the_invariants_hold }
-on_suites! { hosted: whatever_happens_to_the_program_the_invariants_hold }
 
-fn whatever_happens_to_the_program_the_invariants_hold(suite: &Suite) {
+pub fn whatever_happens_to_the_program_the_invariants_hold(suite: &Suite) {
     let in_ci = env::var_os("CI").is_some();
     let seconds = number("WALK_SECONDS").unwrap_or(if in_ci { SECONDS_IN_CI } else { SECONDS });
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -683,9 +682,7 @@ impl Walk {
         let may_stay =
             |pid: u32| self.was_forced && main.iter().any(|story| story.pid == pid && story.is("finish"));
         eventually("nothing is left", || {
-            // Of a hosted service init stays.
-            let host = self.web.runsv.pid();
-            self.web.tree().processes().iter().all(|process| process.pid == host || may_stay(process.pid))
+            self.web.tree().processes().iter().all(|process| may_stay(process.pid))
         });
     }
 }

@@ -28,7 +28,8 @@ all_suites! {
     a_log_run_that_cannot_be_executed_is_reported,
     children_of_run_are_left_alone,
     a_service_is_restarted_again_and_again,
-    a_finish_that_may_not_be_read_is_no_finish,
+    a_finish_that_may_not_be_read_is_no_finish;
+    not_hosted "init/hosted.rs has it":
     a_process_that_cannot_be_had_is_said,
 }
 
@@ -257,7 +258,7 @@ fn a_finish_that_may_not_be_read_is_no_finish(suite: &Suite) {
 }
 
 /// RSV-47.
-fn a_process_that_cannot_be_had_is_said(suite: &Suite) {
+pub fn a_process_that_cannot_be_had_is_said(suite: &Suite) {
     let web = suite.service("web").run("echo >wrong").made();
     set_mode(web.dir(), 0o777);
     let runsv = web.runsv().as_nobody().through(&["prlimit", "--nproc=1"]);

@@ -11,11 +11,10 @@ use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 use tests::process::Process;
 use tests::{
-    Builder, Service, Suite, all_suites, eventually, eventually_some, nothing_happens_for, on_suites,
+    Builder, Service, Suite, eventually, eventually_some, nothing_happens_for, on_suites, our_suites,
 };
 
-all_suites! {
-    not_theirs "the original knows no readiness (ADD-22)":
+our_suites! {
     add_22_a_line_on_the_descriptor_makes_a_service_ready,
     add_22_each_process_says_it_anew,
     add_22_a_descriptor_that_ends_without_a_line_never_makes_ready,
@@ -32,7 +31,7 @@ all_suites! {
     add_22_with_a_check_a_start_waits_for_that,
     add_22_redis_is_ready_when_it_accepts_connections,
     add_22_s6_svscan_is_ready_when_it_has_begun;
-    only_ours "a killed runsv":
+    not_hosted "a killed runsv":
     add_22_what_a_killed_runsv_has_left_is_about_no_other_process,
 }
 

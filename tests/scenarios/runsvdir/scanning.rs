@@ -58,7 +58,11 @@ all_suites! {
     arguments_after_the_log_are_ignored,
     a_short_log_is_refused,
     the_log_shows_the_last_of_what_is_said,
-    the_log_begins_with_a_dot,
+    the_log_begins_with_a_dot;
+    not_theirs "B29, DEV-17":
+    where_nothing_can_be_watched_a_look_comes_every_few_seconds;
+    only_ours "ADD-8; and init has words of its own for it":
+    services_with_one_supervise_directory_are_named,
 }
 
 /// runsvdir on the tree, or the init that supervises there.
@@ -620,9 +624,8 @@ fn the_log_begins_with_a_dot(suite: &Suite) {
 }
 
 /// ADD-8: the second is left alone, and both are named once.
-#[test]
-fn services_with_one_supervise_directory_are_named() {
-    let tree = Suite::ours().tree();
+fn services_with_one_supervise_directory_are_named(suite: &Suite) {
+    let tree = suite.tree();
     let state = tree.root().join("state");
     let services = ["one", "other"].map(|name| {
         let service = tree.service(name).run(SLEEPS).made();
@@ -653,18 +656,16 @@ fn services_with_one_supervise_directory_are_named() {
 }
 
 /// B29, DEV-17: without watches the scan comes every few seconds.
-#[test]
-fn where_nothing_can_be_watched_a_look_comes_every_few_seconds() {
+fn where_nothing_can_be_watched_a_look_comes_every_few_seconds(suite: &Suite) {
     for limit in ["max_inotify_instances", "max_inotify_watches"] {
-        let tree = Suite::ours().tree();
+        let tree = suite.tree();
         let old = tree.service("old").run(SLEEPS).made();
         let script = format!("echo 0 >/proc/sys/user/{limit} && exec \"$@\"");
         let words = ["unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"];
-        let runsvdir = tree.command("runsvdir").arg(tree.services()).through(&words).start();
+        let runsvdir = watching(&tree).arg(tree.services()).through(&words).start();
         eventually_up(&old);
         let new = tree.service("new").run(SLEEPS).made();
         eventually_up(&new);
-        eventually_runsv_of(&runsvdir, "new");
         assert_eq!(runsvdir.stderr(), "", "{limit}");
     }
 }
