@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use nix::sys::signal::Signal;
 
-use crate::process::{self, MARKER, Process};
+use crate::process::{self, MARKER, Process, inherited_descriptors};
 use crate::tree::TestTree;
 use crate::wait::{eventually, eventually_some};
 
 /// A program about to run.
 ///
-/// It gets default signal dispositions and an empty mask, umask 022, null as its input, the tree's
-/// services directory as its working directory, and an environment of just `PATH`, `SVDIR`,
+/// It gets default signal dispositions and an empty mask, umask 022, null as its input, no descriptor above
+/// 2, the tree's services directory as its working directory, and an environment of just `PATH`, `SVDIR`,
 /// `SVWAIT` (60 seconds) and the marker of the tree. The suite's programs come first on that `PATH`.
 #[derive(Debug)]
 pub struct CommandLine {
@@ -142,10 +142,13 @@ impl CommandLine {
         let (stdout, stderr) = tree.capture(&program);
         // A shell for the umask and the redirection, and env for everything else a parent hands on:
         // a shell started in the background ignores INT and QUIT, for one.
-        let mut command = std::process::Command::new("/bin/sh");
-        command
-            .arg("-c")
-            .arg(format!("umask {umask:03o} && exec /usr/bin/env -i --default-signal \"$@\" {redirection}"));
+        let closed: String = inherited_descriptors().iter().map(|number| format!("{number}>&- ")).collect();
+        // sh may know no descriptor above 9.
+        let shell = if closed.is_empty() { "/bin/sh" } else { "/bin/bash" };
+        let mut command = std::process::Command::new(shell);
+        command.arg("-c").arg(format!(
+            "umask {umask:03o} && exec /usr/bin/env -i --default-signal \"$@\" {closed}{redirection}"
+        ));
         command.arg("sh");
         for (name, value) in env {
             let mut variable = name;

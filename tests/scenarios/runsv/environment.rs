@@ -7,8 +7,8 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tests::process::{Process, inherited_descriptors, is_alive};
-use tests::{CommandLine, Service, Suite, TestTree, all_suites, eventually, eventually_some};
+use tests::process::{Process, is_alive};
+use tests::{CommandLine, Service, Suite, all_suites, eventually, eventually_some};
 
 all_suites! {
     run_is_called_by_its_name_in_its_directory,
@@ -139,11 +139,6 @@ pub fn has_just(process: &Process, wanted: &[u32]) {
     eventually(&format!("{} has just {wanted:?}", process.command_line()), || numbers() == wanted);
 }
 
-/// The descriptors that the supervisor hands on: init none but the standard ones.
-pub fn inherited(tree: &TestTree) -> Vec<u32> {
-    if tree.is_hosted() { vec![0, 1, 2] } else { inherited_descriptors() }
-}
-
 /// RSV-14, TST-2.
 fn no_descriptor_leaks(suite: &Suite) {
     let web = suite
@@ -153,7 +148,7 @@ fn no_descriptor_leaks(suite: &Suite) {
         .log("exec sleep 1000")
         .control('h', "exec sleep 1000")
         .running();
-    let wanted = inherited(web.tree());
+    let wanted = [0, 1, 2];
     has_just(&asleep(web.status().pid), &wanted);
     has_just(&asleep(web.log().eventually_runs().pid), &wanted);
     let script = web.status().pid;
@@ -171,15 +166,11 @@ fn no_descriptor_leaks(suite: &Suite) {
 /// RSV-14.
 fn an_inherited_descriptor_reaches_every_child(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").log("exec sleep 1000").made();
-    let mut wanted = inherited_descriptors();
-    wanted.extend([7]);
-    wanted.sort_unstable();
-    wanted.dedup();
     let runsv = web.runsv().redirected("7</dev/zero");
     let web = web.supervised_by(runsv);
     for pid in [web.eventually_runs().pid, web.log().eventually_runs().pid] {
         let process = asleep(pid);
-        has_just(&process, &wanted);
+        has_just(&process, &[0, 1, 2, 7]);
         assert!(process.descriptors().contains(&(7, "/dev/zero".to_owned())));
     }
 }

@@ -146,9 +146,7 @@ fn add_22_only_run_has_the_descriptor_and_it_is_a_pipe(suite: &Suite) {
         .finish(&format!("{list} >finish-has"))
         .control('t', &format!("{list} >control-has; exit 1"))
         .log(&format!("{list} >log-has; exec cat >/dev/null"))
-        .made();
-    let runsv = web.runsv().redirected("3>&-");
-    let web = web.supervised_by(runsv);
+        .running();
     let has = |file: &str| {
         web.eventually_has(file);
         web.eventually(file, |web| !web.read(file).is_empty());

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
-use tests::process::{Process, inherited_descriptors, is_alive};
+use tests::process::{Process, is_alive};
 use tests::tree::set_mode;
 use tests::{
     CommandLine, Service, StartedProgram, Suite, TestTree, all_suites, eventually, eventually_some,
@@ -428,7 +428,7 @@ pub fn runsv_starts_clean(suite: &Suite) {
     for set in ["SigBlk", "SigIgn", "SigCgt"] {
         assert_eq!(run.signals(set), [0; 0], "{set}");
     }
-    has_just(&run, &inherited_descriptors());
+    has_just(&run, &[0, 1, 2]);
     let runsv = Process::find(eventually_runsv_of(&runsvdir, "web")).unwrap();
     assert_eq!(runsv.signals("SigCgt"), [15, 17]);
     assert_eq!(runsv.environment(), runsvdir.process().environment());
