@@ -142,7 +142,7 @@ impl CommandLine {
         let (stdout, stderr) = tree.capture(&program);
         // A shell for the umask and the redirection, and env for everything else a parent hands on:
         // a shell started in the background ignores INT and QUIT, for one.
-        let closed: String = inherited_descriptors().iter().map(|number| format!("{number}>&- ")).collect();
+        let closed = inherited_descriptors().iter().fold(String::new(), |all, it| all + &format!("{it}>&- "));
         // sh may know no descriptor above 9.
         let shell = if closed.is_empty() { "/bin/sh" } else { "/bin/bash" };
         let mut command = std::process::Command::new(shell);
