@@ -8,7 +8,7 @@ mod runsv {
     mod command_line;
     pub mod control;
     mod control_scripts;
-    mod deaths;
+    pub mod deaths;
     mod ending;
     pub mod environment;
     pub mod hanging_files;
@@ -56,7 +56,7 @@ mod interop {
 }
 
 mod property {
-    mod random_walk;
+    pub mod random_walk;
 }
 
 /// A `./run` that ignores TERM and says when it does.

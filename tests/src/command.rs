@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 use fs_err as fs;
 use nix::sys::signal::Signal;
 
-use crate::process::{self, MARKER, Process};
+use crate::process::{self, MARKER, Process, inherited_descriptors};
 use crate::tree::TestTree;
 use crate::wait::{eventually, eventually_some};
 
 /// A program about to run.
 ///
-/// It gets default signal dispositions and an empty mask, umask 022, null as its input, the tree's
-/// services directory as its working directory, and an environment of just `PATH`, `SVDIR`,
+/// It gets default signal dispositions and an empty mask, umask 022, null as its input, no descriptor above
+/// 2, the tree's services directory as its working directory, and an environment of just `PATH`, `SVDIR`,
 /// `SVWAIT` (60 seconds) and the marker of the tree. The suite's programs come first on that `PATH`.
 #[derive(Debug)]
 pub struct CommandLine {
@@ -30,6 +30,8 @@ pub struct CommandLine {
     umask: u32,
     stdin: Option<PathBuf>,
     redirection: String,
+    /// Of an init that hosts one service: the entry of the services directory that it is given.
+    pub(crate) entry: Option<PathBuf>,
 }
 
 impl CommandLine {
@@ -52,6 +54,7 @@ impl CommandLine {
             umask: 0o022,
             stdin: None,
             redirection: String::new(),
+            entry: None,
         }
     }
 
@@ -135,14 +138,17 @@ impl CommandLine {
     /// Starts it.
     #[track_caller]
     pub fn start(self) -> StartedProgram {
-        let Self { tree, program, args, through, env, dir, umask, stdin, redirection } = self;
+        let Self { tree, program, args, through, env, dir, umask, stdin, redirection, entry: _ } = self;
         let (stdout, stderr) = tree.capture(&program);
         // A shell for the umask and the redirection, and env for everything else a parent hands on:
         // a shell started in the background ignores INT and QUIT, for one.
-        let mut command = std::process::Command::new("/bin/sh");
-        command
-            .arg("-c")
-            .arg(format!("umask {umask:03o} && exec /usr/bin/env -i --default-signal \"$@\" {redirection}"));
+        let closed = inherited_descriptors().iter().fold(String::new(), |all, it| all + &format!("{it}>&- "));
+        // sh may know no descriptor above 9.
+        let shell = if closed.is_empty() { "/bin/sh" } else { "/bin/bash" };
+        let mut command = std::process::Command::new(shell);
+        command.arg("-c").arg(format!(
+            "umask {umask:03o} && exec /usr/bin/env -i --default-signal \"$@\" {closed}{redirection}"
+        ));
         command.arg("sh");
         for (name, value) in env {
             let mut variable = name;
@@ -189,9 +195,14 @@ impl StartedProgram {
         read(&self.stdout)
     }
 
-    /// What it, and every process that shares its standard error, printed there so far.
+    /// What it, and every process that shares its standard error, printed there so far. Without what an init
+    /// says of itself, where that supervises: the rest is what runsvdir and runsv would say.
     pub fn stderr(&self) -> String {
-        read(&self.stderr)
+        let text = read(&self.stderr);
+        if !(self.tree.is_hosted() && self.name == "init") {
+            return text;
+        }
+        text.split_inclusive('\n').filter(|line| !line.starts_with("init: ")).collect()
     }
 
     /// Sends it a signal.
@@ -226,6 +237,11 @@ impl StartedProgram {
     #[track_caller]
     pub fn finished(&self) -> Output {
         let ended = eventually_some(&format!("{} ends", self.name), || self.ended());
+        self.so_far(ended)
+    }
+
+    /// What it has printed, with this for its end.
+    pub(crate) fn so_far(&self, ended: ExitStatus) -> Output {
         Output { took: self.start.elapsed(), ended, stdout: self.stdout(), stderr: self.stderr() }
     }
 }

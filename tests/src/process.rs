@@ -151,9 +151,9 @@ pub fn is_alive(pid: u32) -> bool {
     Process::find(pid).is_some_and(|process| process.is_alive())
 }
 
-/// The numbers of the descriptors that every program of a tree starts with: the standard ones, and
-/// whatever this process was given by its own parent.
-pub fn inherited_descriptors() -> Vec<u32> {
+/// The numbers of the descriptors, beside the standard ones, that this process was given by its own parent
+/// and would hand on.
+pub(crate) fn inherited_descriptors() -> Vec<u32> {
     let is_handed_on = |number: u32| {
         // Those of other threads come and go, but none without the flag.
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).ok()?;
@@ -163,7 +163,7 @@ pub fn inherited_descriptors() -> Vec<u32> {
     let me = std::process::id();
     let mine = Process::find(me).expect("this process").descriptors();
     let more = mine.into_iter().map(|(number, _)| number).filter(|&number| number > 2);
-    [0, 1, 2].into_iter().chain(more.filter(|&number| is_handed_on(number) == Some(true))).collect()
+    more.filter(|&number| is_handed_on(number) == Some(true)).collect()
 }
 
 /// Sends a signal; a process that is gone already is no trouble.

@@ -9,9 +9,10 @@ use fs_err as fs;
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::fcntl::OFlag;
 
-use crate::command::{CommandLine, Output, StartedProgram};
+use crate::command::{CommandLine, Output};
 use crate::process;
 use crate::status::{DOWN, FINISH, RUN, RawStatus};
+use crate::supervisor::Supervisor;
 use crate::tree::TestTree;
 use crate::wait::{eventually, eventually_same, eventually_some};
 
@@ -198,9 +199,31 @@ impl Service {
         fs::remove_file(self.path(file)).expect("the file can be removed");
     }
 
-    /// A runsv for it, about to start; its name is the only argument.
+    /// A runsv for it, about to start; its name is the only argument. For a hosted service, an init for a
+    /// services directory that has nothing but a link to it.
     pub fn runsv(&self) -> CommandLine {
-        self.tree.command("runsv").arg(self.name())
+        if !self.tree.is_hosted() {
+            return self.tree.command("runsv").arg(self.name());
+        }
+        let entry = self.tree.services_directory_for_one().join(self.name());
+        symlink(&self.dir, &entry).expect("a link to the service directory");
+        let mut init = self.tree.command("init").arg(entry.parent().expect("its directory"));
+        init.entry = Some(entry);
+        init
+    }
+
+    /// Shows that a runsv does not start on it for this reason: it says so and ends; init says so and stays.
+    #[track_caller]
+    pub fn is_refused(&self, runsv: CommandLine, text: &str) {
+        if !self.tree.is_hosted() {
+            runsv.output().is("", text, 111);
+            return;
+        }
+        let init = runsv.start();
+        init.eventually_says(text);
+        // It may have tried again by now.
+        assert_eq!(init.stderr().replace(text, ""), "");
+        assert!(init.is_alive() && !self.is_supervised());
     }
 
     /// Starts a runsv on it.
@@ -212,20 +235,19 @@ impl Service {
 
     /// Starts this runsv on it, and waits until it listens.
     #[track_caller]
-    pub fn supervised_by(self, runsv: CommandLine) -> Supervised {
-        let runsv = runsv.start();
+    pub fn supervised_by(self, mut runsv: CommandLine) -> Supervised {
+        let entry = runsv.entry.take();
+        let program = runsv.start();
         eventually("runsv listens", || {
-            assert!(runsv.is_alive(), "runsv ended: {}", runsv.stderr());
+            assert!(program.is_alive(), "runsv ended: {}", program.stderr());
             self.is_supervised()
         });
-        Supervised { service: self, runsv }
+        Supervised { runsv: Supervisor::new(program, &self, entry), service: self }
     }
 
     /// Whether a runsv listens: its end of `supervise/ok` is open.
     pub fn is_supervised(&self) -> bool {
-        let mut ok = fs::OpenOptions::new();
-        ok.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
-        ok.open(self.path("supervise/ok")).is_ok()
+        is_listened_to(&self.dir)
     }
 
     /// The bytes of `supervise/status`.
@@ -384,12 +406,29 @@ impl Service {
     }
 }
 
-/// A service with a runsv that the test started.
+/// Whether a supervisor has the `supervise/ok` of this directory open.
+pub(crate) fn is_listened_to(dir: &Path) -> bool {
+    let mut ok = fs::OpenOptions::new();
+    ok.write(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    ok.open(dir.join("supervise/ok")).is_ok()
+}
+
+/// A service with a supervisor that the test started.
 #[derive(Debug)]
 pub struct Supervised {
     service: Service,
-    /// Its runsv.
-    pub runsv: StartedProgram,
+    /// Its runsv, or what it has in the place of one.
+    pub runsv: Supervisor,
+}
+
+impl Supervised {
+    /// Starts another supervisor in the place of one that is gone, and does not wait until it listens.
+    #[track_caller]
+    pub fn another_supervisor_starts(&mut self) {
+        let mut runsv = self.service.runsv();
+        let entry = runsv.entry.take();
+        self.runsv = Supervisor::new(runsv.start(), &self.service, entry);
+    }
 }
 
 impl Deref for Supervised {

@@ -1,4 +1,4 @@
-//! Where the programs under test are: ours, the original's, or some of each.
+//! Where the programs under test are: ours, the original's, or some of each; and what supervises.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,7 @@ pub struct Suite {
     runsv: PathBuf,
     sv: PathBuf,
     init: Option<PathBuf>,
+    is_hosted: bool,
 }
 
 /// Where Debian's package installs the original.
@@ -31,6 +32,18 @@ impl Suite {
             let programs = env::var_os(OURS).map_or_else(build, PathBuf::from);
             Self { init: Some(programs.join("init")), ..Self::found_in(&programs) }
         })
+    }
+
+    /// Our sv and init, which supervises the services itself.
+    pub fn hosted() -> &'static Self {
+        static SUITE: OnceLock<Suite> = OnceLock::new();
+        SUITE.get_or_init(|| Self { is_hosted: true, ..Self::ours().clone() })
+    }
+
+    /// The original's sv on services that our init supervises.
+    pub fn their_sv_on_hosted_services() -> &'static Self {
+        static SUITE: OnceLock<Suite> = OnceLock::new();
+        SUITE.get_or_init(|| Self { sv: Self::theirs().sv.clone(), ..Self::hosted().clone() })
     }
 
     /// The original, which must be installed: without it nothing is proved.
@@ -79,10 +92,18 @@ impl Suite {
         self.tree().service(name)
     }
 
-    /// Each program's name and place, as a tree offers them on its PATH.
+    /// Whether init supervises the services.
+    pub(crate) fn is_hosted(&self) -> bool {
+        self.is_hosted
+    }
+
+    /// Each program's name and place, as a tree offers them on its PATH. Where services are hosted there is
+    /// neither runsvdir nor runsv.
     pub(crate) fn programs(&self) -> Vec<(&'static str, &Path)> {
-        let mut programs: Vec<(&'static str, &Path)> =
-            vec![("runsvdir", &self.runsvdir), ("runsv", &self.runsv), ("sv", &self.sv)];
+        let mut programs: Vec<(&'static str, &Path)> = vec![("sv", &self.sv)];
+        if !self.is_hosted {
+            programs.extend([("runsvdir", self.runsvdir.as_path()), ("runsv", &self.runsv)]);
+        }
         programs.extend(self.init.as_deref().map(|init| ("init", init)));
         programs
     }
@@ -93,6 +114,7 @@ impl Suite {
             runsv: programs.join("runsv"),
             sv: programs.join("sv"),
             init: None,
+            is_hosted: false,
         }
     }
 }

@@ -32,6 +32,8 @@ struct Inner {
     root: PathBuf,
     children: Mutex<BTreeMap<u32, Started>>,
     captures: AtomicU32,
+    is_hosted: bool,
+    hosts: AtomicU32,
 }
 
 /// A child of the test.
@@ -54,7 +56,13 @@ impl TestTree {
         for (name, place) in suite.programs() {
             symlink(place, root.join("bin").join(name)).expect("a link in the temporary tree");
         }
-        Self(Arc::new(Inner { root, children: Mutex::default(), captures: AtomicU32::new(0) }))
+        Self(Arc::new(Inner {
+            root,
+            children: Mutex::default(),
+            captures: AtomicU32::new(0),
+            is_hosted: suite.is_hosted(),
+            hosts: AtomicU32::new(0),
+        }))
     }
 
     /// The temporary directory itself, a free place for whatever a scenario needs.
@@ -70,6 +78,19 @@ impl TestTree {
     /// The directory of the suite's programs.
     pub fn bin(&self) -> PathBuf {
         self.root().join("bin")
+    }
+
+    /// Whether init supervises its services.
+    pub fn is_hosted(&self) -> bool {
+        self.0.is_hosted
+    }
+
+    /// A new and empty services directory.
+    pub(crate) fn services_directory_for_one(&self) -> PathBuf {
+        let number = self.0.hosts.fetch_add(1, Ordering::Relaxed);
+        let dir = self.root().join(format!("hosted/{number}"));
+        fs::create_dir_all(&dir).expect("a services directory");
+        dir
     }
 
     /// Describes a service directory.

@@ -16,13 +16,13 @@ use tests::process::is_alive;
 use tests::status::DOWN;
 use tests::wait::eventually_same;
 use tests::{
-    CommandLine, Output, RawStatus, Service, Suite, Supervised, TestTree, both_suites, nothing_happens_for,
+    CommandLine, Output, RawStatus, Service, Suite, Supervised, TestTree, all_suites, nothing_happens_for,
 };
 
 use crate::IGNORES_TERM;
 use crate::runsv::control::{is_stopped, reporter};
 
-both_suites! {
+all_suites! {
     svok_tells_whether_runsv_listens,
     svstat_tells_a_running_service,
     svstat_tells_a_service_that_is_down,
@@ -30,7 +30,6 @@ both_suites! {
     svstat_sees_no_more_than_18_bytes,
     svstat_tells_the_log,
     svstat_tells_what_it_cannot_read,
-    svstat_tells_that_runsv_is_gone,
     svc_commands_a_service,
     svc_commands_a_log,
     svc_sends_several_letters_in_order,
@@ -43,9 +42,7 @@ both_suites! {
     s6_takes_it_for_no_service_of_its_own,
     another_program_sees_runsv_s_lock,
     a_program_that_waits_for_the_lock_gets_it_after_runsv,
-    runsv_sees_the_lock_of_others,
     node_exporter_reads_every_state,
-    node_exporter_reads_what_is_left_when_runsv_is_gone,
     a_reader_never_sees_half_a_record,
     the_text_and_its_age_tell_the_state,
     ansible_reads_every_state,
@@ -53,7 +50,12 @@ both_suites! {
     a_shell_reads_the_files,
     a_shell_commands_a_service,
     a_shell_that_waits_for_a_runsv_is_heard,
-    a_writer_that_does_not_wait_learns_that_there_is_no_reader,
+    a_writer_that_does_not_wait_learns_that_there_is_no_reader;
+    not_hosted "a killed runsv":
+    svstat_tells_that_runsv_is_gone,
+    node_exporter_reads_what_is_left_when_runsv_is_gone;
+    not_hosted "init waits for the other supervisor and says so in its own words":
+    runsv_sees_the_lock_of_others,
 }
 
 const SLEEPS: &str = "exec sleep 1000";

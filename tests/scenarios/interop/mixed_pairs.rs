@@ -1,4 +1,5 @@
-//! Half a suite each: our sv on their runsv, their runsv under our runsvdir, and the reverse.
+//! Half a suite each: our sv on their runsv, their runsv under our runsvdir, and the reverse; their sv on
+//! services that our init supervises.
 
 use tests::{runsvdir_pairs, sv_pairs};
 
@@ -87,7 +88,6 @@ sv_pairs! {
     w_beats_svwait,
     services_are_told_in_the_order_they_are_done,
     a_failure_does_not_keep_the_others_from_being_waited_for,
-    a_runsv_that_vanishes_is_a_failure,
     a_check_that_cannot_be_looked_at_does_not_pass,
     the_check_is_asked_again_and_again,
     up_with_v_on_a_running_service_is_ok_at_once,
@@ -108,7 +108,9 @@ sv_pairs! {
     a_timeout_is_1,
     a_log_can_be_addressed,
     ansible_reads_every_state,
-    ansible_commands_a_service,
+    ansible_commands_a_service;
+    not_hosted "a killed runsv":
+    a_runsv_that_vanishes_is_a_failure,
 }
 
 runsvdir_pairs! {

@@ -1,6 +1,6 @@
-//! A seeded random walk over our real runsv: control bytes, signals, short lives, control scripts and
-//! settings that come and go, slow and hanging `./finish`, for [`SECONDS`] of time or `WALK_SECONDS` on six
-//! services at once. What must always hold:
+//! A seeded random walk over our real runsv, and over services that init supervises: control bytes, signals,
+//! short lives, control scripts and settings that come and go, slow and hanging `./finish`, for [`SECONDS`]
+//! of time or `WALK_SECONDS` on six services at once. What must always hold:
 //!
 //! * never two alive: `./run` and `./finish` of a service hold one lock, and so does `log/run`. A script that
 //!   does not get it looks whether the holder lives, and says so;
@@ -33,7 +33,7 @@ use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
 use tests::process::{self, Process};
 use tests::status::{DOWN, FINISH, RUN, RawStatus};
-use tests::{Builder, Suite, Supervised, eventually};
+use tests::{Builder, Suite, Supervised, eventually, on_suites};
 
 /// One for each walker; its walks have this seed, the next one, and so on.
 const SEEDS: [u64; 6] = [1000, 2000, 3000, 4000, 5000, 6000];
@@ -138,8 +138,9 @@ const ORDERS: [(&str, &[&str]); 3] = [
 const SIGNALS: [Signal; 6] =
     [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGSEGV, Signal::SIGSTOP, Signal::SIGCONT, Signal::SIGUSR1];
 
-#[test]
-fn whatever_happens_to_the_program_the_invariants_hold() {
+on_suites! { ours: whatever_happens_to_the_program_the_invariants_hold }
+
+pub fn whatever_happens_to_the_program_the_invariants_hold(suite: &Suite) {
     let in_ci = env::var_os("CI").is_some();
     let seconds = number("WALK_SECONDS").unwrap_or(if in_ci { SECONDS_IN_CI } else { SECONDS });
     let end = Instant::now() + Duration::from_secs(seconds);
@@ -155,7 +156,7 @@ fn whatever_happens_to_the_program_the_invariants_hold() {
         let walker = |first: u64| {
             let mut starts = 0;
             for seed in (0..).map(|count| first + count * step) {
-                starts += Walk::new(seed).walk(end);
+                starts += Walk::new(suite, seed).walk(end);
                 if Instant::now() >= end {
                     break;
                 }
@@ -300,11 +301,11 @@ fn now() -> u64 {
 }
 
 impl Walk {
-    fn new(seed: u64) -> Self {
+    fn new(suite: &Suite, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let finish = dice.one_of(&[Finish::Always, Finish::Always, Finish::Never, Finish::Sometimes]);
         let (has_finish_limit, has_log, may_exit) = (dice.one_in(2), dice.one_in(2), dice.one_in(2));
-        let tree = Suite::ours().tree();
+        let tree = suite.tree();
         let when = |condition: bool, more: fn(Builder) -> Builder| {
             move |web| if condition { more(web) } else { web }
         };
@@ -581,9 +582,9 @@ impl Walk {
         if self.web.runsv.is_alive() {
             match self.dice.below(4) {
                 0 => {
-                    self.note("TERM to runsv");
+                    self.note("told to exit without a byte");
                     self.was_told_to_exit = true;
-                    process::send(self.web.runsv.pid(), Signal::SIGTERM);
+                    self.web.runsv.told_to_exit();
                 }
                 1 => self.control("xk"),
                 _ => self.control("x"),

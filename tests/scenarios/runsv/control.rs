@@ -5,11 +5,11 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use tests::process::{Process, is_alive, send};
 use tests::status::{DOWN, FINISH, RUN};
-use tests::{Suite, both_suites, nothing_happens_for};
+use tests::{Suite, all_suites, nothing_happens_for};
 
 use crate::{IGNORES_TERM, one_a_line};
 
-both_suites! {
+all_suites! {
     u_starts_and_d_stops,
     o_starts_once,
     once_runs_finish_too,
@@ -424,7 +424,7 @@ fn bytes_without_end_keep_no_other_event_from_being_handled(suite: &Suite) {
     web.eventually_runs_anew(first);
     web.log().control("d");
     web.log().eventually_down();
-    web.runsv.signal(Signal::SIGTERM);
+    web.runsv.told_to_exit();
     assert_eq!(web.runsv.finished().code(), Some(0));
     writer.finished();
 }

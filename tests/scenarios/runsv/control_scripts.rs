@@ -5,11 +5,11 @@ use std::time::Duration;
 use tests::process::Process;
 use tests::status::RUN;
 use tests::wait::eventually_same;
-use tests::{Service, Suite, both_suites, nothing_happens_for};
+use tests::{Service, Suite, all_suites, nothing_happens_for};
 
 use crate::{IGNORES_TERM, one_a_line};
 
-both_suites! {
+all_suites! {
     a_script_that_succeeds_replaces_the_signal,
     a_script_that_fails_lets_the_signal_be_sent,
     every_letter_has_its_script,
@@ -153,7 +153,7 @@ fn control_x_runs_for_exit_and_for_term(suite: &Suite) {
     by_byte.eventually_has("ready");
     by_byte.control("x");
     by_term.eventually_has("ready");
-    by_term.runsv.signal(nix::sys::signal::Signal::SIGTERM);
+    by_term.runsv.told_to_exit();
     for service in [by_byte, by_term] {
         eventually_in_order(&service, "control/t\nTERM\nCONT\ncontrol/x\n");
         service.eventually_stat("run, got TERM, want exit");

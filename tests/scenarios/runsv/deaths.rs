@@ -5,9 +5,9 @@ use std::time::Duration;
 use nix::unistd::{SysconfVar, sysconf};
 use tests::status::DOWN;
 use tests::tree::set_mode;
-use tests::{Builder, Service, Suite, both_suites, nothing_happens_for};
+use tests::{Builder, Service, Suite, all_suites, nothing_happens_for};
 
-both_suites! {
+all_suites! {
     finish_is_told_an_exit_code,
     finish_is_told_the_signal,
     finish_is_told_of_a_core,
@@ -28,7 +28,8 @@ both_suites! {
     a_log_run_that_cannot_be_executed_is_reported,
     children_of_run_are_left_alone,
     a_service_is_restarted_again_and_again,
-    a_finish_that_may_not_be_read_is_no_finish,
+    a_finish_that_may_not_be_read_is_no_finish;
+    not_hosted "init/hosted.rs has it":
     a_process_that_cannot_be_had_is_said,
 }
 
@@ -257,7 +258,7 @@ fn a_finish_that_may_not_be_read_is_no_finish(suite: &Suite) {
 }
 
 /// RSV-47.
-fn a_process_that_cannot_be_had_is_said(suite: &Suite) {
+pub fn a_process_that_cannot_be_had_is_said(suite: &Suite) {
     let web = suite.service("web").run("echo >wrong").made();
     set_mode(web.dir(), 0o777);
     let runsv = web.runsv().as_nobody().through(&["prlimit", "--nproc=1"]);

@@ -4,17 +4,14 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tests::process::{is_alive, send};
-use tests::{Suite, both_suites, nothing_happens_for};
+use tests::{Suite, all_suites, nothing_happens_for};
 
 use crate::IGNORES_TERM;
 
-both_suites! {
+all_suites! {
     x_stops_the_service_and_ends_runsv,
     term_stops_the_service_and_ends_runsv,
     finish_is_run_before_the_end,
-    repeated_terms_are_harmless,
-    terms_while_it_leaves_are_harmless,
-    each_term_repeats_the_stop_procedure,
     the_log_service_is_not_signalled_but_sees_the_end_of_its_input,
     a_log_service_that_ignores_the_end_of_its_input_is_waited_for,
     a_stray_holder_of_the_pipe_is_waited_for,
@@ -23,9 +20,14 @@ both_suites! {
     x_then_k_ends_runsv_without_finish,
     x_then_k_gets_runsv_out_of_a_hanging_finish,
     nothing_takes_x_and_k_back_in_a_hanging_finish,
-    a_killed_runsv_leaves_its_services_and_a_new_one_starts_a_second_copy,
     a_service_that_rests_does_not_keep_runsv_from_ending,
-    the_exit_waits_for_a_service_that_ignores_term,
+    the_exit_waits_for_a_service_that_ignores_term;
+    not_hosted "signals to the process runsv":
+    terms_while_it_leaves_are_harmless,
+    repeated_terms_are_harmless,
+    each_term_repeats_the_stop_procedure;
+    not_hosted "a killed runsv":
+    a_killed_runsv_leaves_its_services_and_a_new_one_starts_a_second_copy,
 }
 
 /// RSV-3, RSV-60.
@@ -42,7 +44,7 @@ fn x_stops_the_service_and_ends_runsv(suite: &Suite) {
 fn term_stops_the_service_and_ends_runsv(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").running();
     let pid = web.status().pid;
-    web.runsv.signal(Signal::SIGTERM);
+    web.runsv.told_to_exit();
     assert_eq!(web.runsv.finished().code(), Some(0));
     assert!(!is_alive(pid));
     assert_eq!(web.read("supervise/stat"), "down\n");
@@ -51,7 +53,7 @@ fn term_stops_the_service_and_ends_runsv(suite: &Suite) {
 /// RSV-61.
 fn finish_is_run_before_the_end(suite: &Suite) {
     let web = suite.service("web").run("exec sleep 1000").finish("sleep .2; echo $* >told").running();
-    web.runsv.signal(Signal::SIGTERM);
+    web.runsv.told_to_exit();
     assert_eq!(web.runsv.finished().code(), Some(0));
     assert_eq!(web.read("told"), "-1 15\n");
 }
@@ -85,7 +87,7 @@ fn each_term_repeats_the_stop_procedure(suite: &Suite) {
         .running();
     web.eventually_has("ready");
     for count in 1..=3 {
-        web.runsv.signal(Signal::SIGTERM);
+        web.runsv.told_to_exit();
         web.eventually_reads("did", &"t\nx\n".repeat(count));
     }
     web.eventually_stat("run, got TERM, want exit");
@@ -149,7 +151,7 @@ fn nothing_is_lost_at_the_end(suite: &Suite) {
     let web =
         suite.service("web").run(run).finish("echo the end").log("sleep .3; exec cat >lines").supervised();
     web.eventually_has("written");
-    web.runsv.signal(Signal::SIGTERM);
+    web.runsv.told_to_exit();
     assert_eq!(web.runsv.finished().code(), Some(0));
     let lines = web.lines("log/lines");
     assert_eq!((lines.len(), lines.last().map(String::as_str)), (2001, Some("the end")));
@@ -209,7 +211,7 @@ fn a_service_that_rests_does_not_keep_runsv_from_ending(suite: &Suite) {
     let web = suite.service("web").run("echo >>runs").supervised();
     web.eventually_lines("runs", 1);
     web.eventually_down();
-    web.runsv.signal(Signal::SIGTERM);
+    web.runsv.told_to_exit();
     assert_eq!(web.runsv.finished().code(), Some(0));
     assert_eq!(web.read("supervise/stat"), "down\n");
 }
@@ -219,7 +221,7 @@ fn the_exit_waits_for_a_service_that_ignores_term(suite: &Suite) {
     let web = suite.service("web").run(IGNORES_TERM).running();
     web.eventually_has("ready");
     let pid = web.status().pid;
-    web.runsv.signal(Signal::SIGTERM);
+    web.runsv.told_to_exit();
     web.eventually_stat("run, got TERM, want exit");
     nothing_happens_for(Duration::from_millis(500), "both live", || is_alive(pid) && web.runsv.is_alive());
     send(pid, Signal::SIGKILL);

@@ -6,9 +6,9 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
 use tests::process::{Process, send};
-use tests::{Service, StartedProgram, Suite, both_suites, eventually};
+use tests::{Service, StartedProgram, Suite, all_suites, eventually};
 
-both_suites! {
+all_suites! {
     a_fifo_in_the_place_of_finish_is_tried,
     an_exec_that_hangs_keeps_runsv_from_nothing,
 }
@@ -69,7 +69,7 @@ fn an_exec_that_hangs_keeps_runsv_from_nothing(suite: &Suite) {
     eventually("it is its program", || {
         Process::find(third).is_some_and(|process| process.command_line() == "sleep 1000")
     });
-    web.runsv.signal(Signal::SIGTERM);
+    web.runsv.told_to_exit();
     assert_eq!(web.runsv.finished().code(), Some(0));
 }
 

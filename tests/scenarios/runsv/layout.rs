@@ -7,9 +7,9 @@ use std::time::Duration;
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::tree::set_mode;
-use tests::{Service, Suite, both_suites, eventually, nothing_happens_for};
+use tests::{Service, Suite, all_suites, eventually, nothing_happens_for};
 
-both_suites! {
+all_suites! {
     supervise_has_its_files_and_modes,
     modes_follow_the_umask,
     the_status_files_are_replaced,
@@ -28,15 +28,17 @@ both_suites! {
     a_dangling_log_is_no_log,
     a_log_that_is_a_file_is_warned_about,
     a_log_that_cannot_be_looked_at_is_warned_about,
-    the_lock_is_held_by_runsv_alone,
     the_files_stay_when_runsv_is_gone,
-    a_deleted_service_is_still_supervised,
     a_full_supervise_does_not_end_runsv,
     down_may_be_anything,
     a_dangling_down_does_not_count,
     down_counts_at_the_start_only,
     a_log_may_be_down,
-    the_log_service_has_no_finish_and_no_control_scripts,
+    the_log_service_has_no_finish_and_no_control_scripts;
+    not_hosted "a killed runsv":
+    the_lock_is_held_by_runsv_alone;
+    not_hosted "a directory that is removed is no service of init any more (RSD-9)":
+    a_deleted_service_is_still_supervised,
 }
 
 /// What is in `supervise`, with types and modes.
@@ -258,7 +260,7 @@ fn a_supervise_link_of_256_bytes_is_refused(suite: &Suite) {
     let tree = suite.tree();
     let target = long_target(tree.root(), 256);
     let web = tree.service("web").link("supervise", &target).made();
-    web.runsv().output().is("", "runsv web: fatal: unable to readlink ./supervise: name too long\n", 111);
+    web.is_refused(web.runsv(), "runsv web: fatal: unable to readlink ./supervise: name too long\n");
 }
 
 /// LAY-10.
@@ -266,7 +268,7 @@ fn a_log_supervise_link_of_256_bytes_is_refused(suite: &Suite) {
     let tree = suite.tree();
     let target = long_target(tree.root(), 256);
     let web = tree.service("web").log("exec cat").link("log/supervise", &target).made();
-    web.runsv().output().is("", "runsv web: fatal: unable to readlink ./log/supervise: name too long\n", 111);
+    web.is_refused(web.runsv(), "runsv web: fatal: unable to readlink ./log/supervise: name too long\n");
 }
 
 /// LAY-11: the log service works in the real directory.
@@ -337,7 +339,7 @@ fn a_deleted_service_is_still_supervised(suite: &Suite) {
     web.eventually_has("ready");
     let pid = web.status().pid;
     fs::remove_dir_all(web.dir()).unwrap();
-    web.runsv.signal(Signal::SIGTERM);
+    web.runsv.told_to_exit();
     web.runsv.eventually_says("runsv web: warning: unable to open supervise/stat.new: file does not exist\n");
     assert!(web.runsv.is_alive());
     tests::process::send(pid, Signal::SIGKILL);

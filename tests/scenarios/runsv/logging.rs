@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use tests::process::is_alive;
-use tests::{Suite, both_suites, nothing_happens_for};
+use tests::{Suite, all_suites, nothing_happens_for};
 
-both_suites! {
+all_suites! {
     lines_written_while_the_log_is_down_are_read_later,
     restarting_the_log_loses_nothing,
     restarting_the_service_loses_nothing,

@@ -8,10 +8,25 @@ use nix::sys::signal::Signal;
 use nix::unistd::{Uid, chown, geteuid};
 use tests::process::{Process, is_alive, send};
 use tests::tree::set_mode;
-use tests::{Builder, Service, Suite, Supervised, eventually_some};
+use tests::{Builder, Service, Suite, Supervised, eventually_some, our_suites};
 
-fn grouped() -> Builder {
-    Suite::ours().service("web").file("process-group", "")
+our_suites! {
+    b16_a_zombie_does_not_keep_a_service_from_going_down,
+    b16_a_zombie_does_not_keep_runsv_from_leaving,
+    b16_a_zombie_does_not_keep_a_service_from_being_started_again,
+    add_10_the_session_is_recorded_while_it_lives;
+    not_hosted "a killed runsv":
+    qrk_14_what_works_elsewhere_is_ended_first,
+    qrk_14_what_has_lost_its_leader_is_ended_first,
+    qrk_14_what_was_about_to_end_is_ended_first,
+    qrk_14_what_is_no_group_any_more_is_left_alone,
+    qrk_14_a_record_that_others_can_write_ends_no_process,
+    qrk_14_a_status_that_names_a_process_ends_none,
+    add_10_the_session_is_recorded_again,
+}
+
+fn grouped(suite: &Suite) -> Builder {
+    suite.service("web").file("process-group", "")
 }
 
 /// A number that the service has written.
@@ -26,9 +41,9 @@ fn writes_its_number(file: &str) -> String {
 
 /// A service with a zombie in its group, beside `./run`: the zombie's parent has left the group, and never
 /// reaps.
-fn with_a_zombie() -> (Supervised, u32) {
+fn with_a_zombie(suite: &Suite) -> (Supervised, u32) {
     let member = format!("sh -c '{}; until test -e go; do sleep .02; done'", writes_its_number("member"));
-    let web = grouped().run(&format!("({member} & exec setsid sleep 1000) & exec sleep 1000")).running();
+    let web = grouped(suite).run(&format!("({member} & exec setsid sleep 1000) & exec sleep 1000")).running();
     let member = number(&web, "member");
     let find = || Process::find(member).expect("it is never reaped");
     let parent = find().parent;
@@ -41,30 +56,27 @@ fn with_a_zombie() -> (Supervised, u32) {
     (web, parent)
 }
 
-#[test]
-fn b16_a_zombie_does_not_keep_a_service_from_going_down() {
+fn b16_a_zombie_does_not_keep_a_service_from_going_down(suite: &Suite) {
     for bytes in ["d", "dk"] {
-        let (web, parent) = with_a_zombie();
+        let (web, parent) = with_a_zombie(suite);
         web.control(bytes);
         web.eventually_down();
         web.eventually_gone(parent);
     }
 }
 
-#[test]
-fn b16_a_zombie_does_not_keep_runsv_from_leaving() {
-    let (web, _) = with_a_zombie();
+fn b16_a_zombie_does_not_keep_runsv_from_leaving(suite: &Suite) {
+    let (web, _) = with_a_zombie(suite);
     web.control("x");
     assert_eq!(web.runsv.finished().code(), Some(0));
-    let (web, _) = with_a_zombie();
-    web.runsv.signal(Signal::SIGTERM);
+    let (web, _) = with_a_zombie(suite);
+    web.runsv.told_to_exit();
     assert_eq!(web.runsv.finished().code(), Some(0));
 }
 
-#[test]
-fn b16_a_zombie_does_not_keep_a_service_from_being_started_again() {
+fn b16_a_zombie_does_not_keep_a_service_from_being_started_again(suite: &Suite) {
     for byte in ["t", "k"] {
-        let (web, parent) = with_a_zombie();
+        let (web, parent) = with_a_zombie(suite);
         let old = web.status().pid;
         web.control(byte);
         web.eventually_runs_anew(old);
@@ -91,9 +103,8 @@ const ENDED: &str = ", and is ended first";
 const ALONE: &str = ", unsupervised";
 
 /// A daemon in another directory than its service's.
-#[test]
-fn qrk_14_what_works_elsewhere_is_ended_first() {
-    let web = grouped().run("cd /; exec sleep 1000").running();
+fn qrk_14_what_works_elsewhere_is_ended_first(suite: &Suite) {
+    let web = grouped(suite).run("cd /; exec sleep 1000").running();
     let old = web.status().pid;
     let web = with_another_runsv(&web, |_| {});
     says(&web, old, "still runs", ENDED);
@@ -102,8 +113,8 @@ fn qrk_14_what_works_elsewhere_is_ended_first() {
 }
 
 /// A leader with two workers, one of which has made itself a group.
-fn with_workers() -> (Supervised, u32, [u32; 2]) {
-    let web = grouped()
+fn with_workers(suite: &Suite) -> (Supervised, u32, [u32; 2]) {
+    let web = grouped(suite)
         .script("worker", &format!("{}; exec sleep 1000", writes_its_number("worker.pid")))
         .script("loner", &format!("{}; exec sleep 1000", writes_its_number("loner.pid")))
         .run("./worker & /usr/bin/perl -e 'setpgrp; exec \"./loner\"' & wait; exec sleep 1000")
@@ -113,9 +124,8 @@ fn with_workers() -> (Supervised, u32, [u32; 2]) {
     (web, leader, workers)
 }
 
-#[test]
-fn qrk_14_what_has_lost_its_leader_is_ended_first() {
-    let (web, leader, workers) = with_workers();
+fn qrk_14_what_has_lost_its_leader_is_ended_first(suite: &Suite) {
+    let (web, leader, workers) = with_workers(suite);
     let groups = workers.map(|pid| Process::find(pid).expect("a worker").group);
     assert_eq!(groups, [leader, workers[1]]);
     let web = with_another_runsv(&web, |web| {
@@ -138,11 +148,11 @@ fn qrk_14_what_has_lost_its_leader_is_ended_first() {
 }
 
 /// A runsv that was killed while it waited for the rest of a group.
-#[test]
-fn qrk_14_what_was_about_to_end_is_ended_first() {
+fn qrk_14_what_was_about_to_end_is_ended_first(suite: &Suite) {
     let worker = format!("trap \"\" TERM; {}; exec sleep 1000", writes_its_number("worker"));
-    let web =
-        grouped().run(&format!("sh -c '{worker}' & until test -e worker; do sleep .02; done")).supervised();
+    let web = grouped(suite)
+        .run(&format!("sh -c '{worker}' & until test -e worker; do sleep .02; done"))
+        .supervised();
     let worker = number(&web, "worker");
     let leader = Process::find(worker).expect("a worker").group;
     web.eventually("runsv has reaped the leader", |_| Process::find(leader).is_none());
@@ -159,9 +169,8 @@ fn qrk_14_what_was_about_to_end_is_ended_first() {
 }
 
 /// Without `process-group`, by now, nothing is signalled.
-#[test]
-fn qrk_14_what_is_no_group_any_more_is_left_alone() {
-    let web = grouped().run("cd /; exec sleep 1000").running();
+fn qrk_14_what_is_no_group_any_more_is_left_alone(suite: &Suite) {
+    let web = grouped(suite).run("cd /; exec sleep 1000").running();
     let old = web.status().pid;
     let web = with_another_runsv(&web, |web| web.remove("process-group"));
     says(&web, old, "still runs", ALONE);
@@ -170,8 +179,7 @@ fn qrk_14_what_is_no_group_any_more_is_left_alone() {
 }
 
 /// What another user can have written is a reason to say something, and for no signal.
-#[test]
-fn qrk_14_a_record_that_others_can_write_ends_no_process() {
+fn qrk_14_a_record_that_others_can_write_ends_no_process(suite: &Suite) {
     let others: [fn(&Service); 3] = [
         |web| set_mode(&web.path("supervise"), 0o770),
         |web| set_mode(&web.path("supervise/.session"), 0o606),
@@ -185,7 +193,7 @@ fn qrk_14_a_record_that_others_can_write_ends_no_process() {
         },
     ];
     for give in others {
-        let web = grouped().run("cd /; exec sleep 1000").running();
+        let web = grouped(suite).run("cd /; exec sleep 1000").running();
         let old = web.status().pid;
         let web = with_another_runsv(&web, give);
         says(&web, old, "still runs", ALONE);
@@ -195,9 +203,8 @@ fn qrk_14_a_record_that_others_can_write_ends_no_process() {
 }
 
 /// The status of one service names the process of another one, which leads a session and works there.
-#[test]
-fn qrk_14_a_status_that_names_a_process_ends_none() {
-    let tree = Suite::ours().tree();
+fn qrk_14_a_status_that_names_a_process_ends_none(suite: &Suite) {
+    let tree = suite.tree();
     let other = tree.service("other").file("process-group", "").run("cd ../web; exec sleep 1000");
     let web = tree.service("web").file("process-group", "").run("exec sleep 1000").running();
     let other = other.running();
@@ -218,9 +225,8 @@ fn qrk_14_a_status_that_names_a_process_ends_none() {
 }
 
 /// The record is there while the group may live, and for nothing else.
-#[test]
-fn add_10_the_session_is_recorded_while_it_lives() {
-    let web = grouped().run("exec sleep 1000").running();
+fn add_10_the_session_is_recorded_while_it_lives(suite: &Suite) {
+    let web = grouped(suite).run("exec sleep 1000").running();
     web.eventually("a record", |web| web.has("supervise/.session"));
     let record = web.read("supervise/.session");
     let pid = web.status().pid.to_string();
@@ -228,14 +234,13 @@ fn add_10_the_session_is_recorded_while_it_lives() {
     web.control("d");
     web.eventually_down();
     assert!(!web.has("supervise/.session") && !web.has("supervise/.session.new"));
-    let plain = Suite::ours().service("web").run("exec sleep 1000").running();
+    let plain = suite.service("web").run("exec sleep 1000").running();
     assert!(!plain.has("supervise/.session"));
 }
 
 /// A `supervise/` that was removed is made anew, with the record.
-#[test]
-fn add_10_the_session_is_recorded_again() {
-    let web = grouped().run("exec sleep 1000").running();
+fn add_10_the_session_is_recorded_again(suite: &Suite) {
+    let web = grouped(suite).run("exec sleep 1000").running();
     web.eventually("a record", |web| web.has("supervise/.session"));
     let mut control = fs::OpenOptions::new().write(true).open(web.path("supervise/control")).expect("a fifo");
     fs::remove_dir_all(web.path("supervise")).expect("removed");

@@ -9,8 +9,36 @@ use std::time::Duration;
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
-use tests::process::{Process, inherited_descriptors};
-use tests::{Builder, Service, Suite, eventually, eventually_some, nothing_happens_for, on_suites};
+use tests::process::Process;
+use tests::{
+    Builder, Service, Suite, eventually, eventually_some, nothing_happens_for, on_suites, our_suites,
+};
+
+our_suites! {
+    add_22_a_line_on_the_descriptor_makes_a_service_ready,
+    add_22_each_process_says_it_anew,
+    add_22_a_descriptor_that_ends_without_a_line_never_makes_ready,
+    add_22_only_run_has_the_descriptor_and_it_is_a_pipe,
+    add_22_the_messages_of_sd_notify_are_taken,
+    add_22_only_the_users_of_the_service_are_heard,
+    add_22_a_directory_with_a_long_name_is_no_obstacle,
+    add_22_a_stop_waits_for_a_service_that_asks_for_time,
+    add_22_a_flood_delays_no_command,
+    add_22_what_is_no_number_counts_as_missing,
+    add_22_supervise_is_made_anew_with_what_was_said,
+    add_22_a_start_is_reported_as_soon_as_the_service_is_ready,
+    add_22_a_start_waits_for_a_service_that_is_not_ready_however_old_it_is,
+    add_22_with_a_check_a_start_waits_for_that,
+    add_22_redis_is_ready_when_it_accepts_connections,
+    add_22_s6_svscan_is_ready_when_it_has_begun;
+    not_hosted "a killed runsv":
+    add_22_what_a_killed_runsv_has_left_is_about_no_other_process,
+}
+
+on_suites! {
+    our_sv_on_their_runsv:
+    add_22_a_runsv_that_gives_nothing_is_not_waited_for,
+}
 
 /// How long a process has to live to count as up, where it does not say so.
 const LIFE: Duration = Duration::from_millis(420);
@@ -25,12 +53,12 @@ const SAYS: &str = r#"says() { perl -MSocket -e 'socket(S, AF_UNIX, SOCK_DGRAM, 
     pack_sockaddr_un("\0" . substr($ENV{NOTIFY_SOCKET}, 1))) or die "$!"' -- "$1"; }
 "#;
 
-fn with_a_descriptor(run: &str) -> Builder {
-    Suite::ours().service("web").run(run).file("notification-fd", "3\n")
+fn with_a_descriptor(suite: &Suite, run: &str) -> Builder {
+    suite.service("web").run(run).file("notification-fd", "3\n")
 }
 
-fn with_a_socket(run: &str) -> Builder {
-    Suite::ours().service("web").run(&format!("{SAYS}{run}")).file("notify-socket", "")
+fn with_a_socket(suite: &Suite, run: &str) -> Builder {
+    suite.service("web").run(&format!("{SAYS}{run}")).file("notify-socket", "")
 }
 
 const READY: &str = "supervise/ready";
@@ -73,9 +101,8 @@ impl Sender {
     }
 }
 
-#[test]
-fn add_22_a_line_on_the_descriptor_makes_a_service_ready() {
-    let web = with_a_descriptor(READY_AT_GO).running();
+fn add_22_a_line_on_the_descriptor_makes_a_service_ready(suite: &Suite) {
+    let web = with_a_descriptor(suite, READY_AT_GO).running();
     eventually_unready(&web);
     let why = web.sv("why").stdout;
     assert!(why.starts_with("web: running") && why.contains("; has not said that it is ready\n"), "{why}");
@@ -89,9 +116,8 @@ fn add_22_a_line_on_the_descriptor_makes_a_service_ready() {
     assert!(!web.has(READY));
 }
 
-#[test]
-fn add_22_each_process_says_it_anew() {
-    let web = with_a_descriptor(READY_AT_GO).file("go", "").running();
+fn add_22_each_process_says_it_anew(suite: &Suite) {
+    let web = with_a_descriptor(suite, READY_AT_GO).file("go", "").running();
     eventually_ready(&web);
     web.remove("go");
     let old = web.status().pid;
@@ -106,18 +132,17 @@ fn add_22_each_process_says_it_anew() {
     assert!(!web.has(READY));
 }
 
-#[test]
-fn add_22_a_descriptor_that_ends_without_a_line_never_makes_ready() {
-    let web = with_a_descriptor("printf ready >&3; exec 3>&-; echo >closed; exec sleep 1000").running();
+fn add_22_a_descriptor_that_ends_without_a_line_never_makes_ready(suite: &Suite) {
+    let web =
+        with_a_descriptor(suite, "printf ready >&3; exec 3>&-; echo >closed; exec sleep 1000").running();
     web.eventually_has("closed");
     web.sv("-w 1 start").says("timeout: run: web: (pid N) Ns, not ready\n", 1);
     assert!(!web.has(READY));
 }
 
-#[test]
-fn add_22_only_run_has_the_descriptor_and_it_is_a_pipe() {
+fn add_22_only_run_has_the_descriptor_and_it_is_a_pipe(suite: &Suite) {
     let list = "ls -l /proc/$$/fd";
-    let web = with_a_descriptor(&format!("{list} >run-has; exec sleep 1000"))
+    let web = with_a_descriptor(suite, &format!("{list} >run-has; exec sleep 1000"))
         .finish(&format!("{list} >finish-has"))
         .control('t', &format!("{list} >control-has; exit 1"))
         .log(&format!("{list} >log-has; exec cat >/dev/null"))
@@ -127,16 +152,14 @@ fn add_22_only_run_has_the_descriptor_and_it_is_a_pipe() {
         web.eventually(file, |web| !web.read(file).is_empty());
         web.read(file).lines().filter(|line| line.contains(" 3 -> pipe:")).count()
     };
-    let inherited = usize::from(inherited_descriptors().contains(&3));
-    assert_eq!((has("run-has"), has("log/log-has")), (1, inherited));
+    assert_eq!((has("run-has"), has("log/log-has")), (1, 0));
     web.control("d");
     web.eventually_down();
-    assert_eq!((has("control-has"), has("finish-has")), (inherited, inherited));
+    assert_eq!((has("control-has"), has("finish-has")), (0, 0));
 }
 
-#[test]
-fn add_22_the_messages_of_sd_notify_are_taken() {
-    let web = with_a_socket(SLEEPS).running();
+fn add_22_the_messages_of_sd_notify_are_taken(suite: &Suite) {
+    let web = with_a_socket(suite, SLEEPS).running();
     let sender = Sender::to(&web);
     eventually_unready(&web);
     sender.says("STATUS=reads \u{1b}[2J its data\nMAINPID=1\nWATCHDOG=1");
@@ -156,18 +179,17 @@ fn add_22_the_messages_of_sd_notify_are_taken() {
 }
 
 /// A process of the service, whichever user it is, is heard; another user's is not.
-#[test]
-fn add_22_only_the_users_of_the_service_are_heard() {
+fn add_22_only_the_users_of_the_service_are_heard(suite: &Suite) {
     if !geteuid().is_root() {
         return;
     }
     let nobody = "setpriv --reuid=65534 --regid=65534 --clear-groups";
     let script = format!("{SAYS} says READY=1; exec sleep 1000");
-    let web = Suite::ours().service("web").script("inner", &script).file("notify-socket", "");
+    let web = suite.service("web").script("inner", &script).file("notify-socket", "");
     let web = web.run(&format!("exec {nobody} ./inner")).running();
     eventually_ready(&web);
 
-    let web = with_a_socket(SLEEPS).script("says", &format!("{SAYS} says READY=1")).running();
+    let web = with_a_socket(suite, SLEEPS).script("says", &format!("{SAYS} says READY=1")).running();
     let sender = Sender::to(&web);
     let name = Process::find(web.status().pid).expect("a process").environment();
     let name = name.iter().find_map(|it| it.strip_prefix("NOTIFY_SOCKET=")).expect("a socket").to_owned();
@@ -182,18 +204,16 @@ fn add_22_only_the_users_of_the_service_are_heard() {
 
 /// A long path, a directory that other users cannot enter, and a root directory of its own matter to no
 /// abstract name.
-#[test]
-fn add_22_a_directory_with_a_long_name_is_no_obstacle() {
+fn add_22_a_directory_with_a_long_name_is_no_obstacle(suite: &Suite) {
     let name = "w".repeat(200);
-    let web = Suite::ours().service(&name).run(&format!("{SAYS} says READY=1; exec sleep 1000"));
+    let web = suite.service(&name).run(&format!("{SAYS} says READY=1; exec sleep 1000"));
     web.file("notify-socket", "").running().eventually_has(READY);
 }
 
-#[test]
-fn add_22_a_stop_waits_for_a_service_that_asks_for_time() {
+fn add_22_a_stop_waits_for_a_service_that_asks_for_time(suite: &Suite) {
     let saves = "trap 'says EXTEND_TIMEOUT_USEC=60000000; sleep 1; echo >saved; exit' TERM; echo >begun
         while :; do sleep .02; done";
-    let web = with_a_socket(saves).file("timeout-kill", "500\n").running();
+    let web = with_a_socket(suite, saves).file("timeout-kill", "500\n").running();
     web.eventually_has("begun");
     web.control("d");
     web.eventually_down();
@@ -201,15 +221,14 @@ fn add_22_a_stop_waits_for_a_service_that_asks_for_time() {
 }
 
 /// What says something all the time delays no command, to itself or to another service.
-#[test]
-fn add_22_a_flood_delays_no_command() {
+fn add_22_a_flood_delays_no_command(suite: &Suite) {
     let floods = r#"exec perl -MSocket -e 'socket(S, AF_UNIX, SOCK_DGRAM, 0);
         $to = pack_sockaddr_un("\0" . substr($ENV{NOTIFY_SOCKET}, 1));
         for (;;) { send(S, "STATUS=" . $i++, 0, $to) }'"#;
     for (file, content, run) in
         [("notify-socket", "", floods), ("notification-fd", "3\n", "exec cat /dev/zero >&3")]
     {
-        let web = Suite::ours().service("web").run(run).file(file, content).log("exec cat >/dev/null");
+        let web = suite.service("web").run(run).file(file, content).log("exec cat >/dev/null");
         let web = web.running();
         for _ in 0..5 {
             let old = web.status().pid;
@@ -223,9 +242,8 @@ fn add_22_a_flood_delays_no_command() {
     }
 }
 
-#[test]
-fn add_22_what_is_no_number_counts_as_missing() {
-    let web = Suite::ours().service("web").run(SLEEPS).file("notification-fd", "stdout\n").running();
+fn add_22_what_is_no_number_counts_as_missing(suite: &Suite) {
+    let web = suite.service("web").run(SLEEPS).file("notification-fd", "stdout\n").running();
     web.runsv.eventually_says(
         "warning: bad content of notification-fd: expected the number of a descriptor above 2\n",
     );
@@ -235,9 +253,8 @@ fn add_22_what_is_no_number_counts_as_missing() {
 }
 
 /// A runsv that was killed cannot remove what it has published.
-#[test]
-fn add_22_what_a_killed_runsv_has_left_is_about_no_other_process() {
-    let web = with_a_descriptor("echo >&3; exec sleep 1000").running();
+fn add_22_what_a_killed_runsv_has_left_is_about_no_other_process(suite: &Suite) {
+    let web = with_a_descriptor(suite, "echo >&3; exec sleep 1000").running();
     eventually_ready(&web);
     web.runsv.signal(Signal::SIGKILL);
     web.runsv.finished();
@@ -249,9 +266,8 @@ fn add_22_what_a_killed_runsv_has_left_is_about_no_other_process() {
     eventually_unready(&web);
 }
 
-#[test]
-fn add_22_supervise_is_made_anew_with_what_was_said() {
-    let web = with_a_socket(SLEEPS).running();
+fn add_22_supervise_is_made_anew_with_what_was_said(suite: &Suite) {
+    let web = with_a_socket(suite, SLEEPS).running();
     let sender = Sender::to(&web);
     sender.says("READY=1");
     eventually_ready(&web);
@@ -262,9 +278,8 @@ fn add_22_supervise_is_made_anew_with_what_was_said() {
     eventually_ready(&web);
 }
 
-#[test]
-fn add_22_a_start_is_reported_as_soon_as_the_service_is_ready() {
-    let web = with_a_descriptor("echo >&3; exec sleep 1000").down().supervised();
+fn add_22_a_start_is_reported_as_soon_as_the_service_is_ready(suite: &Suite) {
+    let web = with_a_descriptor(suite, "echo >&3; exec sleep 1000").down().supervised();
     for word in ["start", "restart", "try-restart"] {
         eventually(word, || {
             if word == "start" {
@@ -280,9 +295,8 @@ fn add_22_a_start_is_reported_as_soon_as_the_service_is_ready() {
     }
 }
 
-#[test]
-fn add_22_a_start_waits_for_a_service_that_is_not_ready_however_old_it_is() {
-    let web = with_a_descriptor(READY_AT_GO).running();
+fn add_22_a_start_waits_for_a_service_that_is_not_ready_however_old_it_is(suite: &Suite) {
+    let web = with_a_descriptor(suite, READY_AT_GO).running();
     nothing_happens_for(LIFE, "it is not ready", || !web.has(READY));
     let start = web.tree().command("sv").args(["start", "web"]).start();
     nothing_happens_for(LIFE, "it is waited for", || start.is_alive());
@@ -291,18 +305,12 @@ fn add_22_a_start_waits_for_a_service_that_is_not_ready_however_old_it_is() {
 }
 
 /// A check has the last word.
-#[test]
-fn add_22_with_a_check_a_start_waits_for_that() {
-    let web = with_a_descriptor(SLEEPS).check("exit 0").running();
+fn add_22_with_a_check_a_start_waits_for_that(suite: &Suite) {
+    let web = with_a_descriptor(suite, SLEEPS).check("exit 0").running();
     web.sv("start").says("ok: run: web: (pid N) Ns, not ready\n", 0);
-    let web = with_a_descriptor("echo >&3; exec sleep 1000").check("exit 1").running();
+    let web = with_a_descriptor(suite, "echo >&3; exec sleep 1000").check("exit 1").running();
     eventually_ready(&web);
     web.sv("-w 0 start").says("timeout: run: web: (pid N) Ns\n", 1);
-}
-
-on_suites! {
-    our_sv_on_their_runsv:
-    add_22_a_runsv_that_gives_nothing_is_not_waited_for,
 }
 
 /// A process that was not given a descriptor counts by its age.
@@ -323,10 +331,9 @@ fn installed(program: &str) {
 }
 
 /// redis speaks `sd_notify(3)`.
-#[test]
-fn add_22_redis_is_ready_when_it_accepts_connections() {
+fn add_22_redis_is_ready_when_it_accepts_connections(suite: &Suite) {
     installed("/usr/bin/redis-server");
-    let web = Suite::ours().service("web").file("notify-socket", "");
+    let web = suite.service("web").file("notify-socket", "");
     let web = web
         .run("exec redis-server --supervised systemd --port 0 --unixsocket sock --dir . --save ''")
         .down()
@@ -337,10 +344,9 @@ fn add_22_redis_is_ready_when_it_accepts_connections() {
 }
 
 /// s6-svscan writes to a descriptor.
-#[test]
-fn add_22_s6_svscan_is_ready_when_it_has_begun() {
+fn add_22_s6_svscan_is_ready_when_it_has_begun(suite: &Suite) {
     installed("/usr/bin/s6-svscan");
-    let web = Suite::ours().service("web").file("notification-fd", "17\n").dir("scandir");
+    let web = suite.service("web").file("notification-fd", "17\n").dir("scandir");
     let web = web.run("exec s6-svscan -d 17 scandir").down().supervised();
     web.sv("-w 60 start").says("ok: run: web: (pid N) Ns, normally down\n", 0);
     assert!(web.has("scandir/.s6-svscan/control") && web.has(READY));

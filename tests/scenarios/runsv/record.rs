@@ -3,11 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tests::status::{DOWN, FINISH, RUN};
-use tests::{Suite, Supervised, both_suites};
+use tests::{Suite, Supervised, all_suites};
 
 use crate::IGNORES_TERM;
 
-both_suites! {
+all_suites! {
     a_service_that_is_down_wants_down,
     a_service_that_rests_wants_up,
     a_running_service_has_its_pid,

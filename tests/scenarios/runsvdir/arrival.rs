@@ -7,18 +7,26 @@ use std::time::{Duration, Instant, SystemTime};
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::process::Process;
-use tests::{Service, StartedProgram, Suite, TestTree, both_suites, eventually, nothing_happens_for};
+use tests::{Service, StartedProgram, Suite, TestTree, all_suites, eventually, nothing_happens_for};
 
-use crate::runsvdir::scanning::{eventually_runsv_of, watched};
+use crate::runsvdir::scanning::{eventually_runsv_of, eventually_up, watched, watching};
 
-both_suites! {
+all_suites! {
     a_directory_made_in_its_place_has_its_log,
     a_down_that_is_made_last_is_honoured,
     a_directory_that_is_copied_slowly_is_started_whole,
     a_directory_that_is_renamed_half_made_is_started_whole,
-    what_is_made_in_a_services_directory_that_is_made_is_started_whole,
     a_link_that_is_switched_again_and_again_ends_at_its_last_target,
-    a_link_through_many_links_holds_up_no_other_service,
+    a_link_through_many_links_holds_up_no_other_service;
+    not_hosted "without a services directory, init ends at once":
+    what_is_made_in_a_services_directory_that_is_made_is_started_whole;
+    not_theirs "DEV-17: the original starts what is half made, and warns between two renames":
+    a_directory_that_is_made_slowly_is_not_started_before_its_last_change,
+    a_directory_that_is_made_during_a_scan_is_made_in_its_place,
+    a_link_whose_target_is_made_in_its_place_is_started_whole,
+    a_services_directory_that_is_exchanged_by_two_renames_gives_no_warning;
+    only_ours "B34, and it looks at the processes of runsv":
+    a_link_that_is_switched_never_has_two_runsvs,
 }
 
 const SLEEPS: &str = "exec sleep 1000";
@@ -172,9 +180,8 @@ fn a_link_through_many_links_holds_up_no_other_service(suite: &Suite) {
 }
 
 /// DEV-17: the original would start it as soon as the second is over in which its name was made.
-#[test]
-fn a_directory_that_is_made_slowly_is_not_started_before_its_last_change() {
-    let (tree, runsvdir) = scanned(Suite::ours());
+fn a_directory_that_is_made_slowly_is_not_started_before_its_last_change(suite: &Suite) {
+    let (tree, runsvdir) = scanned(suite);
     let web = tree.at("web");
     for _ in 0..2 {
         for step in ["run", "log/run", "control/t"] {
@@ -188,9 +195,8 @@ fn a_directory_that_is_made_slowly_is_not_started_before_its_last_change() {
 }
 
 /// DEV-17: a directory may be made while a scan is under way, which has seen all names by then.
-#[test]
-fn a_directory_that_is_made_during_a_scan_is_made_in_its_place() {
-    let (tree, _runsvdir) = scanned(Suite::ours());
+fn a_directory_that_is_made_during_a_scan_is_made_in_its_place(suite: &Suite) {
+    let (tree, _runsvdir) = scanned(suite);
     version(&tree, "base");
     // Each of them is looked at in every scan.
     for number in 0..300 {
@@ -208,9 +214,8 @@ fn a_directory_that_is_made_during_a_scan_is_made_in_its_place() {
 }
 
 /// DEV-17: where a link leads is made by `mkdir -p`, and then filled.
-#[test]
-fn a_link_whose_target_is_made_in_its_place_is_started_whole() {
-    let (tree, runsvdir) = scanned(Suite::ours());
+fn a_link_whose_target_is_made_in_its_place_is_started_whole(suite: &Suite) {
+    let (tree, runsvdir) = scanned(suite);
     symlink("../opt/app/web", tree.services().join("web")).unwrap();
     symlink("inner", tree.root().join("outer")).unwrap();
     symlink("../outer", tree.services().join("db")).unwrap();
@@ -227,9 +232,8 @@ fn a_link_whose_target_is_made_in_its_place_is_started_whole() {
 }
 
 /// B34: neither does a temporary name have a runsv, nor do two versions run at a time.
-#[test]
-fn a_link_that_is_switched_never_has_two_runsvs() {
-    let (tree, runsvdir) = scanned(Suite::ours());
+fn a_link_that_is_switched_never_has_two_runsvs(suite: &Suite) {
+    let (tree, runsvdir) = scanned(suite);
     for name in ["v1", "v2"] {
         version(&tree, name);
     }
@@ -260,9 +264,8 @@ fn a_link_that_is_switched_never_has_two_runsvs() {
 }
 
 /// RSD-16, RCD-7: the moment between the two renames of runsvchdir, as long as a busy machine makes it.
-#[test]
-fn a_services_directory_that_is_exchanged_by_two_renames_gives_no_warning() {
-    let tree = Suite::ours().tree();
+fn a_services_directory_that_is_exchanged_by_two_renames_gives_no_warning(suite: &Suite) {
+    let tree = suite.tree();
     tree.service("web").run(SLEEPS).made();
     let at = |name: &str| tree.root().join(name);
     fs::rename(tree.services(), at("one")).unwrap();
@@ -270,14 +273,14 @@ fn a_services_directory_that_is_exchanged_by_two_renames_gives_no_warning() {
     tree.write_script(&at("two/db/run"), SLEEPS);
     symlink("one", at("current")).unwrap();
     symlink("current", tree.services()).unwrap();
-    let runsvdir = tree.command("runsvdir").arg(tree.services()).dir(tree.root()).start();
-    eventually_runsv_of(&runsvdir, "web");
+    let runsvdir = watching(&tree).arg(tree.services()).dir(tree.root()).start();
+    eventually_up(&tree.at("web"));
     for (next, service) in [("two", "db"), ("one", "web"), ("two", "db")] {
         symlink(next, at("current.new")).unwrap();
         fs::rename(at("current"), at("previous")).unwrap();
         thread::sleep(STEP);
         fs::rename(at("current.new"), at("current")).unwrap();
-        eventually_runsv_of(&runsvdir, service);
+        eventually_up(&tree.at(service));
     }
     assert_eq!(runsvdir.stderr(), "");
     // One that is gone for good is spoken of.

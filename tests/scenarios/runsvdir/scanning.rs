@@ -6,23 +6,22 @@ use std::time::{Duration, SystemTime};
 
 use fs_err as fs;
 use nix::sys::signal::Signal;
-use tests::process::{Process, inherited_descriptors, is_alive};
+use tests::process::{Process, is_alive};
 use tests::tree::set_mode;
 use tests::{
-    Service, StartedProgram, Suite, TestTree, both_suites, eventually, eventually_some, nothing_happens_for,
+    CommandLine, Service, StartedProgram, Suite, TestTree, all_suites, eventually, eventually_some,
+    nothing_happens_for,
 };
 
 use crate::runsv::environment::has_just;
 
-both_suites! {
+all_suites! {
     every_directory_is_a_service,
     what_is_no_directory_or_hidden_is_ignored,
     a_dangling_link_is_warned_about,
     a_link_to_a_directory_is_a_service,
     several_links_to_a_directory_are_one_service,
-    a_missing_directory_is_awaited,
     a_directory_that_vanished_leaves_its_services,
-    what_is_no_directory_is_refused_and_awaited,
     a_new_directory_is_started,
     a_removed_directory_is_stopped,
     every_removed_directory_is_stopped,
@@ -31,32 +30,49 @@ both_suites! {
     a_switched_link_changes_all_services,
     a_dead_runsv_is_restarted,
     a_runsv_that_cannot_start_is_tried_again,
+    dozens_of_services_are_started;
+    not_hosted "without a services directory that it can read, init ends at once":
+    a_missing_directory_is_awaited,
+    what_is_no_directory_is_refused_and_awaited,
+    a_directory_that_cannot_be_read_is_said;
+    not_hosted "runsvdir has to find and start a runsv":
     a_runsv_that_is_not_found_is_reported,
+    runsv_is_looked_for_in_every_part_of_path,
+    runsv_starts_clean,
+    a_process_that_cannot_be_had_is_said;
+    not_hosted "how runsvdir ends; init stops its services":
     term_leaves_everything_running,
     hup_stops_every_runsv,
     what_it_is_told_while_it_leaves_makes_no_difference,
-    a_second_runsvdir_takes_over_when_the_old_runsv_goes,
+    a_second_runsvdir_takes_over_when_the_old_runsv_goes;
+    not_hosted "each process leads a session of its own under init":
     option_p_makes_each_runsv_a_leader,
-    without_option_p_everything_shares_a_group,
-    runsv_starts_clean,
+    without_option_p_everything_shares_a_group;
+    not_hosted "signals to the process runsvdir":
     signals_that_were_ignored_are_obeyed_and_not_ignored_by_runsv,
     signals_that_were_blocked_stay_blocked,
+    a_forced_scan_leaves_its_time,
+    a_forced_scan_that_cannot_leave_its_time_warns;
+    not_hosted "the command line of runsvdir":
     an_option_may_be_two_dashes,
     arguments_after_the_log_are_ignored,
     a_short_log_is_refused,
     the_log_shows_the_last_of_what_is_said,
-    a_forced_scan_leaves_its_time,
-    a_forced_scan_that_cannot_leave_its_time_warns,
-    dozens_of_services_are_started,
-    runsv_is_looked_for_in_every_part_of_path,
-    a_process_that_cannot_be_had_is_said,
-    a_directory_that_cannot_be_read_is_said,
-    the_log_begins_with_a_dot,
+    the_log_begins_with_a_dot;
+    not_theirs "B29, DEV-17":
+    where_nothing_can_be_watched_a_look_comes_every_few_seconds;
+    only_ours "ADD-8; and init has words of its own for it":
+    services_with_one_supervise_directory_are_named,
 }
 
-/// runsvdir on the tree, with this in front of the directory.
+/// runsvdir on the tree, or the init that supervises there.
+pub fn watching(tree: &TestTree) -> CommandLine {
+    tree.command(if tree.is_hosted() { "init" } else { "runsvdir" })
+}
+
+/// It is started, with this in front of the directory.
 pub fn watched(tree: &TestTree, words: &[&str]) -> StartedProgram {
-    tree.command("runsvdir").args(words).arg(tree.services()).start()
+    watching(tree).args(words).arg(tree.services()).start()
 }
 
 const SLEEPS: &str = "exec sleep 1000";
@@ -74,9 +90,17 @@ pub fn eventually_runsv_of(runsvdir: &StartedProgram, name: &str) -> u32 {
     eventually_some(&format!("a runsv {name}"), || runsv_of(runsvdir, name)).pid
 }
 
+/// Shows that a service has a runsv of its own; none has where init supervises.
+#[track_caller]
+fn has_a_runsv(tree: &TestTree, runsvdir: &StartedProgram, name: &str) {
+    if !tree.is_hosted() {
+        eventually_runsv_of(runsvdir, name);
+    }
+}
+
 /// Waits for a service that may not have been scanned yet.
 #[track_caller]
-fn eventually_up(service: &Service) -> u32 {
+pub fn eventually_up(service: &Service) -> u32 {
     service.eventually("it is supervised", Service::is_supervised);
     service.eventually_runs().pid
 }
@@ -88,7 +112,7 @@ pub fn every_directory_is_a_service(suite: &Suite) {
     let runsvdir = watched(&tree, &[]);
     for service in &services {
         eventually_up(service);
-        eventually_runsv_of(&runsvdir, service.name());
+        has_a_runsv(&tree, &runsvdir, service.name());
     }
     assert_eq!(runsvdir.stderr(), "");
 }
@@ -124,7 +148,7 @@ pub fn a_link_to_a_directory_is_a_service(suite: &Suite) {
     symlink("../real", tree.services().join("web")).unwrap();
     let runsvdir = watched(&tree, &[]);
     eventually_up(&tree.at("web"));
-    eventually_runsv_of(&runsvdir, "web");
+    has_a_runsv(&tree, &runsvdir, "web");
 }
 
 /// RSD-5.
@@ -138,7 +162,7 @@ pub fn several_links_to_a_directory_are_one_service(suite: &Suite) {
     let runsvdir = watched(&tree, &[]);
     eventually_up(&tree.at("one"));
     let count = || Process::all().iter().filter(|process| process.parent == runsvdir.pid()).count();
-    nothing_happens_for(Duration::from_millis(300), "there is one runsv", || count() == 1);
+    nothing_happens_for(Duration::from_millis(300), "there is one child", || count() == 1);
     assert_eq!(runsvdir.stderr(), "");
 }
 
@@ -162,7 +186,7 @@ fn a_missing_directory_is_awaited(suite: &Suite) {
 fn a_directory_that_vanished_leaves_its_services(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
-    let runsvdir = tree.command("runsvdir").arg(tree.services()).dir(tree.root()).start();
+    let runsvdir = watching(&tree).arg(tree.services()).dir(tree.root()).start();
     let pid = eventually_up(&web);
     let away = tree.root().join("away");
     fs::rename(tree.services(), &away).unwrap();
@@ -231,7 +255,8 @@ pub fn a_renamed_directory_keeps_its_runsv(suite: &Suite) {
     // The start of another service shows that a scan has seen the new name.
     eventually_up(&tree.service("other").run(SLEEPS).made());
     assert_eq!(tree.at("renamed").status().pid, pid);
-    assert!(runsv_of(&runsvdir, "web").is_some() && runsv_of(&runsvdir, "renamed").is_none());
+    has_a_runsv(&tree, &runsvdir, "web");
+    assert!(runsv_of(&runsvdir, "renamed").is_none());
 }
 
 /// RSD-5.
@@ -255,7 +280,7 @@ pub fn a_switched_link_changes_all_services(suite: &Suite) {
     fs::create_dir_all(two.join("web")).unwrap();
     tree.write_script(&two.join("web/run"), SLEEPS);
     symlink("one", tree.services()).unwrap();
-    let _runsvdir = tree.command("runsvdir").arg(tree.services()).dir(tree.root()).start();
+    let _runsvdir = watching(&tree).arg(tree.services()).dir(tree.root()).start();
     let pid = eventually_up(&old);
     symlink("two", tree.root().join("switch")).unwrap();
     fs::rename(tree.root().join("switch"), tree.services()).unwrap();
@@ -268,15 +293,13 @@ pub fn a_dead_runsv_is_restarted(suite: &Suite) {
     let tree = suite.tree();
     let web = tree.service("web").run(SLEEPS).made();
     let runsvdir = watched(&tree, &[]);
-    eventually_up(&web);
-    let old = eventually_runsv_of(&runsvdir, "web");
+    let pid = eventually_up(&web);
+    let old = (!tree.is_hosted()).then(|| eventually_runsv_of(&runsvdir, "web"));
     web.control("x");
-    eventually("a new runsv", || {
-        runsv_of(&runsvdir, "web").is_some_and(|runsv| runsv.pid != old && runsv.is_alive())
-    });
-    eventually_up(&web);
+    web.eventually_runs_anew(pid);
+    has_a_runsv(&tree, &runsvdir, "web");
     // A zombie would still be a child.
-    eventually("the old one is reaped", || Process::find(old).is_none());
+    eventually("the old one is reaped", || old.is_none_or(|old| Process::find(old).is_none()));
 }
 
 /// RSD-12.
@@ -285,7 +308,9 @@ pub fn a_runsv_that_cannot_start_is_tried_again(suite: &Suite) {
     let web = tree.service("web").run(SLEEPS).file("supervise", "").made();
     let runsvdir = watched(&tree, &[]);
     let text = "runsv web: fatal: unable to open supervise/lock: not a directory\n";
-    eventually("a second try", || runsvdir.stderr().matches(text).count() >= 2);
+    // init need not say it again.
+    let count = if tree.is_hosted() { 1 } else { 2 };
+    eventually("a try, or a second one", || runsvdir.stderr().matches(text).count() >= count);
     web.remove("supervise");
     eventually_up(&web);
 }
@@ -403,7 +428,7 @@ pub fn runsv_starts_clean(suite: &Suite) {
     for set in ["SigBlk", "SigIgn", "SigCgt"] {
         assert_eq!(run.signals(set), [0; 0], "{set}");
     }
-    has_just(&run, &inherited_descriptors());
+    has_just(&run, &[0, 1, 2]);
     let runsv = Process::find(eventually_runsv_of(&runsvdir, "web")).unwrap();
     assert_eq!(runsv.signals("SigCgt"), [15, 17]);
     assert_eq!(runsv.environment(), runsvdir.process().environment());
@@ -599,9 +624,8 @@ fn the_log_begins_with_a_dot(suite: &Suite) {
 }
 
 /// ADD-8: the second is left alone, and both are named once.
-#[test]
-fn services_with_one_supervise_directory_are_named() {
-    let tree = Suite::ours().tree();
+fn services_with_one_supervise_directory_are_named(suite: &Suite) {
+    let tree = suite.tree();
     let state = tree.root().join("state");
     let services = ["one", "other"].map(|name| {
         let service = tree.service(name).run(SLEEPS).made();
@@ -632,18 +656,16 @@ fn services_with_one_supervise_directory_are_named() {
 }
 
 /// B29, DEV-17: without watches the scan comes every few seconds.
-#[test]
-fn where_nothing_can_be_watched_a_look_comes_every_few_seconds() {
+fn where_nothing_can_be_watched_a_look_comes_every_few_seconds(suite: &Suite) {
     for limit in ["max_inotify_instances", "max_inotify_watches"] {
-        let tree = Suite::ours().tree();
+        let tree = suite.tree();
         let old = tree.service("old").run(SLEEPS).made();
         let script = format!("echo 0 >/proc/sys/user/{limit} && exec \"$@\"");
         let words = ["unshare", "--user", "--map-root-user", "sh", "-c", &script, "sh"];
-        let runsvdir = tree.command("runsvdir").arg(tree.services()).through(&words).start();
+        let runsvdir = watching(&tree).arg(tree.services()).through(&words).start();
         eventually_up(&old);
         let new = tree.service("new").run(SLEEPS).made();
         eventually_up(&new);
-        eventually_runsv_of(&runsvdir, "new");
         assert_eq!(runsvdir.stderr(), "", "{limit}");
     }
 }

@@ -62,6 +62,20 @@ on_suites! {
     an_init_script_knows_none_of_the_new_words,
 }
 
+// The others ask no supervisor, or for the process runsv.
+on_suites! {
+    hosted:
+    list_shows_every_service_in_aligned_columns,
+    json_has_the_documented_members,
+    json_says_whether_the_check_agrees,
+    why_explains_a_crash_loop,
+    why_tells_what_stopped_it,
+    why_tells_what_this_runsv_was_told_alone,
+    why_tells_what_is_waited_for,
+    why_tells_of_a_process_that_may_not_be_signalled,
+    lint_finds_nothing_in_a_tree_that_runs,
+}
+
 on_suites! {
     our_sv_on_their_runsv:
     why_tells_what_the_status_does,

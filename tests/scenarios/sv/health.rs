@@ -1,9 +1,8 @@
 //! `sv health`: which services are not well, at once and with an exit code.
 
-use tests::{Suite, eventually, on_suites};
+use tests::{Suite, eventually, our_suites};
 
-on_suites! {
-    ours:
+our_suites! {
     a_tree_that_is_well_has_nothing_to_say,
     a_crash_loop_is_caught_each_time,
     each_service_that_is_not_well_has_a_line,

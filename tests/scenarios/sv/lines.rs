@@ -3,11 +3,11 @@
 use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::tree::set_mode;
-use tests::{Suite, Supervised, both_suites};
+use tests::{Suite, Supervised, all_suites};
 
 use crate::IGNORES_TERM;
 
-both_suites! {
+all_suites! {
     a_running_service_is_told,
     a_service_that_is_down_is_told,
     a_service_that_rests_wants_up,

@@ -4,11 +4,11 @@ use std::os::unix::fs::symlink;
 
 use fs_err as fs;
 use tests::tree::set_mode;
-use tests::{Output, Suite, TestTree, both_suites};
+use tests::{Output, Suite, TestTree, all_suites};
 
 use crate::IGNORES_TERM;
 
-both_suites! {
+all_suites! {
     usage_is_told_with_the_name,
     words_that_start_with_s_must_be_whole,
     status_of_a_running_service_is_0,

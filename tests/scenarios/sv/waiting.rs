@@ -4,11 +4,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::sys::signal::Signal;
 use tests::process::is_alive;
-use tests::{RawStatus, Service, Suite, both_suites, eventually};
+use tests::{RawStatus, Service, Suite, all_suites, eventually};
 
 use crate::IGNORES_TERM;
 
-both_suites! {
+all_suites! {
     start_waits_until_it_runs,
     start_waits_for_the_check,
     start_waits_for_finish,
@@ -44,11 +44,12 @@ both_suites! {
     w_beats_svwait,
     services_are_told_in_the_order_they_are_done,
     a_failure_does_not_keep_the_others_from_being_waited_for,
-    a_runsv_that_vanishes_is_a_failure,
     a_check_that_cannot_be_looked_at_does_not_pass,
     the_check_is_asked_again_and_again,
     up_with_v_on_a_running_service_is_ok_at_once,
-    the_stamp_of_another_time_delays_nothing,
+    the_stamp_of_another_time_delays_nothing;
+    not_hosted "a killed runsv":
+    a_runsv_that_vanishes_is_a_failure,
 }
 
 const SLEEPS: &str = "exec sleep 1000";

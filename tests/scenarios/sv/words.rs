@@ -5,9 +5,9 @@ use std::thread;
 
 use nix::sys::stat::Mode;
 use nix::unistd::mkfifo;
-use tests::{Output, Suite, Supervised, TestTree, both_suites};
+use tests::{Output, Suite, Supervised, TestTree, all_suites};
 
-both_suites! {
+all_suites! {
     usage_is_told,
     an_unknown_option_is_told,
     a_missing_option_argument_is_told,
