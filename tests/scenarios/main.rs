@@ -40,6 +40,7 @@ mod init {
     mod dependencies;
     mod docker;
     mod hooks;
+    mod hosted;
     mod hostile;
     mod interrupted_steps;
     pub mod messages;
