@@ -39,6 +39,7 @@ mod init {
     mod docker;
     mod hooks;
     mod hostile;
+    mod hung_file_system;
     mod interrupted_steps;
     pub mod messages;
     mod odd_files;
