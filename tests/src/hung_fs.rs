@@ -3,12 +3,12 @@
 //! A FUSE server that passes everything through to a directory, and keeps requests back while it hangs. Nothing
 //! is cached: each look at a file is a request.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::{CString, OsStr};
 // Not fs_err: its errors have no errno to pass on.
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -19,6 +19,8 @@ use std::thread::{self, JoinHandle};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, readlinkat, renameat2};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, SFlag, fstat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, linkat, symlinkat, unlinkat};
 
@@ -91,9 +93,9 @@ impl HungFs {
         self.server.hang(hang);
     }
 
-    /// How many requests are kept back.
+    /// How many requests have been kept back so far; of those, some were answered later, or ended with a KILL.
     pub fn held(&self) -> usize {
-        self.server.state().held.len()
+        self.server.state().ever_held.len()
     }
 }
 
@@ -158,6 +160,8 @@ struct State {
     hang: Hang,
     /// The requests that are kept back.
     held: Vec<Vec<u8>>,
+    /// The numbers of all that ever were.
+    ever_held: HashSet<u64>,
 }
 
 #[derive(Debug)]
@@ -233,12 +237,31 @@ impl Server {
     fn serve(&self) {
         let mut buffer = vec![0; MOST + 4096];
         loop {
+            let mut sources = [PollFd::new(self.device.as_fd(), PollFlags::POLLIN)];
+            let is_asked = poll(&mut sources, PollTimeout::from(10_u8)).is_ok_and(|count| count > 0);
+            self.let_the_killed_go();
+            if !is_asked {
+                continue;
+            }
             match (&self.device).read(&mut buffer) {
                 Ok(length) => self.take(&buffer[..length]),
                 Err(error) if error.raw_os_error() == Some(Errno::ENODEV as i32) => return,
                 // A request was interrupted before it was read.
                 Err(_) => {}
             }
+        }
+    }
+
+    /// A wait for NFS ends with a KILL, and only with that. The kernel waits for a FUSE server in spite of it,
+    /// and tells the server of the first signal only; hence the looks.
+    fn let_the_killed_go(&self) {
+        let mut state = self.state();
+        let (killed, held) = std::mem::take(&mut state.held).into_iter().partition(|it| is_killed(it));
+        state.held = held;
+        for request in killed {
+            let mut fields = Fields(&request);
+            fields.bytes(8);
+            self.reply(fields.u64(), Err(Errno::EINTR));
         }
     }
 
@@ -267,9 +290,14 @@ impl Server {
         let mut state = self.state();
         if state.keeps_back(opcode, node, &self.behind) {
             state.held.push(request.to_owned());
+            state.ever_held.insert(unique);
             return;
         }
-        let (error, body) = match state.answer(opcode, node, fields) {
+        self.reply(unique, state.answer(opcode, node, fields));
+    }
+
+    fn reply(&self, unique: u64, answer: Result<Answer, Errno>) {
+        let (error, body) = match answer {
             Ok(Answer(body)) => (0, body),
             Err(errno) => (-(errno as i32), Vec::new()),
         };
@@ -282,6 +310,17 @@ impl Server {
         // It may have been ended meanwhile.
         let _ = (&self.device).write(&answer);
     }
+}
+
+/// Whether the process that waits for this request has a KILL to die of.
+fn is_killed(request: &[u8]) -> bool {
+    const KILL: u64 = 1 << (Signal::SIGKILL as u64 - 1);
+    let mut fields = Fields(request);
+    fields.bytes(32);
+    let status = fs::read_to_string(format!("/proc/{}/status", fields.u32())).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    let pending = pending.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok());
+    pending.is_some_and(|pending| pending & KILL != 0)
 }
 
 impl State {
