@@ -5,8 +5,8 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sys::Error;
 use sys::error::words;
+use sys::{Error, Signal};
 
 use crate::state::LogLevel;
 
@@ -32,7 +32,10 @@ usage: init [OPTIONS] [DIR] [-- COMMAND [ARG]...]
 options:
       --grace SEC     how long whoever stops the container waits before it kills it;
                       init has always left before (default: $INIT_GRACE, else 10)
+      --drain SEC     how much of it drain hooks may take (default: half, but for a reserve)
       --hooks DIR     where start.d, drain.d and finish.d are (default: /etc/init)
+      --stop-signal SIG
+                      what COMMAND is sent at a stop (default: TERM, or the INT of init)
   -g, --group         signals for COMMAND go to its whole process group
   -q, --quiet         say only what went wrong
   -v, --verbose       say more
@@ -41,9 +44,9 @@ options:
 
 signals:
   TERM INT PWR RTMIN+3  stop; a second one skips the drain, a third kills at once
-  HUP                 without COMMAND: look at DIR again, now
-  HUP QUIT USR1 USR2 ALRM WINCH CONT
-                      with COMMAND: passed on to it
+  QUIT HUP            without COMMAND: the same
+  ALRM                without COMMAND: look at DIR again, now
+  all others          with COMMAND: passed on to it, QUIT, HUP and ALRM as well
 
 examples:
   init                              the services of /etc/service
@@ -71,6 +74,8 @@ pub enum InitRequest {
 pub struct InitOptions {
     /// The time from the stop request to the exit of init.
     pub grace: Duration,
+    /// The latest end of the drain, if it was said.
+    pub drain: Option<Duration>,
     /// The directory of hooks.
     pub hooks: PathBuf,
     /// The services directory.
@@ -79,6 +84,8 @@ pub struct InitOptions {
     pub is_directory_given: bool,
     /// COMMAND and its arguments; empty for none.
     pub command: Vec<OsString>,
+    /// What COMMAND is sent at a stop, if it was said.
+    pub stop_signal: Option<Signal>,
     /// Whether signals for COMMAND go to its whole process group.
     pub is_group: bool,
     /// The least important level that is logged.
@@ -114,16 +121,22 @@ fn read(
         (None, Some(word)) => seconds("$INIT_GRACE", &word)?,
         (None, None) => seconds("", OsStr::new(GRACE))?,
     };
-    if given.is_group && given.command.is_empty() {
-        return Err(Error::plain("--group is for a COMMAND, and there is none"));
+    let stop_signal = given.stop_signal.as_deref().map(signal).transpose()?;
+    if given.command.is_empty() {
+        let name = if stop_signal.is_some() { "--stop-signal" } else { "--group" };
+        if stop_signal.is_some() || given.is_group {
+            return Err(Error::plain(format!("{name} is for a COMMAND, and there is none")));
+        }
     }
     let directory = given.directory.or_else(|| set("SVDIR"));
     Ok(InitRequest::Run(InitOptions {
         grace,
+        drain: given.drain.as_deref().map(|word| seconds("--drain", word)).transpose()?,
         hooks: given.hooks.map_or_else(|| HOOKS.into(), PathBuf::from),
         is_directory_given: directory.is_some(),
         directory: directory.map_or_else(|| DIRECTORY.into(), PathBuf::from),
         command: given.command,
+        stop_signal,
         is_group: given.is_group,
         verbosity: match (given.is_quiet, given.is_verbose) {
             (true, false) => LogLevel::Warning,
@@ -137,6 +150,8 @@ fn read(
 #[derive(Default)]
 struct GivenArguments {
     grace: Option<OsString>,
+    drain: Option<OsString>,
+    stop_signal: Option<OsString>,
     hooks: Option<OsString>,
     directory: Option<OsString>,
     command: Vec<OsString>,
@@ -176,7 +191,14 @@ impl GivenArguments {
         let name = parts.next().unwrap_or_default();
         let joined = parts.next().map(|value| OsStr::from_bytes(value).to_owned());
         match name {
-            b"grace" => self.grace = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?),
+            b"grace" | b"drain" | b"stop-signal" => {
+                let value = Some(joined.or_else(|| rest.next()).ok_or_else(lacks_value)?);
+                match name {
+                    b"grace" => self.grace = value,
+                    b"drain" => self.drain = value,
+                    _ => self.stop_signal = value,
+                }
+            }
             b"hooks" => {
                 // An option or `--` is not taken for the value.
                 let is_value = |word: &OsString| word == "-" || !word.as_bytes().starts_with(b"-");
@@ -223,7 +245,14 @@ fn lacks_value() -> Error {
     Error::plain("an option lacks its value")
 }
 
-/// Parses a grace: seconds, with a fraction if needed.
+/// Parses the name or the number of a signal.
+fn signal(word: &OsStr) -> Result<Signal, Error> {
+    word.to_str().and_then(Signal::parse).ok_or_else(|| {
+        Error::plain(words([OsStr::new("--stop-signal: not the name or number of a signal: "), word]))
+    })
+}
+
+/// Parses a time: seconds, with a fraction if needed.
 fn seconds(source: &str, word: &OsStr) -> Result<Duration, Error> {
     word.to_str()
         .filter(|word| word.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.'))
@@ -298,6 +327,11 @@ mod tests {
             &["--unknown"],
             &["a", "b"],
             &["-g"],
+            &["--drain", "0"],
+            &["--drain"],
+            &["--stop-signal", "QUIT"],
+            &["--stop-signal", "QUITE", "--", "x"],
+            &["--stop-signal"],
         ] {
             assert!(parsed(words, &[]).is_err(), "{words:?}");
         }
@@ -310,6 +344,10 @@ mod tests {
             options(&["-qv", "--grace=3", "/srv", "--grace", "4", "--hooks=/h", "--group", "--", "x"], &[]);
         assert_eq!((parsed.grace, parsed.hooks), (Duration::from_secs(4), "/h".into()));
         assert_eq!((parsed.verbosity, parsed.is_group), (LogLevel::Info, true));
+        for word in ["QUIT", "sigquit", "3"] {
+            let parsed = options(&["--stop-signal", word, "--", "x"], &[]);
+            assert_eq!(parsed.stop_signal, Some(Signal::QUIT), "{word}");
+        }
         assert_eq!(options(&["--verbose", "-"], &[]).directory, PathBuf::from("-"));
         assert!(options(&["--"], &[]).command.is_empty());
         assert!(matches!(parsed_text(&["-q", "-h"]), Some(text) if text == HELP));

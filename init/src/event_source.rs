@@ -2,33 +2,32 @@
 
 use std::time::{Duration, Instant};
 
-use sys::process::pid_1::stop_requests;
 use sys::process::spawn::failure_of;
 use sys::signal::SignalSet;
-use sys::{Error, Logger, Poller, Signal, has_children, reap_next};
+use sys::{
+    Error, Logger, Poller, ReceivedSignal, Signal, SignalReader, SignalSender, has_children, procfs,
+    reap_next,
+};
 
 use crate::effects::InitEffects;
 use crate::state::LifecycleEvent;
+use crate::state::signals::CAUGHT;
 
 /// The token of the watches.
 const WATCH: usize = 0;
 /// The token of standard error, while lines wait for room there.
 const OUTPUT: usize = 1;
+/// The token of the signals but SIGCHLD.
+const SIGNALS: usize = 2;
 /// If children exit less than this apart, SIGCHLD is blocked and they are reaped in batches.
 const BATCH_GAP: Duration = Duration::from_millis(2);
 /// How long SIGCHLD is blocked then.
 const BATCH_DELAY: Duration = Duration::from_millis(5);
 
-/// The signals that init catches.
-pub fn caught_signals() -> Vec<Signal> {
-    let forwarded =
-        [Signal::HUP, Signal::QUIT, Signal::USR1, Signal::USR2, Signal::ALRM, Signal::WINCH, Signal::CONT];
-    [Signal::CHLD].into_iter().chain(stop_requests()).chain(forwarded).collect()
-}
-
 /// What init waits on.
 pub struct InitEventSource {
     poller: Poller,
+    signals: SignalReader,
     last_death: Option<Instant>,
     /// While set, SIGCHLD is blocked and zombies wait.
     batch_until: Option<Instant>,
@@ -37,10 +36,13 @@ pub struct InitEventSource {
 }
 
 impl InitEventSource {
-    /// Catches `signals`.
-    pub fn new(signals: &[Signal]) -> Result<Self, Error> {
-        let poller = Poller::new(signals).map_err(Error::of_io("unable to wait for signals"))?;
-        Ok(Self { poller, last_death: None, batch_until: None, is_room_watched: false })
+    /// From now on no signal is lost.
+    pub fn new() -> Result<Self, Error> {
+        const FAILED: &str = "unable to wait for signals";
+        let signals = SignalReader::new(&read_signals()).map_err(Error::of(FAILED))?;
+        let poller = Poller::new(&[Signal::CHLD]).map_err(Error::of_io(FAILED))?;
+        poller.watch(&signals, SIGNALS).map_err(Error::of_io(FAILED))?;
+        Ok(Self { poller, signals, last_death: None, batch_until: None, is_room_watched: false })
     }
 
     /// Adds the watches of the effects.
@@ -83,9 +85,10 @@ impl InitEventSource {
                 self.last_death = Some(now);
             }
         }
-        events.extend(
-            wakeup.signals.into_iter().filter(|signal| *signal != Signal::CHLD).map(LifecycleEvent::Signal),
-        );
+        events.extend(effects.command_stop());
+        if wakeup.ready.contains(&SIGNALS) {
+            events.extend(self.signals.read().into_iter().filter_map(event_of));
+        }
         if wakeup.ready.contains(&OUTPUT) {
             effects.logger().flush();
         }
@@ -114,6 +117,24 @@ impl InitEventSource {
         if self.batch_until.take().is_some() {
             children_signals().unblock();
         }
+    }
+}
+
+/// All but SIGCHLD, and a SIGHUP that the caller has made init ignore, as nohup does. A runtime that happens
+/// to ignore it means nothing by that.
+fn read_signals() -> Vec<Signal> {
+    let own = nix::unistd::getpid();
+    let is_immune = own.as_raw() != 1 && procfs::ignores(own, Signal::HUP);
+    let is_read = |signal: &Signal| *signal != Signal::CHLD && !(is_immune && *signal == Signal::HUP);
+    CAUGHT.into_iter().filter(is_read).collect()
+}
+
+/// What a signal tells; one that init has sent itself, as by a write to a closed pipe, tells nothing.
+fn event_of(ReceivedSignal { signal, sender }: ReceivedSignal) -> Option<LifecycleEvent> {
+    match sender {
+        SignalSender::Kernel => Some(LifecycleEvent::KernelSignal(signal)),
+        SignalSender::Process => Some(LifecycleEvent::Signal(signal)),
+        SignalSender::Itself => None,
     }
 }
 

@@ -13,7 +13,6 @@ use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::time::{Duration, Instant};
 
-use sys::process::pid_1;
 use sys::{Error, Logger, error, log};
 
 use cli::{InitOptions, InitRequest};
@@ -29,9 +28,7 @@ const FINAL_FLUSH: Duration = Duration::from_millis(100);
 
 /// Runs `init` with these arguments, the program's name first; returns the exit code.
 pub fn run(arguments: Vec<OsString>) -> u8 {
-    pid_1::hold_stop_requests_back();
-    let caught = event_source::caught_signals();
-    let event_source = InitEventSource::new(&caught);
+    let event_source = InitEventSource::new();
     let mut logger = Logger::new("init");
     match prepare(arguments, event_source, &mut logger) {
         Ok(Preparation::Print(text)) => {
@@ -43,7 +40,7 @@ pub fn run(arguments: Vec<OsString>) -> u8 {
             let final_flush = FINAL_FLUSH.min(setup.grace / 20);
             // Neither is dropped: to close an inotify descriptor takes the kernel seconds on a busy machine,
             // and a KILL at the end of the grace would still find init. The exit closes it as well.
-            let mut effects = ManuallyDrop::new(InitEffects::new(options, caught, logger));
+            let mut effects = ManuallyDrop::new(InitEffects::new(options, logger));
             let mut event_source = ManuallyDrop::new(event_source);
             let code = run_lifecycle(&mut Lifecycle::new(setup), &mut effects, &mut event_source);
             effects.logger().conclude(final_flush);
@@ -135,13 +132,23 @@ fn check(options: &InitOptions, logger: &mut Logger) -> Result<LifecycleSetup, (
         }
         !usable.is_empty()
     };
-    Ok(LifecycleSetup {
+    let setup = LifecycleSetup {
         grace: options.grace,
+        drain: options.drain,
         directory: has_services.then(|| options.directory.clone()),
         command: options.command.first().map(|name| name.to_string_lossy().into_owned()),
+        stop_signal: options.stop_signal,
         is_group: options.is_group,
         start_hooks,
         has_drain: is_any(HookStage::Drain),
         has_finish: is_any(HookStage::Finish),
-    })
+    };
+    let limit = setup.budget(true, setup.has_finish).sweep;
+    if options.drain.is_some_and(|drain| drain >= limit) {
+        let limit = limit.as_secs_f64();
+        let text =
+            format!("--drain: not below {limit} s, which is what the grace has for it (see init --help)");
+        return Err((Error::plain(text), USAGE));
+    }
+    Ok(setup)
 }

@@ -3,8 +3,9 @@
 use std::ffi::OsStr;
 use std::time::Instant;
 
-use supervise::{Hosting, LOCK_RETRY_INTERVAL, ServiceRole, Startup, Supervisor};
+use supervise::{EventPort, Hosting, LOCK_RETRY_INTERVAL, Startup, Supervisor};
 use sys::poller::Wakeup;
+use sys::process::descriptors::hold_few;
 use sys::{Error, Logger, Now, Poller, Signal, reap_next};
 
 /// The signals that runsv catches (RSV-17).
@@ -12,12 +13,14 @@ const CAUGHT: &[Signal] = &[Signal::TERM, Signal::CHLD];
 
 /// Supervises the service at `dir` until it was told to exit and is gone.
 pub fn supervise(dir: &OsStr, logger: Logger) -> Result<(), Error> {
+    hold_few();
     let mut poller = Poller::new(CAUGHT).map_err(Error::of_io("unable to create selfpipe"))?;
     // A process that a service forks and abandons stays a child of runsv. Without this it is reaped
     // elsewhere, as with the original; nothing else depends on it.
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let Some(mut supervisor) = open(dir, logger, &mut poller)? else { return Ok(()) };
-    watch_new_fifos(&mut supervisor, &poller).map_err(Error::of_io("unable to open supervise/control"))?;
+    watch_new_descriptors(&mut supervisor, &poller)
+        .map_err(Error::of_io("unable to open supervise/control"))?;
     // A signal that came before the first wait is not announced again.
     pass_on(&poller.wait(Some(Instant::now())), &mut supervisor);
     supervisor.start(Now::read());
@@ -27,7 +30,7 @@ pub fn supervise(dir: &OsStr, logger: Logger) -> Result<(), Error> {
             break;
         }
         // If a FIFO cannot be watched, runsv still handles TERM.
-        let _ = watch_new_fifos(&mut supervisor, &poller);
+        let _ = watch_new_descriptors(&mut supervisor, &poller);
         pass_on(&poller.wait(supervisor.next_deadline()), &mut supervisor);
     }
     supervisor.conclude();
@@ -51,17 +54,17 @@ fn open(dir: &OsStr, logger: Logger, poller: &mut Poller) -> Result<Option<Box<S
     }
 }
 
-fn watch_new_fifos(supervisor: &mut Supervisor, poller: &Poller) -> std::io::Result<()> {
-    supervisor.new_fifos().try_for_each(|(role, fifo)| poller.watch(fifo, token_of(role)))
+fn watch_new_descriptors(supervisor: &mut Supervisor, poller: &Poller) -> std::io::Result<()> {
+    supervisor.new_descriptors().try_for_each(|(port, descriptor)| poller.watch(descriptor, token_of(port)))
 }
 
 fn pass_on(wakeup: &Wakeup, supervisor: &mut Supervisor) {
     if wakeup.signals.contains(&Signal::TERM) {
         supervisor.told_to_leave();
     }
-    for role in [ServiceRole::Main, ServiceRole::Log] {
-        if wakeup.ready.contains(&token_of(role)) {
-            supervisor.readable(role);
+    for port in [EventPort::Main, EventPort::Log, EventPort::Notification] {
+        if wakeup.ready.contains(&token_of(port)) {
+            supervisor.readable(port);
         }
     }
 }
@@ -82,9 +85,10 @@ fn take_turn(supervisor: &mut Supervisor) {
     supervisor.end_turn(Now::read());
 }
 
-fn token_of(role: ServiceRole) -> usize {
-    match role {
-        ServiceRole::Main => 0,
-        ServiceRole::Log => 1,
+fn token_of(port: EventPort) -> usize {
+    match port {
+        EventPort::Main => 0,
+        EventPort::Log => 1,
+        EventPort::Notification => 2,
     }
 }

@@ -1,6 +1,5 @@
 //! Event loop: connects the states of crate `scan`, the effects, signals and time.
 
-use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
@@ -9,12 +8,15 @@ use sys::error::words;
 use sys::poller::Wakeup;
 use sys::process::spawn::failure_of;
 use sys::signal::SignalSet;
-use sys::{Error, FileId, Logger, Poller, Signal, reap_next};
+use sys::{Error, FileId, Logger, Pid, Poller, Signal, reap_next};
 
 use crate::rolling_log::RollingLog;
-use crate::runsv_starter::{CAUGHT, RunsvStarter, StartOutcome, could_not_start, may_not_start};
+use crate::runsv_starter::{
+    CAUGHT, RunsvStarter, StartOutcome, could_not_start, may_not_start, works_in_removed_directory,
+};
+use scan::effects::occupants::{Occupants, SharedSupervise};
 use scan::effects::path_watcher::PathWatcher;
-use scan::effects::scan::{ServicesDirectory, supervise_of};
+use scan::effects::scan::ServicesDirectory;
 use scan::state::scan_schedule::{ScanOutcome, ScanRequest, ScanSchedule};
 use scan::state::services::{ScanAction, Services, StartAttempt};
 
@@ -49,15 +51,14 @@ pub enum Exit {
 /// All of the program.
 pub struct EventLoop {
     poller: Poller,
-    services: Services,
+    services: Services<Pid>,
     schedule: ScanSchedule,
     directory: ServicesDirectory,
     watch: PathWatcher,
     starter: RunsvStarter,
+    occupants: Occupants,
     log: Option<RollingLog>,
     logger: Logger,
-    /// Services for which it was reported that they share a supervise directory, with the service that has it.
-    sharing: HashMap<FileId, OsString>,
     has_unread_log: bool,
 }
 
@@ -71,7 +72,7 @@ impl EventLoop {
         SignalSet::of(&[Signal::CHLD]).unblock();
         // What is fatal must be said before the log has the standard error.
         let directory = ServicesDirectory::new(options.directory)?;
-        let starter = RunsvStarter::new(options.has_sessions, OCCUPANTS);
+        let starter = RunsvStarter::new(options.has_sessions);
         let log = options.log.and_then(|index| match RollingLog::start(index, &poller, LOG, now) {
             Ok(log) => {
                 logger.keep();
@@ -91,9 +92,9 @@ impl EventLoop {
             directory,
             watch: PathWatcher::default(),
             starter,
+            occupants: Occupants::new(OCCUPANTS),
             log,
             logger,
-            sharing: HashMap::new(),
             has_unread_log: false,
         })
     }
@@ -167,7 +168,7 @@ impl EventLoop {
     }
 
     fn take_in_vacated(&mut self, wakeup: &Wakeup) {
-        for id in self.starter.vacated(&wakeup.ready) {
+        for id in self.occupants.vacated(&wakeup.ready) {
             self.services.vacated(id);
         }
     }
@@ -175,7 +176,7 @@ impl EventLoop {
     fn reap(&mut self) {
         while let Some((child, ending)) = reap_next() {
             if let Some(failure) = failure_of(child)
-                && let Some(name) = self.services.name_of_runsv(child)
+                && let Some(name) = self.services.name_of_supervisor(child)
             {
                 self.logger.fatal_in_child(&could_not_start(name, failure.why));
             }
@@ -198,8 +199,8 @@ impl EventLoop {
     }
 
     fn scan(&mut self, request: ScanRequest) -> ScanOutcome {
-        let (watch, poller) = (&mut self.watch, &self.poller);
-        match self.directory.scan(request, &self.services, watch, poller, CHANGES) {
+        let is_remade = |id| self.services.supervisor_of(id).is_some_and(works_in_removed_directory);
+        match self.directory.scan(request, is_remade, &mut self.watch, &self.poller, CHANGES) {
             Ok(listing) => {
                 let has_unwatched = listing.has_unwatched();
                 self.services.scanned(listing, Instant::now());
@@ -247,47 +248,25 @@ impl EventLoop {
             self.services.attempted(*first, StartAttempt::NoProcess, Instant::now());
             return;
         }
-        let outcomes = self.starter.start(services, &self.poller);
+        let outcomes = self.starter.start(services, &mut self.occupants, &self.poller);
         let mut occupied = Vec::new();
         for StartOutcome { id, attempt } in outcomes {
             let attempt = attempt.unwrap_or_else(|failure| {
                 self.logger.warn(&failure);
                 StartAttempt::NoProcess
             });
-            match attempt {
-                StartAttempt::Occupied { .. } => occupied.push(id),
-                StartAttempt::Started(_) => drop(self.sharing.remove(&id)),
-                StartAttempt::NoProcess => {}
+            if matches!(attempt, StartAttempt::Occupied { .. }) {
+                occupied.push(id);
             }
             self.services.attempted(id, attempt, Instant::now());
         }
-        if !occupied.is_empty() {
-            self.warn_of_sharing(&occupied);
+        for SharedSupervise { name, owner } in self.occupants.newly_shared(&self.services, &occupied) {
+            let why = words([OsStr::new("it has the supervise directory of "), &owner]);
+            self.logger.warn(&may_not_start(&name, &why));
         }
     }
 
-    /// Another runsv has each of these services. If it is a child of this process, started for another
-    /// service, that is reported once: otherwise nothing would show why this service never runs.
-    fn warn_of_sharing(&mut self, services: &[FileId]) {
-        let owners: HashMap<FileId, OsString> = self
-            .services
-            .names_of_running()
-            .filter_map(|name| Some((supervise_of(name)?, name.to_owned())))
-            .collect();
-        for id in services {
-            let Some(name) = self.services.name_of(*id) else { continue };
-            let Some(owner) = supervise_of(name).and_then(|supervise| owners.get(&supervise)) else {
-                continue;
-            };
-            if self.sharing.get(id) != Some(owner) {
-                let why = words([OsStr::new("it has the supervise directory of "), owner]);
-                self.logger.warn(&may_not_start(name, &why));
-                self.sharing.insert(*id, owner.clone());
-            }
-        }
-    }
-
-    fn perform(&mut self, action: ScanAction) {
+    fn perform(&mut self, action: ScanAction<Pid>) {
         match action {
             ScanAction::Watch(id, name) => self.watch_inside(id, &name),
             ScanAction::Start(id, name) => self.start(vec![(id, name)]),
@@ -297,7 +276,7 @@ impl EventLoop {
             }
             ScanAction::Forget(id) => {
                 self.watch.forget(id);
-                self.starter.forget(id, &self.poller);
+                self.occupants.forget(id, &self.poller);
             }
             ScanAction::Warn(name, why) => {
                 self.logger.warn(&Error::new(words([OsStr::new("unable to stat "), &name]), why));

@@ -1,16 +1,14 @@
 //! Effects: starts a runsv, unless another process supervises the service.
 
-use std::collections::HashMap;
 use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
-use nix::fcntl::{Flock, FlockArg, OFlag};
-use nix::sys::resource::{Resource, getrlimit};
-use nix::sys::stat::Mode;
 use servicedir::ServiceDir;
 use sys::error::words;
 use sys::process::spawn::{Program, beside_or_along_path, c_string};
-use sys::{Errno, Error, FileId, OpenError, Poller, Signal, open_fifo, open_regular};
+use sys::{Errno, Error, FileId, Pid, Poller, Signal, procfs};
 
+use scan::effects::occupants::Occupants;
 use scan::state::services::StartAttempt;
 
 /// All that runsvdir catches; runsv inherits none of it (RSD-19), but what is blocked stays so.
@@ -20,12 +18,13 @@ const RUNSV: &str = "runsv";
 
 const UNABLE_TO_START: &str = "unable to start runsv ";
 
+/// What follows the path of a directory that was removed, in /proc.
+const REMOVED: &[u8] = b" (deleted)";
+
 /// Starts runsvs.
 pub struct RunsvStarter {
     candidates: Vec<CString>,
     has_sessions: bool,
-    occupants: HashMap<FileId, OtherRunsv>,
-    next_token: usize,
 }
 
 /// What became of one start.
@@ -33,36 +32,28 @@ pub struct StartOutcome {
     /// The service directory.
     pub id: FileId,
     /// How it went; or what to say, as there was no process to be had.
-    pub attempt: Result<StartAttempt, Error>,
-}
-
-/// A runsv that is not a child of this process: it keeps the reading end of `supervise/ok` open.
-struct OtherRunsv {
-    token: usize,
-    ok: std::fs::File,
+    pub attempt: Result<StartAttempt<Pid>, Error>,
 }
 
 impl RunsvStarter {
-    /// Finds runsv. With `has_sessions`, each gets a session of its own (RSD-7). Tokens from
-    /// `first_token` on are used for the poller.
-    pub fn new(has_sessions: bool, first_token: usize) -> Self {
-        Self {
-            candidates: beside_or_along_path(RUNSV),
-            has_sessions,
-            occupants: HashMap::new(),
-            next_token: first_token,
-        }
+    /// Finds runsv. With `has_sessions`, each gets a session of its own (RSD-7).
+    pub fn new(has_sessions: bool) -> Self {
+        Self { candidates: beside_or_along_path(RUNSV), has_sessions }
     }
 
     /// Starts `runsv NAME` for each of these services in the working directory, which is the services
     /// directory, until there are no more processes to be had: those that were not tried have no
     /// outcome.
-    pub fn start(&mut self, services: Vec<(FileId, OsString)>, poller: &Poller) -> Vec<StartOutcome> {
+    pub fn start(
+        &self,
+        services: Vec<(FileId, OsString)>,
+        occupants: &mut Occupants,
+        poller: &Poller,
+    ) -> Vec<StartOutcome> {
         let mut outcomes = Vec::with_capacity(services.len());
         for (id, name) in services {
-            self.forget(id, poller);
-            let attempt = match occupied(&ServiceDir::at(&name)) {
-                Some(ok) => Ok(StartAttempt::Occupied { is_watched: self.watch(id, ok, poller) }),
+            let attempt = match occupants.probe(id, &ServiceDir::at(&name), poller) {
+                Some(occupied) => Ok(occupied),
                 None => self.execute(&name).map_err(|why| no_process(&name, why)),
             };
             let has_failed = attempt.is_err();
@@ -74,43 +65,13 @@ impl RunsvStarter {
         outcomes
     }
 
-    fn execute(&self, name: &OsStr) -> Result<StartAttempt, Errno> {
+    fn execute(&self, name: &OsStr) -> Result<StartAttempt<Pid>, Errno> {
         let program = Program::first_of(self.candidates.clone(), c_string(RUNSV))
             .arg(name)
             .default_signals(&CAUGHT)
             .inherited_mask();
         let program = if self.has_sessions { program.own_session() } else { program };
         program.spawn().map(StartAttempt::Started)
-    }
-
-    /// The services that another runsv has left; one of these tokens is ready for each.
-    pub fn vacated(&self, ready: &[usize]) -> Vec<FileId> {
-        self.occupants
-            .iter()
-            .filter(|(_, occupant)| ready.contains(&occupant.token))
-            .map(|(id, _)| *id)
-            .collect()
-    }
-
-    /// Watches no longer for the end of another runsv of this service.
-    pub fn forget(&mut self, id: FileId, poller: &Poller) {
-        if let Some(occupant) = self.occupants.remove(&id) {
-            // The descriptor is closed in a moment anyway.
-            let _ = poller.forget(&occupant.ok);
-        }
-    }
-
-    fn watch(&mut self, id: FileId, ok: std::fs::File, poller: &Poller) -> bool {
-        if self.occupants.len() >= most_occupants() {
-            return false;
-        }
-        let token = self.next_token;
-        self.next_token += 1;
-        let is_watched = poller.watch(&ok, token).is_ok();
-        if is_watched {
-            self.occupants.insert(id, OtherRunsv { token, ok });
-        }
-        is_watched
     }
 }
 
@@ -128,20 +89,10 @@ pub fn may_not_start(name: &OsStr, why: &OsStr) -> Error {
     Error::plain(words([OsStr::new(UNABLE_TO_START), name, OsStr::new(": "), why]))
 }
 
-/// The writing end of `supervise/ok`, if a runsv reads it and holds the lock.
-fn occupied(service: &ServiceDir) -> Option<std::fs::File> {
-    let ok = open_fifo(&service.ok(), OFlag::O_WRONLY).ok()?;
-    match open_regular(&service.lock(), OFlag::O_RDONLY, Mode::empty()) {
-        Ok(lock) => match Flock::lock(lock, FlockArg::LockSharedNonblock) {
-            Err((_, Errno::EWOULDBLOCK)) => Some(ok),
-            Ok(_) | Err(_) => None,
-        },
-        // A lock that cannot be read may be held.
-        Err(why) => (why != OpenError::Why(Errno::ENOENT)).then_some(ok),
-    }
-}
-
-fn most_occupants() -> usize {
-    // Half of what there is, so that everything else can go on.
-    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| usize::try_from(soft / 2).unwrap_or(usize::MAX))
+/// Whether the directory that this runsv works in was removed. Its number may be another
+/// directory's by now.
+pub fn works_in_removed_directory(runsv: Pid) -> bool {
+    procfs::current_dir(runsv).is_some_and(|directory| {
+        directory.as_os_str().as_bytes().ends_with(REMOVED) && fs_err::symlink_metadata(&directory).is_err()
+    })
 }

@@ -11,10 +11,11 @@ use nix::unistd::AccessFlags;
 use sys::errno_text::{errno_of, phrase};
 use sys::error::Error;
 use sys::log::without_sigpipe;
-use sys::{OpenError, open_regular};
+use sys::{OpenError, open_record};
 
 use crate::command::Command;
 use crate::layout::ServiceDir;
+use crate::readiness::{self, Announcement, SAYS};
 use crate::status::{RECORD_SIZE, Status};
 
 /// Why a service cannot be queried or controlled.
@@ -83,8 +84,22 @@ impl Client {
 
     /// The published status, whether or not runsv still stands for it.
     pub fn last_status(&self) -> Result<Status, ClientError> {
+        self.record().map(|(status, _)| status)
+    }
+
+    /// The published status and what its process has said of itself, if runsv is there.
+    pub fn status_and_announcement(&self) -> Result<(Status, Option<Announcement>), ClientError> {
+        self.hold()?;
+        // A thousand services that say nothing cost a thousand look-ups less.
+        let (status, mode) = self.record()?;
+        let said = if mode.contains(SAYS) { readiness::read(&self.dir, &status) } else { None };
+        Ok((status, said))
+    }
+
+    /// The status, and the mode of its file.
+    fn record(&self) -> Result<(Status, Mode), ClientError> {
         let path = self.dir.status();
-        let file = open_regular(&path, OFlag::O_RDONLY, Mode::empty()).map_err(|why| match why {
+        let (file, mode) = open_record(&path).map_err(|why| match why {
             // runit can open a directory, and then not read it.
             OpenError::Other(_) if path.is_dir() => {
                 ClientError::Trouble(Error::new("unable to read supervise/status", Errno::EISDIR))
@@ -98,6 +113,7 @@ impl Client {
         record
             .get(..length)
             .and_then(Status::from_bytes)
+            .map(|status| (status, mode))
             .ok_or_else(|| ClientError::Trouble(Error::plain("unable to read supervise/status: bad format")))
     }
 

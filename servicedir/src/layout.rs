@@ -84,6 +84,17 @@ impl ServiceDir {
         self.file("supervise/status")
     }
 
+    /// `supervise/ready`: the moment at which `run` said that it is ready; runit has no such file.
+    pub fn ready(&self) -> PathBuf {
+        self.file("supervise/ready")
+    }
+
+    /// `supervise/.notification`: which `run` says itself when it is ready, and the text that it has last
+    /// said of its state; runit has no such file.
+    pub fn notification(&self) -> PathBuf {
+        self.file("supervise/.notification")
+    }
+
     /// `supervise/.history`: what happened lately, for `sv why`; runit has no such file.
     pub fn history(&self) -> PathBuf {
         self.file("supervise/.history")

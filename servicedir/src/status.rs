@@ -59,10 +59,8 @@ impl Status {
         ];
         let fields = self
             .since
-            .seconds
-            .to_be_bytes()
+            .to_bytes()
             .into_iter()
-            .chain(self.since.nanoseconds.to_be_bytes())
             .chain(self.pid.to_le_bytes())
             .chain([paused, want, term, state]);
         for (place, byte) in record.iter_mut().zip(fields) {
@@ -73,15 +71,11 @@ impl Status {
 
     /// Reads a record; `None` if it is too short. `want` comes back as Down where it was Exit.
     pub fn from_bytes(record: &[u8]) -> Option<Self> {
-        let (seconds, rest) = record.split_first_chunk::<8>()?;
-        let (nanoseconds, rest) = rest.split_first_chunk::<4>()?;
+        let (since, rest) = record.split_first_chunk::<12>()?;
         let (pid, rest) = rest.split_first_chunk::<4>()?;
         let ([paused, want, term, state], _) = rest.split_first_chunk::<4>()?;
         Some(Self {
-            since: Tai64n {
-                seconds: u64::from_be_bytes(*seconds),
-                nanoseconds: u32::from_be_bytes(*nanoseconds),
-            },
+            since: Tai64n::from_bytes(since)?,
             pid: u32::from_le_bytes(*pid),
             is_paused: *paused != 0,
             want: match want {

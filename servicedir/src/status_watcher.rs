@@ -125,7 +125,7 @@ fn change_of(event: &InotifyEvent) -> Option<StatusChange> {
     let is_new = AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_ATTRIB;
     match event.name.as_ref().map(|name| name.as_bytes()) {
         Some(b"ok") if event.mask.contains(AddWatchFlags::IN_CLOSE_NOWRITE) => Some(StatusChange::Left),
-        Some(b"status") if event.mask.intersects(is_new) => Some(StatusChange::Status),
+        Some(b"status" | b"ready") if event.mask.intersects(is_new) => Some(StatusChange::Status),
         Some(_) => None,
         None => Some(StatusChange::Status),
     }

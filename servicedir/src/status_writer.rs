@@ -5,13 +5,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use nix::fcntl::OFlag;
-use nix::sys::stat::{Mode, SFlag, futimens};
+use nix::sys::stat::{Mode, SFlag, fchmod, futimens};
 use nix::sys::time::TimeSpec;
 use sys::error::words;
 use sys::{Errno, Error, OpenError, open_regular};
 
 use crate::layout::ServiceDir;
 use crate::lock::{Lock, LockState, Supervise};
+use crate::readiness::{Readiness, SAYS};
 use crate::status::Status;
 
 /// Writes the status files of one service (LAY-4, LAY-5).
@@ -24,6 +25,11 @@ pub struct StatusWriter {
     last: Option<Status>,
     /// Whether some of it could not be.
     is_behind: bool,
+    /// What `ready` and `.notification` say, and the text in the latter.
+    readiness: Option<Readiness>,
+    text: String,
+    /// Whether one of the two could not be written.
+    is_readiness_behind: bool,
     /// Whether there may be files of the same names.
     may_replace: bool,
 }
@@ -32,7 +38,17 @@ impl StatusWriter {
     /// For the service at `dir`, which has published nothing.
     pub fn new(dir: ServiceDir, lock: Lock, supervise: Supervise) -> Self {
         let may_replace = supervise == Supervise::Old;
-        Self { dir, lock, pid: None, last: None, is_behind: false, may_replace }
+        Self {
+            dir,
+            lock,
+            pid: None,
+            last: None,
+            is_behind: false,
+            readiness: None,
+            text: String::new(),
+            is_readiness_behind: false,
+            may_replace,
+        }
     }
 
     /// For a service that has no `pid` before its first start (LAY-8).
@@ -45,14 +61,13 @@ impl StatusWriter {
     /// [`StatusWriter::retry`], and the first failure is returned. On a full disk the old file is
     /// overwritten: half a record for a moment is better than a wrong one.
     pub fn publish(&mut self, status: Status) -> Result<(), Error> {
-        self.last = Some(status);
-        let place = self.lock.place();
-        if place == LockState::Replaced {
-            self.is_behind = true;
-            let text = words([self.dir.supervise().as_os_str(), " was replaced, and is not ours".as_ref()]);
-            return Err(Error::plain(text));
+        let is_first = self.last.replace(status).is_none();
+        self.is_behind = true;
+        self.is_behind = self.own_place()? == LockState::Gone;
+        if is_first && self.may_replace {
+            // Of a service that an earlier supervisor has left.
+            let _ = self.remove_ready();
         }
-        self.is_behind = place == LockState::Gone;
         let pid = if self.pid == Some(status.pid) {
             Ok(())
         } else {
@@ -65,6 +80,60 @@ impl StatusWriter {
         let record = self.write_somehow("status", &status.to_bytes(), |_| {});
         self.may_replace = true;
         pid.and(stat).and(record)
+    }
+
+    /// The state of the place, unless it is another supervisor's.
+    fn own_place(&self) -> Result<LockState, Error> {
+        match self.lock.place() {
+            LockState::Replaced => {
+                let supervise = self.dir.supervise();
+                Err(Error::plain(words([supervise.as_os_str(), " was replaced, and is not ours".as_ref()])))
+            }
+            place => Ok(place),
+        }
+    }
+
+    /// Writes what a `./run` has said of itself: that it is ready, or not. If it is about another process than
+    /// before, that one's text goes.
+    pub fn publish_readiness(&mut self, readiness: Readiness) -> Result<(), Error> {
+        let about = |readiness: Readiness| (readiness.since, readiness.pid);
+        let is_another = self.readiness.replace(readiness).map(about) != Some(about(readiness));
+        if is_another {
+            self.text.clear();
+        }
+        self.write_readiness(is_another, true)
+    }
+
+    /// Writes the text that it has said of its state.
+    pub fn publish_text(&mut self, text: String) -> Result<(), Error> {
+        let is_another = self.text != text;
+        self.text = text;
+        self.write_readiness(is_another, false)
+    }
+
+    fn write_readiness(&mut self, has_new_text: bool, is_news: bool) -> Result<(), Error> {
+        let Some(readiness) = self.readiness else { return Ok(()) };
+        let was_behind = std::mem::replace(&mut self.is_readiness_behind, true);
+        self.own_place()?;
+        if has_new_text || was_behind {
+            self.write(".notification", readiness.to_text(&self.text).as_bytes())?;
+        }
+        if is_news || was_behind {
+            match readiness.ready {
+                Some(ready) => self.write("ready", &ready.to_bytes())?,
+                None => self.remove_ready()?,
+            }
+        }
+        self.is_readiness_behind = false;
+        Ok(())
+    }
+
+    fn remove_ready(&self) -> Result<(), Error> {
+        let path = self.dir.ready();
+        match nix::unistd::unlink(&path) {
+            Ok(()) | Err(Errno::ENOENT) => Ok(()),
+            Err(why) => Err(Error::new(words(["unable to remove ".as_ref(), path.as_os_str()]), why)),
+        }
     }
 
     /// Writes a file, beside its place or over the old one; returns why the first way failed.
@@ -89,10 +158,12 @@ impl StatusWriter {
 
     /// Tries again to write what could not be written.
     pub fn retry(&mut self) -> Result<(), Error> {
-        match self.last {
+        let status = match self.last {
             Some(status) if self.is_behind => self.publish(status),
             _ => Ok(()),
-        }
+        };
+        let readiness = if self.is_readiness_behind { self.write_readiness(true, true) } else { Ok(()) };
+        status.and(readiness)
     }
 
     /// The files are in a new place: all of them are to be written again. Without a new lock the old
@@ -103,6 +174,7 @@ impl StatusWriter {
         }
         self.pid = None;
         self.is_behind = true;
+        self.is_readiness_behind = self.readiness.is_some();
     }
 
     /// Whether the lock still stands for its place.
@@ -112,14 +184,22 @@ impl StatusWriter {
 
     /// Whether something could not be written.
     pub fn is_behind(&self) -> bool {
-        self.is_behind
+        self.is_behind || self.is_readiness_behind
+    }
+
+    /// What the mode of `status` has in addition if its `./run` can say something of itself.
+    fn says(&self, name: &str) -> Mode {
+        let is_about = |last: Status| {
+            self.readiness.is_some_and(|said| (said.since, said.pid) == (last.since, last.pid))
+        };
+        if name == "status" && self.last.is_some_and(is_about) { SAYS } else { Mode::empty() }
     }
 
     fn write(&self, name: &str, content: &[u8]) -> Result<(), Error> {
         let fresh_name = format!("{name}.new");
         let supervise = self.dir.supervise();
         let (fresh, place) = (supervise.join(&fresh_name), supervise.join(name));
-        let mode = Mode::from_bits_truncate(0o644);
+        let mode = Mode::from_bits_truncate(0o644) | self.says(name);
         // An empty file is whole as soon as it is there.
         if content.is_empty()
             && !self.may_replace
@@ -154,8 +234,14 @@ impl StatusWriter {
     fn overwrite(&self, name: &str, content: &[u8]) -> io::Result<()> {
         let path = self.dir.supervise().join(name);
         let mut file = open_regular(&path, OFlag::O_WRONLY, Mode::empty())?;
-        if file.metadata()?.nlink() != 1 {
+        let about = file.metadata()?;
+        if about.nlink() != 1 {
             return Err(Errno::EEXIST.into());
+        }
+        let before = Mode::from_bits_truncate(about.mode());
+        let mode = (before - SAYS) | self.says(name);
+        if mode != before {
+            fchmod(&file, mode)?;
         }
         file.write_all(content)?;
         file.set_len(u64::try_from(content.len()).unwrap_or(u64::MAX))?;
@@ -173,6 +259,7 @@ fn is_full(failure: &Error) -> bool {
 mod tests {
     use super::*;
     use crate::lock::tests::{locked, with_a_lock};
+    use crate::readiness::Announcement;
     use crate::status::{State, Want};
     use crate::tai64n::Tai64n;
 
@@ -196,6 +283,55 @@ mod tests {
             status_writer.start_anew(Some(locked(service)));
             status_writer.retry().expect("its own place");
             assert!(!status_writer.is_behind() && service.status().exists());
+        });
+    }
+
+    #[test]
+    fn what_a_process_has_said_is_read_as_long_as_it_runs() {
+        with_a_lock(|service, lock| {
+            let running = Status {
+                since: Tai64n::of(std::time::SystemTime::now()),
+                pid: 7,
+                is_paused: false,
+                want: Want::Up,
+                got_term: false,
+                state: Some(State::Run),
+            };
+            let unready = Readiness { since: running.since, pid: 7, ready: None };
+            let ready = Readiness { ready: Some(running.since), ..unready };
+            let said = |ready, text: &str| Some(Announcement { ready, text: text.to_owned() });
+            let read = |status| crate::readiness::read(service, &status);
+            fs_err::write(service.ready(), "of an earlier supervisor").expect("a file");
+            let mut status_writer = StatusWriter::new(service.clone(), lock, Supervise::Old);
+            status_writer.publish(running).expect("a record");
+            assert_eq!((read(running), service.ready().exists()), (None, false));
+            let mode = || fs_err::metadata(service.status()).expect("a record").mode() & 0o777;
+            assert_eq!(mode(), 0o644);
+            status_writer.publish_readiness(unready).expect("files");
+            status_writer.publish(running).expect("a record");
+            assert_eq!((mode(), read(running)), (0o744, said(None, "")));
+            status_writer.publish(Status { pid: 0, ..running }).expect("a record");
+            assert_eq!(mode(), 0o644);
+            status_writer.publish(running).expect("a record");
+            status_writer.publish_text("two\nlines".to_owned()).expect("a text");
+            status_writer.publish_readiness(ready).expect("files");
+            assert_eq!(read(running), said(Some(running.since), "two\nlines"));
+            assert_eq!(fs_err::read(service.ready()).expect("a label"), running.since.to_bytes());
+            for other in [
+                Status { pid: 8, ..running },
+                Status { state: Some(State::Finish), ..running },
+                Status { since: Tai64n { nanoseconds: 0, ..running.since }, ..running },
+            ] {
+                assert_eq!(read(other), None, "{other:?}");
+            }
+            status_writer.publish_readiness(Readiness { pid: 8, ..unready }).expect("files");
+            assert_eq!(read(Status { pid: 8, ..running }), said(None, ""));
+            fs_err::remove_dir_all(service.supervise()).expect("removed");
+            status_writer.publish_readiness(ready).expect_err("no place");
+            assert!(status_writer.is_behind());
+            status_writer.start_anew(Some(locked(service)));
+            status_writer.retry().expect("its own place");
+            assert_eq!((read(running), status_writer.is_behind()), (said(ready.ready, ""), false));
         });
     }
 

@@ -33,6 +33,11 @@ impl Tai64n {
         now.seconds.saturating_sub(self.seconds)
     }
 
+    /// The time from an earlier label to this one; none if that is not the earlier one.
+    pub fn since(self, earlier: Self) -> Duration {
+        self.time().duration_since(earlier.time()).unwrap_or_default()
+    }
+
     /// Reads what [`label`](Self::label) writes.
     pub fn from_label(label: &str) -> Option<Self> {
         let digits = label.strip_prefix('@')?;
@@ -43,6 +48,23 @@ impl Tai64n {
             seconds: u64::from_str_radix(seconds, 16).ok().filter(|_| is_hex)?,
             nanoseconds: u32::from_str_radix(nanoseconds, 16).ok()?,
         })
+    }
+
+    /// The 12 bytes of the label.
+    pub fn to_bytes(self) -> [u8; 12] {
+        let mut label = [0; 12];
+        let bytes = self.seconds.to_be_bytes().into_iter().chain(self.nanoseconds.to_be_bytes());
+        for (place, byte) in label.iter_mut().zip(bytes) {
+            *place = byte;
+        }
+        label
+    }
+
+    /// Reads the 12 bytes of a label.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (seconds, nanoseconds) = bytes.split_first_chunk()?;
+        let nanoseconds = nanoseconds.try_into().ok()?;
+        Some(Self { seconds: u64::from_be_bytes(*seconds), nanoseconds: u32::from_be_bytes(nanoseconds) })
     }
 
     /// `@` and 24 hexadecimal digits.

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{AT_FDCWD, OFlag};
 use nix::sys::stat::Mode;
 use sys::Errno;
 
@@ -22,7 +22,7 @@ impl Directory {
     /// Opens and enters the directory at `path`.
     pub fn open(path: &OsStr) -> Result<Self, Errno> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let directory: OwnedFd = nix::fcntl::open(path, flags, Mode::empty())?;
+        let directory: OwnedFd = nix::fcntl::openat(AT_FDCWD, path, flags, Mode::empty())?;
         let mut opened = Self { directory: directory.into(), path: None };
         opened.enter()?;
         opened.path = nix::unistd::getcwd().ok();

@@ -14,12 +14,13 @@
 mod directory;
 mod effects;
 mod event_source;
+mod notification;
 mod reopening;
 mod startup;
 mod state;
 mod supervisor;
 mod takeover;
 
+pub use event_source::EventPort;
 pub use startup::{LOCK_RETRY_INTERVAL, Opening, Startup};
-pub use state::ServiceRole;
 pub use supervisor::{Hosting, Supervisor};

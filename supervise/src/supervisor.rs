@@ -8,10 +8,10 @@ use sys::{Error, ExitStatus, Logger, Now, Pid, Signal};
 
 use crate::directory::Directory;
 use crate::effects::Effects;
-use crate::event_source::EventSource;
+use crate::event_source::{EventPort, EventSource};
 use crate::reopening::OpenFiles;
 use crate::startup::{self, Startup};
-use crate::state::{ServiceEvent, ServicePair, ServiceRole};
+use crate::state::{ServiceEvent, ServicePair};
 
 /// How soon a file or a message that could not be written is tried again.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
@@ -38,7 +38,7 @@ pub struct Hosting {
 /// A host opens it, calls [`start`](Self::start), and then, again and again until it
 /// [is finished](Self::is_finished):
 ///
-/// 1. watches the [new FIFOs](Self::new_fifos), and sleeps until the [deadline](Self::next_deadline);
+/// 1. watches the [new descriptors](Self::new_descriptors), and sleeps until the [deadline](Self::next_deadline);
 /// 2. passes on what has happened: [`readable`](Self::readable), [`told_to_leave`](Self::told_to_leave),
 ///    [`child_exited`](Self::child_exited);
 /// 3. gives it a turn if the deadline is reached: [`begin_turn`](Self::begin_turn), [`step`](Self::step)
@@ -85,14 +85,14 @@ impl Supervisor {
         self.handle(ServiceEvent::Tick, now);
     }
 
-    /// The control FIFOs to watch from now on, each given once. They are closed when they are replaced.
-    pub fn new_fifos(&mut self) -> impl Iterator<Item = (ServiceRole, BorrowedFd<'_>)> {
-        self.event_source.unwatched_fifos()
+    /// The descriptors to watch from now on, each given once. They are closed when they are replaced.
+    pub fn new_descriptors(&mut self) -> impl Iterator<Item = (EventPort, BorrowedFd<'_>)> {
+        self.event_source.unwatched()
     }
 
-    /// A control FIFO may have something to read.
-    pub fn readable(&mut self, role: ServiceRole) {
-        self.event_source.readable(role);
+    /// A descriptor may have something to read.
+    pub fn readable(&mut self, port: EventPort) {
+        self.event_source.readable(port);
     }
 
     /// The service is to go down, and the supervisor is then finished, as after `x` (RSV-62).
@@ -131,8 +131,14 @@ impl Supervisor {
         }
         let Some(event) = self.event_source.next(&self.state) else { return false };
         self.enter();
-        if let ServiceEvent::Command(..) = event {
-            self.effects.refresh_messages();
+        match event {
+            ServiceEvent::Command(..) => self.effects.refresh_messages(),
+            ServiceEvent::Notified { .. } => {
+                if let Some(text) = self.event_source.take_text() {
+                    self.effects.publish_text(text);
+                }
+            }
+            _ => {}
         }
         self.handle(event, now);
         true
@@ -159,6 +165,12 @@ impl Supervisor {
         self.state.is_finished()
     }
 
+    /// Whether `./run` has said that it is ready; `None` if it does not run, or has neither `notification-fd`
+    /// nor `notify-socket`.
+    pub fn is_ready(&self) -> Option<bool> {
+        self.state.is_ready()
+    }
+
     /// Gives the last messages a moment to be read.
     pub fn conclude(&mut self) {
         self.effects.conclude();
@@ -182,6 +194,11 @@ impl Supervisor {
             }
         }
         self.effects.publish();
+        if let Some(notification) = self.effects.take_notification() {
+            self.event_source.set_notification(Some(notification));
+        } else if !self.state.takes_notifications() {
+            self.event_source.set_notification(None);
+        }
     }
 
     fn reopen_if_lost(&mut self) {

@@ -11,13 +11,16 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use supervise::{Hosting, LOCK_RETRY_INTERVAL, ServiceRole, Startup, Supervisor};
+use supervise::{EventPort, Hosting, LOCK_RETRY_INTERVAL, Startup, Supervisor};
 use sys::{Logger, Now, Pid, Poller, Signal, reap_next};
 
 const CAUGHT: &[Signal] = &[Signal::CHLD];
 
 /// How long a condition may take on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a host watches; the place of each is part of its token.
+const PORTS: [EventPort; 3] = [EventPort::Main, EventPort::Log, EventPort::Notification];
 
 /// The services, and what hosts them.
 struct Host {
@@ -102,17 +105,17 @@ impl Host {
 
     fn run_once(&mut self) {
         for (index, hosted) in self.services.iter_mut().enumerate() {
-            for (role, fifo) in hosted.supervisor.iter_mut().flat_map(|it| it.new_fifos()) {
-                self.poller.watch(fifo, 2 * index + usize::from(role == ServiceRole::Log)).expect("a watch");
+            for (port, descriptor) in hosted.supervisor.iter_mut().flat_map(|it| it.new_descriptors()) {
+                let place = PORTS.iter().position(|it| *it == port).expect("a port");
+                self.poller.watch(descriptor, PORTS.len() * index + place).expect("a watch");
             }
         }
         // The conditions are in files, which have no events here.
         let look = Instant::now() + Duration::from_millis(20);
         let next = self.living().filter_map(Supervisor::next_deadline).chain([look]).min();
         for token in self.poller.wait(next).ready {
-            let role = if token % 2 == 0 { ServiceRole::Main } else { ServiceRole::Log };
-            if let Some(supervisor) = &mut self.services[token / 2].supervisor {
-                supervisor.readable(role);
+            if let Some(supervisor) = &mut self.services[token / PORTS.len()].supervisor {
+                supervisor.readable(PORTS[token % PORTS.len()]);
             }
         }
         self.reap();
@@ -140,6 +143,10 @@ impl Host {
 
     fn stat(&self, name: &str) -> String {
         read(&self.of(name).dir.join("supervise/stat"))
+    }
+
+    fn is_ready(&self, name: &str) -> Option<bool> {
+        self.of(name).supervisor.as_ref().and_then(|supervisor| supervisor.is_ready())
     }
 
     fn pid(&self, name: &str) -> Option<Pid> {
@@ -210,8 +217,11 @@ fn write_to_fifo(path: &Path, bytes: &str) {
 
 fn write_script(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().expect("a directory")).expect("a directory");
-    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).expect("a script");
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("a script");
+    // Beside its place: a script that is just being executed cannot be written to.
+    let fresh = path.with_extension("new");
+    std::fs::write(&fresh, format!("#!/bin/sh\n{text}\n")).expect("a script");
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o755)).expect("a script");
+    std::fs::rename(&fresh, path).expect("a script");
 }
 
 const SERVICES: [&str; 20] = [
@@ -276,6 +286,7 @@ fn twenty_services_in_one_process_do_what_runsv_does() {
     a_directory_may_be_moved_or_made_again(&mut host, &tree);
     a_group_ends_with_its_leader(&mut host);
     a_client_that_writes_without_end_holds_up_no_other(&mut host);
+    a_service_says_when_it_is_ready_and_one_that_floods_holds_up_no_other(&mut host);
     a_directory_that_cannot_be_entered_is_left_alone(&mut host);
     host.drop_all();
     assert_eq!(std::fs::read_dir(&elsewhere).expect("a list").count(), 0, "a file in a wrong place");
@@ -432,6 +443,28 @@ fn a_client_that_writes_without_end_holds_up_no_other(host: &mut Host) {
     host.control_until("other", "u", "run\n");
     host.control_until("many", "p", "run, paused\n");
     host.control_until("many", "c", "run\n");
+}
+
+fn a_service_says_when_it_is_ready_and_one_that_floods_holds_up_no_other(host: &mut Host) {
+    for (name, run) in
+        [("many", "exec cat /dev/zero >&3"), ("other", "echo >&3; pwd -P >where; exec sleep 1000")]
+    {
+        let dir = host.of(name).dir.clone();
+        std::fs::write(dir.join("notification-fd"), "3\n").expect("a file");
+        write_script(&dir.join("run"), run);
+        host.restarts(name, "k");
+    }
+    host.until("it is ready", |host| host.is_ready("other") == Some(true));
+    assert_eq!((host.is_ready("many"), host.is_ready("last")), (Some(false), None));
+    host.restarts("last", "k");
+    host.restarts("many", "k");
+    for name in ["many", "other"] {
+        let dir = host.of(name).dir.clone();
+        std::fs::remove_file(dir.join("notification-fd")).expect("a file");
+        write_script(&dir.join("run"), "exec sleep 1000");
+        host.restarts(name, "k");
+        assert_eq!((host.is_ready(name), dir.join("supervise/ready").exists()), (None, false));
+    }
 }
 
 /// Nothing is started or written, there or in the directory that the process is in, until it can be entered.

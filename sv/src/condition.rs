@@ -36,7 +36,8 @@ pub enum Sign {
 pub enum Verdict {
     /// Fulfilled.
     Reached,
-    /// Fulfilled when `./check` succeeds or, without a check, when the process has lived for so much longer.
+    /// Fulfilled when `./check` succeeds; without a check, when the process has said that it is ready; if it
+    /// cannot, when it has lived for so much longer.
     UpIn(Duration),
     /// Not fulfilled.
     NotYet,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use serde::Serialize;
 use servicedir::client::ClientError;
+use servicedir::readiness::Announcement;
 use servicedir::{ServiceDir, State, Status, Tai64n, Want};
 use sys::errno_text::phrase;
 use sys::error::words;
@@ -28,10 +29,13 @@ pub struct Details {
     /// Whether there is a file `down`, or why that cannot be checked.
     pub has_down: Result<bool, Errno>,
     /// Whether its check succeeded: `None` without a check, or if it was not run.
-    pub is_ready: Option<bool>,
+    pub check: Option<bool>,
+    /// What it has said of itself, if it can.
+    pub said: Option<Announcement>,
     /// Its log service, if there is one.
     pub log: Option<Box<Details>>,
-    dir: ServiceDir,
+    /// Its directory.
+    pub dir: ServiceDir,
 }
 
 impl Details {
@@ -44,7 +48,13 @@ impl Details {
     fn new(name: OsString, dir: ServiceDir, snapshot: Snapshot) -> Self {
         let log_name = || words([&name, OsStr::new("/log")]);
         let log = snapshot.log.map(|log| Box::new(Self::new(log_name(), dir.log(), *log)));
-        Self { name, status: snapshot.status, has_down: snapshot.has_down, is_ready: None, log, dir }
+        let Snapshot { status, has_down, said, .. } = snapshot;
+        Self { name, status, has_down, check: None, said, log, dir }
+    }
+
+    /// Whether it is ready: as its check says; without one that was run, as it has said itself; else unknown.
+    pub fn is_ready(&self) -> Option<bool> {
+        self.check.or_else(|| self.said.as_ref().map(Announcement::is_ready))
     }
 
     /// How many of the two have no readable status.
@@ -85,13 +95,15 @@ impl Details {
             paused: status.map(|status| status.is_paused),
             normally_up: self.has_down.ok().filter(|_| exists).map(|has_down| !has_down),
             got_term: status.map(|status| status.got_term),
-            ready: self.is_ready,
+            ready: self.is_ready(),
             log: self.log.as_ref().map(|log| Box::new(log.to_json(now))),
             error: self.error(),
+            status_text: self.said.as_ref().map(|said| said.text.clone()).filter(|text| !text.is_empty()),
         }
     }
 
-    fn runs(&self) -> bool {
+    /// Whether `./run` runs.
+    pub fn runs(&self) -> bool {
         self.status.as_ref().is_ok_and(|status| status.pid != 0 && status.state == Some(State::Run))
     }
 }
@@ -111,6 +123,7 @@ pub struct ServiceJson {
     ready: Option<bool>,
     log: Option<Box<ServiceJson>>,
     error: Option<String>,
+    status_text: Option<String>,
 }
 
 /// Runs the checks of all services and their logs, for so long at most. A service that does not run is not ready,
@@ -120,7 +133,7 @@ pub fn run_checks(services: &mut [Details], limit: Duration) {
     let mut unseen: Vec<&mut Details> = services.iter_mut().collect();
     while let Some(details) = unseen.pop() {
         let runs = details.runs();
-        let Details { dir, is_ready, log, status, .. } = details;
+        let Details { dir, check: is_ready, log, status, .. } = details;
         if status.is_ok() && nix::sys::stat::stat(&dir.check()).is_ok() {
             *is_ready = Some(false);
             if runs {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use servicedir::history::{HistoryEntry, HistoryEvent};
+use servicedir::readiness::Announcement;
 use servicedir::{Command, State, Status, Tai64n, Want};
 use sys::errno_text::phrase;
 use sys::{ExitStatus, Pid, Signal};
@@ -24,6 +25,8 @@ pub struct Observation {
     pub status: Status,
     /// Whether there is a file `down`.
     pub has_down: bool,
+    /// What the service has said of itself, if it can.
+    pub said: Option<Announcement>,
     /// The history, oldest entry first.
     pub entries: Vec<HistoryEntry>,
     /// The control script that runsv waits for, if it still runs.
@@ -84,21 +87,23 @@ fn running(observation: &Observation, age: &str) -> String {
     } else if matches!(status.want, Want::Down | Want::Exit) {
         text += "; will not be started again when it ends";
     }
+    if let Some(said) = &observation.said {
+        let age = said.ready.map(|ready| human(ready.age_at(observation.now)));
+        let _ = match age {
+            Some(age) => write!(text, "; ready for {age}"),
+            None => write!(text, "; has not said that it is ready"),
+        };
+        if !said.text.is_empty() {
+            let _ = write!(text, "; says: {}", said.text);
+        }
+    }
     text
 }
 
 /// The reason for a service to be wanted down.
 fn why_down(observation: &Observation) -> String {
-    let decides = |event: HistoryEvent| {
-        matches!(
-            event,
-            HistoryEvent::Began(_)
-                | HistoryEvent::ToldToLeave
-                | HistoryEvent::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
-        )
-    };
     let age = |when: Tai64n| human(when.age_at(observation.now));
-    match observation.last(decides) {
+    match last_decision(&observation.entries) {
         Some((HistoryEvent::Told(Command::Once), when)) => {
             format!("was to run once, {} ago, and has ended", age(when))
         }
@@ -106,10 +111,32 @@ fn why_down(observation: &Observation) -> String {
         Some((HistoryEvent::Told(Command::Exit) | HistoryEvent::ToldToLeave, _)) => {
             "was told to exit".to_owned()
         }
+        Some((HistoryEvent::StaysDown, when)) => {
+            format!("./finish exited 125 {} ago, which leaves the service down", age(when))
+        }
         // Commands before the start of this runsv no longer count.
         _ if observation.has_down => "there is a file down, and no command to start it".to_owned(),
         _ => "was told to be down".to_owned(),
     }
+}
+
+/// The newest event that decided whether the service is wanted up, and its time.
+pub fn last_decision(entries: &[HistoryEntry]) -> Option<(HistoryEvent, Tai64n)> {
+    last(entries, |event| {
+        matches!(
+            event,
+            HistoryEvent::Began(_)
+                | HistoryEvent::ToldToLeave
+                | HistoryEvent::StaysDown
+                | HistoryEvent::Told(Command::Up | Command::Down | Command::Once | Command::Exit)
+        )
+    })
+}
+
+/// The newest event of this kind, and its time.
+fn last(entries: &[HistoryEntry], is_it: impl Fn(HistoryEvent) -> bool) -> Option<(HistoryEvent, Tai64n)> {
+    let mut events = entries.iter().rev().filter_map(|entry| Some((event_of(entry)?, entry.when)));
+    events.find(|(event, _)| is_it(*event))
 }
 
 impl Observation {
@@ -117,14 +144,8 @@ impl Observation {
         self.entries.last().and_then(event_of)
     }
 
-    /// The newest event of this kind, and its time.
-    fn last(&self, is_it: impl Fn(HistoryEvent) -> bool) -> Option<(HistoryEvent, Tai64n)> {
-        let mut events = self.entries.iter().rev().filter_map(|entry| Some((event_of(entry)?, entry.when)));
-        events.find(|(event, _)| is_it(*event))
-    }
-
     fn age_of_last(&self, is_it: impl Fn(HistoryEvent) -> bool) -> Option<String> {
-        self.last(is_it).map(|(_, when)| human(when.age_at(self.now)))
+        last(&self.entries, is_it).map(|(_, when)| human(when.age_at(self.now)))
     }
 }
 
@@ -150,7 +171,8 @@ fn sentence(entry: &HistoryEntry) -> String {
     }
 }
 
-fn ended(how: ExitStatus) -> String {
+/// `ended with exit code 3`
+pub fn ended(how: ExitStatus) -> String {
     match how {
         ExitStatus::Exited(code) => format!("ended with exit code {code}"),
         ExitStatus::Killed { .. } => format!("was killed by {how}"),
@@ -304,6 +326,7 @@ mod tests {
                 state: Some(state),
             },
             has_down: false,
+            said: None,
             entries: history(lines),
             control_script: None,
             group: Vec::new(),
@@ -330,6 +353,15 @@ mod tests {
         assert_eq!(state(&once), "running for 5m, pid 7; will not be started again when it ends");
         let finish = observed(State::Finish, 8, Want::Up, &[(2, "started ./finish, pid 8")]);
         assert_eq!(state(&finish), "./run has ended, ./finish runs for 2s, pid 8");
+    }
+
+    #[test]
+    fn the_state_says_what_the_service_has_said() {
+        let mut up = observed(State::Run, 7, Want::Up, &[]);
+        up.said = Some(Announcement { ready: None, text: "loads".to_owned() });
+        assert_eq!(state(&up), "running for 5m, pid 7; has not said that it is ready; says: loads");
+        up.said = Some(Announcement { ready: Some(ago(60)), text: String::new() });
+        assert_eq!(state(&up), "running for 5m, pid 7; ready for 1m");
     }
 
     #[test]

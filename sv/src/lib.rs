@@ -5,7 +5,7 @@
 //! that waits is `waiter`.
 //!
 //! `own_commands` is the entry to what runit's sv does not have: `table`, `json`, `time` and `diagnosis` are
-//! state, `details`, `why`, `lint` and `enable` effects.
+//! state, `details`, `health`, `why`, `lint` and `enable` effects.
 
 mod check;
 mod cli;
@@ -13,6 +13,7 @@ mod condition;
 mod details;
 mod diagnosis;
 mod enable;
+mod health;
 mod json;
 mod line;
 mod lint;
@@ -39,7 +40,7 @@ use condition::Condition;
 use report::Report;
 use service::NamedService;
 use snapshot::Snapshot;
-use verb::{ControlVerb, Verb};
+use verb::{ControlVerb, OwnVerb, Verb};
 use waiter::Waiter;
 
 /// The services directory, unless `SVDIR` names another (GEN-10).
@@ -105,13 +106,15 @@ fn exit_code(failures: usize) -> u8 {
 
 /// Runs a command that runit's sv does not have.
 fn run_own_command(invocation: Invocation, base: &Path) -> u8 {
+    // A health check knows no other failure than 1.
+    let fatal = if invocation.verb == Verb::Own(OwnVerb::Health) { 1 } else { FATAL };
     let mut report = Report::new();
     let result = own_commands::carry_out(invocation, base, &mut report);
     report.flush();
     result.map_or_else(
         |failure| {
             write_line(&failure.to_bytes());
-            FATAL
+            fatal
         },
         exit_code,
     )

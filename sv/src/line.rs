@@ -9,7 +9,14 @@ use servicedir::{State, Status, Tai64n, Want};
 /// Appends `run: NAME: (pid 7) 3s, ...`, without a line end.
 ///
 /// An unknown state byte has no word (SV-42).
-pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down: bool, now: Tai64n) {
+pub fn write_status(
+    text: &mut Vec<u8>,
+    name: &OsStr,
+    status: &Status,
+    has_down: bool,
+    is_ready: Option<bool>,
+    now: Tai64n,
+) {
     text.extend_from_slice(match status.state {
         Some(State::Down) => b"down: ",
         Some(State::Run) => b"run: ",
@@ -23,14 +30,15 @@ pub fn write_status(text: &mut Vec<u8>, name: &OsStr, status: &Status, has_down:
         let _ = write!(text, "(pid {}) ", status.pid);
     }
     let _ = write!(text, "{}s", status.since.age_at(now));
-    for words in facts(status, has_down) {
+    for words in facts(status, has_down, is_ready) {
         text.extend_from_slice(b", ");
         text.extend_from_slice(words.as_bytes());
     }
 }
 
-/// The words after the seconds: what differs from the normal state.
-pub fn facts(status: &Status, has_down: bool) -> impl Iterator<Item = &'static str> {
+/// The words after the seconds: what differs from the normal state. A service that says itself when it is
+/// ready has one more than with runit.
+pub fn facts(status: &Status, has_down: bool, is_ready: Option<bool>) -> impl Iterator<Item = &'static str> {
     let has_process = status.pid != 0;
     [
         (has_process && has_down, "normally down"),
@@ -39,6 +47,7 @@ pub fn facts(status: &Status, has_down: bool) -> impl Iterator<Item = &'static s
         (!has_process && status.want == Want::Up, "want up"),
         (has_process && matches!(status.want, Want::Down | Want::Exit), "want down"),
         (has_process && status.got_term, "got TERM"),
+        (has_process && is_ready == Some(false), "not ready"),
     ]
     .into_iter()
     .filter_map(|(is_so, words)| is_so.then_some(words))
@@ -53,7 +62,7 @@ mod tests {
     fn line(status: Status, has_down: bool, age: u64) -> String {
         let mut text = Vec::new();
         let now = Tai64n { seconds: SINCE.seconds + age, nanoseconds: 0 };
-        write_status(&mut text, OsStr::new("a"), &status, has_down, now);
+        write_status(&mut text, OsStr::new("a"), &status, has_down, None, now);
         String::from_utf8(text).expect("a text")
     }
 
@@ -96,10 +105,20 @@ mod tests {
     }
 
     #[test]
+    fn only_a_service_that_says_when_it_is_ready_can_be_not_ready() {
+        let status = Status { got_term: true, ..service(State::Run, 7) };
+        for (is_ready, expected) in
+            [(None, "got TERM"), (Some(true), "got TERM"), (Some(false), "got TERM, not ready")]
+        {
+            assert_eq!(facts(&status, false, is_ready).collect::<Vec<_>>().join(", "), expected);
+        }
+    }
+
+    #[test]
     fn a_time_in_the_future_is_no_seconds_ago() {
         let mut text = Vec::new();
         let now = Tai64n { seconds: SINCE.seconds - 9, nanoseconds: 0 };
-        write_status(&mut text, OsStr::new("a"), &service(State::Run, 7), false, now);
+        write_status(&mut text, OsStr::new("a"), &service(State::Run, 7), false, None, now);
         assert_eq!(text, b"run: a: (pid 7) 0s");
     }
 }

@@ -1,4 +1,5 @@
-//! Effects: the commands that runit's sv does not have (`list`, `why`, `lint`, `enable`, `disable`), and JSON.
+//! Effects: the commands that runit's sv does not have (`list`, `why`, `lint`, `health`, `enable`,
+//! `disable`), and JSON.
 
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal as _;
@@ -6,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
-use servicedir::Tai64n;
 use servicedir::client::ClientError;
+use servicedir::{Tai64n, history};
 use sys::Error;
 use sys::errno_text::errno_of;
 use sys::error::words;
@@ -19,7 +20,7 @@ use crate::report::Report;
 use crate::service::{self, NamedService, is_below_base};
 use crate::snapshot::Snapshot;
 use crate::verb::{OwnVerb, Verb};
-use crate::{json, lint, table, why};
+use crate::{health, json, lint, table, why};
 
 /// How often the effect of a changed link is checked: there may be no runsv to watch yet.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -44,7 +45,12 @@ pub fn carry_out(invocation: Invocation, base: &Path, report: &mut Report) -> Re
         Verb::Own(OwnVerb::Lint) => {
             let names = if names.is_empty() { all_services(base)? } else { names };
             let graph = &mut lint::DependencyGraph::default();
-            Ok(names.iter().filter(|name| has_findings(name, base, graph, report)).count())
+            let twins = lint::Twins::of(base);
+            Ok(names.iter().filter(|name| has_findings(name, base, graph, &twins, report)).count())
+        }
+        Verb::Own(OwnVerb::Health) => {
+            let names = if names.is_empty() { all_services(base)? } else { names };
+            Ok(usize::from(!are_well(details(names, base), limit, report)))
         }
         Verb::Own(word @ (OwnVerb::Enable | OwnVerb::Disable)) => {
             services_directory(base)?;
@@ -69,6 +75,11 @@ fn services_directory(base: &Path) -> Result<&Path, Error> {
     Ok(base)
 }
 
+fn details(names: Vec<OsString>, base: &Path) -> Vec<Details> {
+    let services = NamedService::find_all(names, base);
+    services.iter().map(|service| Details::of(service, Snapshot::of(service))).collect()
+}
+
 /// Prints a table, or JSON; with the results of the checks, if there is a time to wait for them.
 fn show(
     names: Vec<OsString>,
@@ -77,8 +88,7 @@ fn show(
     wait: Option<Duration>,
     report: &mut Report,
 ) -> usize {
-    let services = NamedService::find_all(names, base);
-    let mut details: Vec<_> = services.iter().map(|it| Details::of(it, Snapshot::of(it))).collect();
+    let mut details = details(names, base);
     if let Some(limit) = wait {
         run_checks(&mut details, limit);
     }
@@ -113,8 +123,33 @@ fn explain(names: Vec<OsString>, base: &Path, report: &mut Report) -> usize {
     failures
 }
 
+/// Prints a line for each service, log services included, that is not well. Checks run for so long at most.
+fn are_well(services: Vec<Details>, limit: Duration, report: &mut Report) -> bool {
+    let with_log = |mut service: Details| {
+        let log = service.log.take().map(|log| *log);
+        std::iter::once(service).chain(log)
+    };
+    let mut services: Vec<_> = services.into_iter().flat_map(with_log).collect();
+    run_checks(&mut services, limit);
+    let mut are_well = true;
+    for service in &services {
+        let entries = history::read(&service.dir).unwrap_or_default();
+        if let Some(why) = health::complaint(service, &entries, Tai64n::of(SystemTime::now())) {
+            report.print_own_line(&format!("fail: {}: {why}", service.name.to_string_lossy()));
+            are_well = false;
+        }
+    }
+    are_well
+}
+
 /// Prints the findings in a directory.
-fn has_findings(name: &OsStr, base: &Path, graph: &mut lint::DependencyGraph, report: &mut Report) -> bool {
+fn has_findings(
+    name: &OsStr,
+    base: &Path,
+    graph: &mut lint::DependencyGraph,
+    twins: &lint::Twins,
+    report: &mut Report,
+) -> bool {
     // A name means an entry of the services directory; one that does not exist may be a path.
     let below = base.join(name);
     let path = if is_below_base(name) && (below.is_dir() || !Path::new(name).is_dir()) {
@@ -133,7 +168,8 @@ fn has_findings(name: &OsStr, base: &Path, graph: &mut lint::DependencyGraph, re
         report.print_own_line(&format!("fail: {shown}: {}", String::from_utf8_lossy(&refusal)));
         return true;
     }
-    let findings = lint::check(&path, &shown, graph);
+    let mut findings = lint::check(&path, &shown, graph);
+    findings.extend(twins.finding(&path, name));
     for finding in &findings {
         report.print_own_line(&format!("sv lint: {shown}: {finding}"));
     }

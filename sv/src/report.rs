@@ -68,8 +68,9 @@ impl Report {
             }
         };
         let mut line = Vec::with_capacity(128);
+        let name = &service.name;
         let is_complete =
-            self.write_service(&mut line, &service.name, &service.name, status, snapshot.has_down);
+            self.write_service(&mut line, name, name, status, snapshot.has_down, snapshot.is_ready());
         if let Some(log) = &snapshot.log {
             self.write_log(&mut line, &service.name, log);
         }
@@ -85,7 +86,9 @@ impl Report {
     pub fn print_status(&mut self, word: &str, service: &NamedService, status: &Status) {
         let mut line = format!("{word}: ").into_bytes();
         if let Ok(client) = service.client() {
-            self.write_service(&mut line, &service.name, &service.name, status, has_down(client.dir()));
+            let is_ready = service.is_ready(status);
+            let name = &service.name;
+            self.write_service(&mut line, name, name, status, has_down(client.dir()), is_ready);
         }
         self.print_line(&line);
     }
@@ -158,9 +161,10 @@ impl Report {
         shown: &OsStr,
         status: &Status,
         has_down: Result<bool, Errno>,
+        is_ready: Option<bool>,
     ) -> bool {
         match has_down {
-            Ok(has_down) => write_status(line, shown, status, has_down, self.now),
+            Ok(has_down) => write_status(line, shown, status, has_down, is_ready, self.now),
             Err(why) => self.warn("stat", name, "/down", why),
         }
         has_down.is_ok()
@@ -171,7 +175,7 @@ impl Report {
         line.extend_from_slice(b"; ");
         let refusal = match &log.status {
             Ok(status) => {
-                self.write_service(line, name, OsStr::new("log"), status, log.has_down);
+                self.write_service(line, name, OsStr::new("log"), status, log.has_down, log.is_ready());
                 return;
             }
             Err(refusal) => refusal,

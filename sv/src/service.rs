@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
-use servicedir::{Command, ServiceDir, Status};
+use servicedir::{Command, ServiceDir, Status, readiness};
 use sys::FileId;
 use sys::errno_text::errno_of;
 
@@ -39,6 +39,11 @@ impl NamedService {
     /// Its status.
     pub fn status(&self) -> Result<Status, ClientError> {
         self.client()?.status()
+    }
+
+    /// Whether the process of this status has said that it is ready; `None` if it cannot.
+    pub fn is_ready(&self, status: &Status) -> Option<bool> {
+        readiness::read(self.client().ok()?.dir(), status).map(|said| said.is_ready())
     }
 
     /// Sends commands, if there are any.

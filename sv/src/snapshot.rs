@@ -2,6 +2,7 @@
 
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
+use servicedir::readiness::Announcement;
 use servicedir::{ServiceDir, Status};
 
 use crate::service::NamedService;
@@ -12,11 +13,18 @@ pub struct Snapshot {
     pub status: Result<Status, ClientError>,
     /// Whether there is a file `down`, or why that cannot be checked.
     pub has_down: Result<bool, Errno>,
+    /// What it has said of itself, if it can.
+    pub said: Option<Announcement>,
     /// Its log service, if there is one and the status of the service can be read.
     pub log: Option<Box<Snapshot>>,
 }
 
 impl Snapshot {
+    /// Whether it has said that it is ready; `None` if it cannot.
+    pub fn is_ready(&self) -> Option<bool> {
+        self.said.as_ref().map(Announcement::is_ready)
+    }
+
     /// Reads a service and its log service.
     pub fn of(service: &NamedService) -> Self {
         match service.client() {
@@ -27,12 +35,18 @@ impl Snapshot {
                 }
                 snapshot
             }
-            Err(refusal) => Self { status: Err(refusal), has_down: Err(Errno::ENOENT), log: None },
+            Err(refusal) => {
+                Self { status: Err(refusal), has_down: Err(Errno::ENOENT), said: None, log: None }
+            }
         }
     }
 
     fn of_one(client: &Client) -> Self {
-        Self { status: client.status(), has_down: has_down(client.dir()), log: None }
+        let (status, said) = match client.status_and_announcement() {
+            Ok((status, said)) => (Ok(status), said),
+            Err(refusal) => (Err(refusal), None),
+        };
+        Self { status, has_down: has_down(client.dir()), said, log: None }
     }
 }
 

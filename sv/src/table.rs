@@ -80,15 +80,15 @@ fn state(details: &Details) -> (String, Style) {
     (word.to_owned(), style)
 }
 
-/// The words of `sv status` after the seconds, and the result of the check if it was run.
+/// The words of `sv status` after the seconds, and whether it is ready, as far as that is known.
 fn notes(details: &Details) -> Vec<String> {
     let mut notes: Vec<String> = details.error().into_iter().collect();
     if let Ok(status) = &details.status {
         // If the file cannot be checked, the current state counts as the normal one.
         let has_down = details.has_down.unwrap_or(status.pid == 0);
-        notes.extend(facts(status, has_down).map(str::to_owned));
+        notes.extend(facts(status, has_down, None).map(str::to_owned));
     }
-    match details.is_ready {
+    match details.is_ready() {
         Some(true) => notes.push("ready".to_owned()),
         Some(false) => notes.push("not ready".to_owned()),
         None => {}
@@ -115,7 +115,8 @@ mod tests {
     fn columns_are_as_wide_as_their_texts_on_a_terminal() {
         let names = ["日本", "cafe\u{301}s", "web"].map(Into::into).to_vec();
         let services = NamedService::find_all(names, Path::new("/nonexistent"));
-        let snapshot = || Snapshot { status: Err(ClientError::NotRunning), has_down: Ok(false), log: None };
+        let snapshot =
+            || Snapshot { status: Err(ClientError::NotRunning), has_down: Ok(false), said: None, log: None };
         let details: Vec<_> = services.iter().map(|service| Details::of(service, snapshot())).collect();
         let now = Tai64n { seconds: 1 << 62, nanoseconds: 0 };
         assert_eq!(

@@ -26,6 +26,8 @@ pub enum OwnVerb {
     Why,
     /// Check service directories for mistakes.
     Lint,
+    /// Name the services that are not well.
+    Health,
     /// Put a service into the services directory.
     Enable,
     /// Take a service out of it.
@@ -33,8 +35,8 @@ pub enum OwnVerb {
 }
 
 impl OwnVerb {
-    /// Only the whole word: `e`, `enabl` and `d`, `disabl` keep their old meaning, and in an init script,
-    /// which other programs call with their own words, the whole words do, too (SV-4).
+    /// Only the whole word: `e`, `enabl`, `d`, `disabl` and `h`, `healt` keep their old meaning, and in an init
+    /// script, which other programs call with their own words, the whole words do, too (SV-4).
     fn parse(word: &[u8], mode: Mode) -> Option<Self> {
         if mode == Mode::Script {
             return None;
@@ -43,6 +45,7 @@ impl OwnVerb {
             b"list" => Self::List,
             b"why" => Self::Why,
             b"lint" => Self::Lint,
+            b"health" => Self::Health,
             b"enable" => Self::Enable,
             b"disable" => Self::Disable,
             _ => return None,
@@ -79,7 +82,7 @@ impl Verb {
 
     /// Whether the word makes sense without the name of a service.
     pub fn may_be_alone(self) -> bool {
-        matches!(self, Self::Own(OwnVerb::List | OwnVerb::Lint))
+        matches!(self, Self::Own(OwnVerb::List | OwnVerb::Lint | OwnVerb::Health))
     }
 
     /// Whether its output can be JSON.
@@ -177,7 +180,7 @@ mod tests {
             ("d down disabl disables dis di", "d"),
             ("o once", "o"),
             ("p pause", "p"),
-            ("h hup", "h"),
+            ("h hup healt healths he", "h"),
             ("a alarm", "a"),
             ("i interrupt int", "i"),
             ("k kill", "k"),
@@ -201,6 +204,7 @@ mod tests {
             ("list", "List"),
             ("why", "Why"),
             ("lint", "Lint"),
+            ("health", "Health"),
             ("enable", "Enable"),
             ("disable", "Disable"),
             ("r restar reloa f force force-sto USR1 S U C json ? 3", "usage"),
@@ -224,6 +228,7 @@ mod tests {
             ("u up", "u"),
             ("e enable", "x"),
             ("disable", "d"),
+            ("health", "h"),
             ("list lint why", "usage"),
         ] {
             for word in words.split(' ') {

@@ -369,12 +369,21 @@ impl<'a> Waiting<'a> {
             Verdict::UpIn(_) if self.check == CheckState::Succeeded(process_start(&status)) => {}
             Verdict::UpIn(rest) => match self.has_check() {
                 Ok(true) => return self.start_check(checks, may_check, &status, report),
-                Ok(false) if rest.is_zero() => {}
-                Ok(false) => {
-                    self.is_young = true;
-                    self.read_at = Some(Instant::now() + rest);
-                    return false;
-                }
+                Ok(false) => match self.service.is_ready(&status) {
+                    Some(true) => {}
+                    Some(false) => {
+                        // Where only the owner may list `supervise/`, its watch does not see `ready`.
+                        self.read_at = self.is_watched.then(|| Instant::now() + LONGEST_PAUSE);
+                        return false;
+                    }
+                    // What it may have said is gone with its process.
+                    None if rest.is_zero() && self.service.status() == Ok(status) => {}
+                    None => {
+                        self.is_young = true;
+                        self.read_at = Some(Instant::now() + rest);
+                        return false;
+                    }
+                },
                 Err(why) => {
                     self.warn("stat", why, report);
                     self.read_later(LONGEST_PAUSE);

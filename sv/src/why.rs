@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use servicedir::client::{Client, ClientError};
 use servicedir::history::{self, HistoryEntry};
-use servicedir::{HistoryEvent, ServiceDir, Status, Tai64n, Want};
+use servicedir::{HistoryEvent, ServiceDir, Status, Tai64n, Want, readiness};
 use sys::{Pid, Signal, procfs};
 
 use crate::diagnosis::{self, Observation};
@@ -35,7 +35,9 @@ pub fn explain(service: &NamedService, base: &Path, now: Tai64n) -> (Vec<String>
             let (control_script, group) = waited_for(entries.last());
             let has_down = nix::sys::stat::stat(&dir.down()).is_ok();
             let entries = entries.clone();
-            let observation = Observation { status: *status, has_down, entries, control_script, group, now };
+            let said = readiness::read(dir, status);
+            let observation =
+                Observation { status: *status, has_down, said, entries, control_script, group, now };
             (format!("{name}: {}", diagnosis::state(&observation)), hints(name, dir, &observation))
         }
         Err(refusal) => {

@@ -19,11 +19,12 @@ pub mod printable;
 pub mod process;
 pub mod procfs;
 pub mod signal;
+mod signal_reader;
 
 pub use clock::Now;
 pub use error::Error;
 pub use fs::file_id::FileId;
-pub use fs::open::{OpenError, open_fifo, open_regular, open_to_read};
+pub use fs::open::{OpenError, open_fifo, open_record, open_regular, open_to_read};
 pub use fs::read::{read_end, read_start};
 pub use fs::replace::replace;
 pub use inotify::FileWatches;
@@ -31,10 +32,11 @@ pub use log::Logger;
 pub use poller::Poller;
 pub use printable::printable;
 pub use process::group::ProcessGroup;
-pub use process::reap::{ExitStatus, has_children, reap_next};
+pub use process::reap::{ExitStatus, has_children, reap_next, stop_of};
 pub use process::session::{Remains, Session};
 pub use process::spawn::Program;
 pub use signal::Signal;
+pub use signal_reader::{ReceivedSignal, SignalReader, SignalSender};
 
 pub use nix::errno::Errno;
 pub use nix::unistd::Pid;

@@ -199,6 +199,11 @@ fn barred(sender: &str, target: &str) -> Option<(u32, u32)> {
     (!may).then_some((effective, target))
 }
 
+/// The real, the effective and the saved user of a process.
+pub fn users_of(pid: Pid) -> Option<[u32; 3]> {
+    users(&read_text(pid, "status").filter(|_| is_ours())?)
+}
+
 /// The real, the effective and the saved user in a /proc/PID/status.
 fn users(status: &str) -> Option<[u32; 3]> {
     let mut users = field(status, "Uid")?.split_whitespace().map_while(|user| user.parse().ok());

@@ -38,7 +38,7 @@ named_signals! {
 
 impl Signal {
     /// The highest signal number: `SIGRTMAX`.
-    const LAST: i32 = 64;
+    pub const LAST: i32 = 64;
 
     /// `SIGRTMIN` as glibc counts, and with it kill(1), docker(1) and systemd, which use
     /// glibc's names for signals. musl begins one later.
@@ -69,6 +69,18 @@ impl Signal {
     /// Reads what [`Display`](fmt::Display) writes: `SIGTERM`, or `signal 64` for one without a name.
     pub fn parse_displayed(words: &str) -> Option<Self> {
         Self::parse(words.strip_prefix("signal ").unwrap_or(words))
+    }
+
+    /// Whether a process is stopped by it, unless it handles the signal. CONT discards such a signal that is
+    /// still pending.
+    pub fn is_stop(self) -> bool {
+        [Self::STOP, Self::TSTP, Self::TTIN, Self::TTOU].contains(&self)
+    }
+
+    /// This signal and CONT, without which a stopped process does not act on it; in the order in which CONT
+    /// does not discard it.
+    pub fn and_cont(self) -> [Self; 2] {
+        if self.is_stop() { [Self::CONT, self] } else { [self, Self::CONT] }
     }
 
     /// Sends this signal to one process.
@@ -153,21 +165,22 @@ impl SignalSet {
         self.0 & bit(signal) != 0
     }
 
-    /// Takes one pending signal of this set off the queue, if there is one.
-    pub fn take_pending(&self) {
+    /// Takes one pending signal of this set off the queue; returns whether there was one.
+    pub fn take_pending(&self) -> bool {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         let no_information: *mut libc::siginfo_t = std::ptr::null_mut();
         // SAFETY: the set is as long as said, and valid for the call like the time; the signal's
         // information may be null.
-        unsafe {
+        let taken = unsafe {
             libc::syscall(
                 libc::SYS_rt_sigtimedwait,
                 &raw const self.0,
                 no_information,
                 &raw const at_once,
                 size_of::<u64>(),
-            );
-        }
+            )
+        };
+        taken > 0
     }
 
     fn change_mask(&self, how: i32) -> Self {

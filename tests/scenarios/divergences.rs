@@ -603,6 +603,44 @@ mod ours {
     }
 
     #[test]
+    fn add_20_a_finish_that_exits_125_leaves_the_service_down() {
+        let web = super::given_up_by_its_finish(Suite::ours());
+        web.eventually_down();
+        web.runsv.eventually_says("runsv web: warning: ./finish exited 125: stays down\n");
+        web.sv("status").says("down: web: Ns, normally up\n", 0);
+        let why = web.sv("why").stdout;
+        assert!(why.contains("./finish exited 125 0s ago, which leaves the service down"), "{why}");
+        nothing_happens_for(Duration::from_millis(1200), "it is down", || web.lines("runs").len() == 1);
+        web.sv("start").says("ok: run: web: (pid N) Ns\n", 0);
+        assert_eq!(web.lines("runs").len(), 2);
+    }
+
+    /// A handler for TSTP runs: no CONT discards the signal before the process takes it. A paused service
+    /// gets it as well.
+    #[test]
+    fn add_1_a_stop_signal_that_stops_is_followed_by_no_cont() {
+        for is_paused in [false, true] {
+            let body = "trap 'echo tstp >>got; exit 0' TSTP; trap 'echo cont >>got' CONT
+                        echo >ready; while :; do sleep .05; done";
+            let web = Suite::ours().service("web").run(body).file("down-signal", "TSTP\n").running();
+            web.eventually_has("ready");
+            if is_paused {
+                web.control("p");
+                let pid = web.status().pid;
+                web.eventually("it is paused", |_| crate::runsv::control::is_stopped(pid));
+            }
+            web.sv("stop").says("ok: down: web: Ns, normally up\n", 0);
+            let history = web.sv("why").stdout;
+            assert_eq!(web.lines("got").last().map(String::as_str), Some("tstp"), "{history}");
+        }
+    }
+
+    #[test]
+    fn add_21_services_do_not_have_the_score_of_their_runsv() {
+        super::scores_below_a_runsv_with_500(Suite::ours(), "0\n");
+    }
+
+    #[test]
     fn add_13_a_child_whose_exec_hangs_holds_no_lock() {
         let (web, hung) = super::succeeded_while_an_exec_hangs(Suite::ours());
         web.eventually_runs_anew(hung);
@@ -972,6 +1010,16 @@ mod theirs {
     #[test]
     fn add_12_a_name_is_printed_as_it_is() {
         super::with_a_name_that_forges(Suite::theirs(), super::FORGES);
+    }
+
+    #[test]
+    fn add_20_a_finish_that_exits_125_is_any_finish() {
+        super::given_up_by_its_finish(Suite::theirs()).eventually_lines("runs", 2);
+    }
+
+    #[test]
+    fn add_21_services_have_the_score_of_their_runsv() {
+        super::scores_below_a_runsv_with_500(Suite::theirs(), "500\n");
     }
 
     #[test]
@@ -1444,4 +1492,30 @@ fn with_a_directory_made_anew(suite: &Suite) -> (Supervised, u32) {
     web.tree().service("web").run("exec sleep 1000").made();
     send(old, Signal::SIGKILL);
     (web, old)
+}
+
+/// The first run of this service fails, and its `./finish` says that this is for good.
+fn given_up_by_its_finish(suite: &Suite) -> Supervised {
+    let run = "echo >>runs; test $(wc -l <runs) -gt 1 || exit 1; exec sleep 1000";
+    suite.service("web").run(run).finish("exit 125").supervised()
+}
+
+/// A runsv with a score: each of its programs writes down what it has itself. The control script is run
+/// before each start.
+fn scores_below_a_runsv_with_500(suite: &Suite, expected: &str) {
+    let note = |name: &str| format!("cat /proc/self/oom_score_adj >{name}");
+    let parent = suite
+        .service("parent")
+        .run("echo 500 >/proc/self/oom_score_adj; exec runsv child")
+        .script("child/run", &format!("{}; exec sleep 1000", note("of-run")))
+        .script("child/finish", &note("of-finish"))
+        .script("child/control/u", &note("of-control"))
+        .script("child/log/run", &format!("{}; exec cat", note("of-log")))
+        .running();
+    for file in ["child/of-run", "child/of-control", "child/log/of-log"] {
+        parent.eventually_reads(file, expected);
+    }
+    parent.control("d");
+    parent.eventually_reads("child/of-finish", expected);
+    parent.eventually_down();
 }

@@ -15,6 +15,7 @@ mod runsv {
     mod layout;
     mod logging;
     mod process_group;
+    mod readiness;
     mod record;
 }
 
@@ -25,6 +26,7 @@ mod runsvdir {
 
 mod sv {
     mod extensions;
+    mod health;
     pub mod lines;
     pub mod lsb;
     pub mod waiting;
@@ -33,7 +35,7 @@ mod sv {
 
 mod init {
     mod acceptance;
-    mod command;
+    pub mod command;
     mod critical;
     mod dependencies;
     mod docker;
@@ -43,7 +45,9 @@ mod init {
     mod interrupted_steps;
     pub mod messages;
     mod odd_files;
+    mod signals;
     pub mod stop;
+    mod terminal;
 }
 
 mod interop {

@@ -5,13 +5,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use servicedir::history::{self, HistoryEntry};
+use servicedir::history::{self, HistoryEntry, unrequested_ends};
 use servicedir::{ServiceDir, State, Status, Tai64n};
-use sys::FileId;
+use sys::{ExitStatus, FileId};
 
 use super::adopted::status;
-use super::history::past_events;
-use crate::state::{UnrequestedEnd, unrequested_end};
 
 /// A service with a file `critical`.
 pub struct CriticalService {
@@ -34,8 +32,8 @@ pub struct CriticalService {
 pub enum CriticalFinding {
     /// No unrequested end.
     Nothing,
-    /// The service has ended, and no client had requested that.
-    Ended(UnrequestedEnd),
+    /// The service has ended, and no client had requested that; its exit status, if it is known.
+    Ended(Option<ExitStatus>),
     /// The runsv keeps no history: it is not known how the service ends.
     NoHistory,
 }
@@ -114,10 +112,10 @@ impl CriticalService {
             |last| last + 1,
         );
         self.has_history |= first_new < entries.len();
-        let end = unrequested_end(&past_events(&entries), first_new);
+        let end = unrequested_ends(&entries).into_iter().find(|end| end.number >= first_new);
         self.checked = entries.into_iter().last().or(self.checked.take());
         if let Some(end) = end {
-            return CriticalFinding::Ended(end);
+            return CriticalFinding::Ended(end.ending);
         }
         if self.is_reported || self.has_history || !self.was_started {
             return CriticalFinding::Nothing;

@@ -31,8 +31,8 @@ pub fn stop_orphan(pid: Pid) {
     let is_signalled = status(&ServiceDir::at(&place)).is_some_and(|status| {
         status.got_term && status.want != Want::Up && i32::try_from(status.pid) == Ok(pid.as_raw())
     });
-    let signals = if is_signalled { &[Signal::CONT][..] } else { &[signal, Signal::CONT] };
-    for signal in signals {
+    let signals = signal.and_cont();
+    for signal in signals.into_iter().filter(|signal| !is_signalled || *signal == Signal::CONT) {
         // A process that is gone needs no signal. Only a group leader has a group of its number.
         if !is_group || signal.send_to_group(pid).is_err() {
             let _ = signal.send(pid);

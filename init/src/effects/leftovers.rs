@@ -25,6 +25,11 @@ impl LeftoverSweep {
         self.signalled_groups.insert(leader);
     }
 
+    /// A message elsewhere says that this process is killed.
+    pub fn is_named(&mut self, pid: Pid) {
+        self.named.insert(pid);
+    }
+
     /// Processes that stand for services are named elsewhere.
     pub fn leave_out<'a>(&mut self, children: impl Iterator<Item = &'a AdoptedChild>) {
         let is_service = |kind: &ChildKind| !matches!(kind, ChildKind::Starting | ChildKind::Leftover);

@@ -9,6 +9,7 @@ mod leftovers;
 mod process_tree;
 mod service_watch;
 mod spawn;
+mod terminal;
 
 pub use hooks::find as find_hooks;
 pub use spawn::prepare;
@@ -20,10 +21,9 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use servicedir::Tai64n;
-use sys::{Errno, Error, FileId, Logger, Pid, ProcessGroup, Signal};
+use sys::{Errno, Error, FileId, Logger, Pid, ProcessGroup, Signal, stop_of};
 
 use crate::cli::InitOptions;
-use crate::state::lifecycle::is_request;
 use crate::state::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram};
 use leftovers::LeftoverSweep;
 use service_watch::ServiceWatch;
@@ -34,7 +34,8 @@ pub struct InitEffects {
     hooks: PathBuf,
     command: Vec<OsString>,
     verbosity: LogLevel,
-    caught: Vec<Signal>,
+    /// COMMAND, while it is there.
+    command_pid: Option<Pid>,
     logger: Logger,
     service_watch: ServiceWatch,
     leftovers: LeftoverSweep,
@@ -48,15 +49,15 @@ pub struct InitEffects {
 }
 
 impl InitEffects {
-    /// Effects for these options; children get the default actions of the `caught` signals.
-    pub fn new(options: InitOptions, caught: Vec<Signal>, logger: Logger) -> Self {
+    /// Effects for these options.
+    pub fn new(options: InitOptions, logger: Logger) -> Self {
         let InitOptions { directory, hooks, command, verbosity, .. } = options;
         Self {
             directory,
             hooks,
             command,
             verbosity,
-            caught,
+            command_pid: None,
             logger,
             service_watch: ServiceWatch::new(),
             leftovers: LeftoverSweep::default(),
@@ -75,7 +76,11 @@ impl InitEffects {
             LifecycleAction::StartHook { path, reason, remaining } => {
                 return Some(outcome(OwnProgram::Hook, self.spawn_hook(&path, reason, remaining)));
             }
-            LifecycleAction::StartCommand => return Some(outcome(OwnProgram::Command, self.spawn_command())),
+            LifecycleAction::StartCommand => {
+                let started = self.spawn_command();
+                self.command_pid = started.ok();
+                return Some(outcome(OwnProgram::Command, started));
+            }
             LifecycleAction::StartRunsvdir => {
                 return Some(outcome(OwnProgram::Runsvdir, self.spawn_runsvdir()));
             }
@@ -91,12 +96,19 @@ impl InitEffects {
                 );
                 return Some(LifecycleEvent::ServiceEndRead(supervisor, service_end));
             }
-            LifecycleAction::TakeTerminal => spawn::take_terminal(),
+            LifecycleAction::TakeTerminal => {
+                self.command_pid = None;
+                terminal::take();
+            }
+            LifecycleAction::Suspend(command, signal) => terminal::suspend(command, signal),
+            LifecycleAction::Resume(command) => terminal::resume(command, true),
             // A process that is gone needs no signal.
             LifecycleAction::Signal(to, signal) => drop(signal.send(to)),
             LifecycleAction::SignalGroup(leader, signal) => {
-                if is_request(signal) {
+                if [Signal::TERM, Signal::INT].contains(&signal) {
                     self.leftovers.group_is_signalled(leader);
+                } else if signal == Signal::KILL {
+                    self.leftovers.is_named(leader);
                 }
                 let _ = signal.send_to_group(leader);
             }
@@ -144,6 +156,12 @@ impl InitEffects {
     /// What has changed in the watched directories.
     pub fn read_watch(&mut self) -> Vec<LifecycleEvent> {
         self.service_watch.read()
+    }
+
+    /// Whether COMMAND was stopped since the last call.
+    pub fn command_stop(&self) -> Option<LifecycleEvent> {
+        let pid = self.command_pid?;
+        stop_of(pid).map(|signal| LifecycleEvent::CommandStopped(pid, signal))
     }
 
     /// The logger, with the lines that could not be written yet.

@@ -14,7 +14,7 @@ use sys::{FileId, FileWatches, Pid, procfs};
 use super::adopted::status;
 use super::critical::{self, CriticalFinding, CriticalService, FoundService};
 use super::history::service_end;
-use crate::state::{AdoptedChild, ChildKind, LifecycleEvent, ReportedState, ServiceEnd, UnrequestedEnd};
+use crate::state::{AdoptedChild, ChildKind, LifecycleEvent, ReportedState, ServiceEnd};
 
 /// Watches on the services directory and on `supervise/` directories.
 pub struct ServiceWatch {
@@ -155,9 +155,7 @@ impl ServiceWatch {
         let name = name.to_string_lossy().into_owned();
         match finding {
             CriticalFinding::Nothing => None,
-            CriticalFinding::Ended(UnrequestedEnd { ending }) => {
-                Some(LifecycleEvent::CriticalEnded { name, ending })
-            }
+            CriticalFinding::Ended(ending) => Some(LifecycleEvent::CriticalEnded { name, ending }),
             CriticalFinding::NoHistory => Some(LifecycleEvent::CriticalUnknown(name)),
         }
     }

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use fs_err::os::unix::fs::OpenOptionsExt as _;
 use nix::fcntl::OFlag;
-use nix::unistd::{AccessFlags, access, getpgrp, isatty, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{AccessFlags, access};
 use sys::errno_text::errno_of;
 use sys::process::spawn::{along_path, beside_or_along_path, c_string};
-use sys::signal::SignalSet;
-use sys::{Errno, Error, Pid, Program, Signal, process::priority};
+use sys::{Errno, Error, Pid, Program, process::priority};
 
-use super::InitEffects;
+use super::{InitEffects, terminal};
+use crate::state::signals::CAUGHT;
 
 /// The program that scans the services directory.
 const RUNSVDIR: &str = "runsvdir";
@@ -50,25 +50,6 @@ fn first_executable(candidates: &[std::ffi::CString]) -> Result<(), Errno> {
     Err(denied.unwrap_or(Errno::ENOENT))
 }
 
-/// The terminal on standard input, if init's process group is in its foreground.
-fn terminal() -> Option<std::io::Stdin> {
-    let input = std::io::stdin();
-    let is_ours = isatty(&input).unwrap_or(false) && tcgetpgrp(&input) == Ok(getpgrp());
-    is_ours.then_some(input)
-}
-
-/// Puts init's process group into the terminal's foreground: Ctrl-C is for init now.
-pub fn take_terminal() {
-    let input = std::io::stdin();
-    if isatty(&input).unwrap_or(false) {
-        // A background process is stopped by SIGTTOU here unless that is blocked.
-        let before = SignalSet::of(&[Signal::TTOU]).block();
-        // A terminal of another session stays as it is.
-        let _ = tcsetpgrp(&input, getpgrp());
-        before.set_as_mask();
-    }
-}
-
 /// Raises init's priority as far as possible; returns the previous one if that has changed.
 pub fn raise_priority() -> Option<i32> {
     const FIRST: i32 = -20;
@@ -97,7 +78,7 @@ impl InitEffects {
         let Some((name, arguments)) = self.command.split_first() else { return Err(Errno::ENOENT) };
         let candidates = along_path(name);
         first_executable(&candidates)?;
-        let terminal = terminal();
+        let terminal = terminal::own();
         let program = Program::first_of(candidates, c_string(name));
         let program = arguments.iter().fold(program, Program::arg);
         self.spawn(program.own_group(terminal.as_ref().map(AsFd::as_fd)))
@@ -124,7 +105,7 @@ impl InitEffects {
     }
 
     fn spawn(&self, program: Program<'_>) -> Result<Pid, Errno> {
-        let program = program.default_signals(&self.caught);
+        let program = program.default_signals(&CAUGHT);
         let Some(nice) = self.nice else { return program.spawn() };
         // Children get the priority that init was started with.
         let _ = priority::set_own(nice);

@@ -53,8 +53,12 @@ pub struct ReportedState {
 /// What has happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LifecycleEvent {
-    /// A signal was caught.
+    /// A process has sent this signal.
     Signal(Signal),
+    /// The kernel has sent this signal, as for a terminal.
+    KernelSignal(Signal),
+    /// COMMAND was stopped by this signal.
+    CommandStopped(Pid, Signal),
     /// Children were reaped.
     Reaped {
         /// The processes and their exit statuses.
@@ -223,6 +227,10 @@ pub enum LifecycleAction {
     ReadServiceEnd(Pid, String),
     /// Take the terminal's foreground back.
     TakeTerminal,
+    /// Stop as this signal stops a job of a shell; once continued, continue COMMAND.
+    Suspend(Option<Pid>, Signal),
+    /// Continue COMMAND, in the terminal's foreground.
+    Resume(Pid),
     /// Send a signal to a process.
     Signal(Pid, Signal),
     /// Send a signal to a process group.

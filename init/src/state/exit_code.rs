@@ -66,10 +66,9 @@ pub fn exit_code(
             ending.shell_code()
         }
         (StopReason::Critical { ending: None, .. }, _) => 1,
-        // A process that ends of the signal it was sent to stop has stopped in order.
-        (StopReason::Signal(_), Some(ExitStatus::Killed { signal, .. })) if signal == stop_signal => {
-            by_itself
-        }
+        // A process that ends of the signal it was sent to stop has stopped in order. Some, as
+        // the JVM, handle it and exit with what a shell would say of such an end.
+        (StopReason::Signal(_), Some(ending)) if ending.is_answer_to(stop_signal) => by_itself,
         (StopReason::Signal(_), Some(ending)) => ending.shell_code(),
         (StopReason::Signal(_), None) => by_itself,
     }
@@ -89,6 +88,7 @@ mod tests {
     fn an_orderly_stop_is_a_success() {
         assert_eq!(exit_code(&TERM, None, Signal::TERM, false), 0);
         assert_eq!(exit_code(&TERM, Some(death(Signal::TERM)), Signal::TERM, false), 0);
+        assert_eq!(exit_code(&TERM, Some(ExitStatus::Exited(143)), Signal::TERM, false), 0);
         assert_eq!(exit_code(&TERM, Some(ExitStatus::Exited(0)), Signal::TERM, true), 0);
     }
 
@@ -102,6 +102,7 @@ mod tests {
     fn the_commands_code_is_inits() {
         assert_eq!(exit_code(&StopReason::Command(ExitStatus::Exited(3)), None, Signal::TERM, true), 3);
         assert_eq!(exit_code(&StopReason::Command(death(Signal::TERM)), None, Signal::TERM, false), 143);
+        assert_eq!(exit_code(&TERM, Some(ExitStatus::Exited(143)), Signal::INT, false), 143);
         assert_eq!(exit_code(&TERM, Some(ExitStatus::Exited(1)), Signal::TERM, false), 1);
         assert_eq!(exit_code(&StopReason::NoCommand(NOT_FOUND), None, Signal::TERM, false), 127);
     }

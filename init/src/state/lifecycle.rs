@@ -5,13 +5,14 @@ mod messages;
 mod processes;
 mod serve;
 mod shutdown;
+mod signals;
 mod sweep;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use sys::process::pid_1::stop_requests;
+use sys::signal::SignalSet;
 use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::critical_schedule::CriticalSchedule;
@@ -19,7 +20,7 @@ use super::events::{HookStage, LifecycleAction, LifecycleEvent, LogLevel};
 use super::exit_code::{CANNOT_RUN, NOT_FOUND, StopReason};
 use super::hook_run::HookRun;
 use super::runsvdir::RunsvdirProcess;
-use super::stop_budget::StopBudget;
+use super::stop_budget::{StopBudget, StopNeeds};
 use super::stop_set::StopSet;
 
 /// Read the status files only when no service has ended for this long.
@@ -34,10 +35,14 @@ const REPORT: Duration = Duration::from_secs(1);
 pub struct LifecycleSetup {
     /// The time from the stop request to the exit of init.
     pub grace: Duration,
+    /// The latest end of the drain; half of the time if there is none.
+    pub drain: Option<Duration>,
     /// The services directory, if there is one.
     pub directory: Option<PathBuf>,
     /// The name of COMMAND, if there is one.
     pub command: Option<String>,
+    /// What COMMAND is sent at a stop, if not what init was.
+    pub stop_signal: Option<Signal>,
     /// Whether signals for COMMAND go to its whole process group.
     pub is_group: bool,
     /// The start hooks.
@@ -46,6 +51,15 @@ pub struct LifecycleSetup {
     pub has_drain: bool,
     /// Whether there are finish hooks.
     pub has_finish: bool,
+}
+
+impl LifecycleSetup {
+    /// The budget of a stop with these hooks.
+    pub fn budget(&self, has_drain: bool, has_finish: bool) -> StopBudget {
+        let (grace, drain_limit) = (self.grace, self.drain);
+        let has_services = self.directory.is_some();
+        StopBudget::of(StopNeeds { grace, drain_limit, has_services, has_drain, has_finish })
+    }
 }
 
 /// The life of a container.
@@ -62,6 +76,8 @@ pub struct Lifecycle {
     stop: Option<StopInProgress>,
     /// How many stop requests have come.
     requests: u32,
+    /// The signals of no use that were reported.
+    ignored: SignalSet,
     /// Whether a process had to be killed that is no service.
     has_killed: bool,
     is_childless: bool,
@@ -202,6 +218,7 @@ impl Lifecycle {
             stop_set: StopSet::default(),
             stop: None,
             requests: 0,
+            ignored: SignalSet::of(&[]),
             has_killed: false,
             is_childless: true,
             actions: VecDeque::new(),
@@ -214,8 +231,9 @@ impl Lifecycle {
     /// Handles an event.
     pub fn handle(&mut self, event: LifecycleEvent, now: Instant) {
         match event {
-            LifecycleEvent::Signal(signal) if is_request(signal) => self.stop_requested(signal, now),
-            LifecycleEvent::Signal(signal) => self.forward_signal(signal, now),
+            LifecycleEvent::Signal(signal) => self.signalled(signal, false, now),
+            LifecycleEvent::KernelSignal(signal) => self.signalled(signal, true, now),
+            LifecycleEvent::CommandStopped(pid, signal) => self.command_stopped(pid, signal),
             LifecycleEvent::Reaped { deaths, is_childless } => {
                 self.is_childless = is_childless;
                 if let Some(group) = &mut self.group {
@@ -355,6 +373,7 @@ impl Lifecycle {
                 self.serve(now);
                 self.end_command();
                 self.probe_group(now);
+                self.kill_late_command(now);
                 let stop = self.stop.as_ref()?;
                 let is_over =
                     !self.is_command_up() && self.group.is_none() || stop.at(self.command_share(stop)) <= now;
@@ -412,7 +431,7 @@ impl Lifecycle {
         self.stop = Some(StopInProgress {
             began: now,
             reason,
-            budget: StopBudget::of(self.setup.grace, false, false),
+            budget: self.setup.budget(false, false),
             finish_hooks: None,
             next_report: now + REPORT,
             child_list: ChildList::Unknown,
@@ -441,11 +460,6 @@ impl Lifecycle {
     fn log(&mut self, level: LogLevel, line: String) {
         self.request(LifecycleAction::Log(level, line));
     }
-}
-
-/// Whether a signal is a stop request.
-pub fn is_request(signal: Signal) -> bool {
-    stop_requests().contains(&signal)
 }
 
 /// The exit code for a program that cannot be run.

@@ -7,6 +7,7 @@ pub mod hook_run;
 pub mod lifecycle;
 pub mod runsvdir;
 pub mod service_end;
+pub mod signals;
 pub mod stop_budget;
 pub mod stop_order;
 pub mod stop_set;
@@ -17,7 +18,7 @@ pub use events::{
     OwnProgram, ReportedState,
 };
 pub use lifecycle::{Lifecycle, LifecycleSetup};
-pub use service_end::{CommandEffect, PastEvent, ServiceEnd, UnrequestedEnd, unrequested_end};
+pub use service_end::ServiceEnd;
 
 #[cfg(test)]
 mod tests;

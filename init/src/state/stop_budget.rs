@@ -25,19 +25,39 @@ pub struct StopBudget {
     pub reserve: Duration,
 }
 
+/// What a stop needs time for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StopNeeds {
+    /// The time from its beginning to the end of init.
+    pub grace: Duration,
+    /// The latest end of the drain; half of the time if there is none.
+    pub drain_limit: Option<Duration>,
+    /// Whether there are services; COMMAND alone has all the time.
+    pub has_services: bool,
+    /// Whether there are drain hooks.
+    pub has_drain: bool,
+    /// Whether there are finish hooks.
+    pub has_finish: bool,
+}
+
 /// The least and the most reserve; a busy machine needs much of it to take down the processes. A small grace
 /// keeps a quarter.
 const RESERVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_millis(1500));
 
 impl StopBudget {
-    /// The budget for a grace, with or without hooks.
-    pub fn of(grace: Duration, has_drain: bool, has_finish: bool) -> Self {
+    /// The budget for these needs.
+    pub fn of(needs: StopNeeds) -> Self {
+        let StopNeeds { grace, drain_limit, has_services, has_drain, has_finish } = needs;
         let reserve = (grace / 10).clamp(RESERVE.0, RESERVE.1).min(grace / 4);
         let end = grace.saturating_sub(reserve);
         let sweep = if has_finish { end.mul_f64(0.9) } else { end };
-        let part = |share: f64| sweep.mul_f64(share);
+        let half = sweep / 2;
+        let drain = if has_drain { drain_limit.unwrap_or(half).min(sweep) } else { Duration::ZERO };
+        // What follows is planned for half of the time. A longer drain leaves less of it.
+        let rest = if has_services { sweep.saturating_sub(drain.max(half)) } else { Duration::ZERO };
+        let part = |share: f64| sweep.saturating_sub(rest.mul_f64((1.0 - share) * 2.0));
         Self {
-            drain: if has_drain { part(0.5) } else { Duration::ZERO },
+            drain,
             run: part(0.8),
             finish: part(0.88),
             loggers: part(0.93),
@@ -54,12 +74,20 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const NEEDS: StopNeeds = StopNeeds {
+        grace: Duration::from_secs(10),
+        drain_limit: None,
+        has_services: true,
+        has_drain: false,
+        has_finish: false,
+    };
 
     #[test]
     fn the_moments_come_in_order_and_before_the_grace_is_over() {
         for grace in [SECOND / 20, SECOND * 3 / 10, SECOND, SECOND * 10, SECOND * 3600] {
             for hooks in [false, true] {
-                let budget = StopBudget::of(grace, hooks, hooks);
+                let budget =
+                    StopBudget::of(StopNeeds { grace, has_drain: hooks, has_finish: hooks, ..NEEDS });
                 let moments = [
                     budget.drain,
                     budget.run,
@@ -78,8 +106,28 @@ mod tests {
 
     #[test]
     fn without_hooks_no_time_is_set_aside_for_them() {
-        let budget = StopBudget::of(SECOND * 10, false, false);
+        let budget = StopBudget::of(NEEDS);
         assert_eq!((budget.drain, budget.run), (Duration::ZERO, Duration::from_millis(7200)));
         assert_eq!((budget.sweep, budget.end), (budget.end, SECOND * 9));
+    }
+
+    #[test]
+    fn without_services_no_time_is_set_aside_for_them() {
+        let budget = StopBudget::of(StopNeeds { has_services: false, ..NEEDS });
+        assert_eq!((budget.run, budget.sweep), (SECOND * 9, SECOND * 9));
+    }
+
+    #[test]
+    fn a_drain_has_as_long_as_was_said_and_what_follows_the_rest() {
+        let ms = Duration::from_millis;
+        for (limit, run, finish) in [(None, 7200, 7920), (Some(2000), 7200, 7920), (Some(8000), 8600, 8760)] {
+            let needs = StopNeeds { drain_limit: limit.map(ms), has_drain: true, ..NEEDS };
+            let budget = StopBudget::of(needs);
+            assert_eq!(budget.drain, ms(limit.unwrap_or(4500)));
+            assert_eq!((budget.run, budget.finish, budget.sweep), (ms(run), ms(finish), SECOND * 9));
+        }
+        let drain_limit = Some(SECOND * 20);
+        let longest = StopBudget::of(StopNeeds { drain_limit, has_drain: true, has_finish: true, ..NEEDS });
+        assert_eq!((longest.drain, longest.run), (SECOND * 81 / 10, longest.sweep));
     }
 }

@@ -44,37 +44,47 @@ impl Simulation {
         command: Option<&str>,
         hooks: Vec<(HookStage, Vec<&'static str>)>,
     ) -> Self {
-        Self::made(grace, command, hooks, (true, false))
+        Self::made(grace, command, hooks, true, |_| {})
     }
 
     /// A simulation in which COMMAND cannot be run.
     fn without_command(hooks: Vec<(HookStage, Vec<&'static str>)>) -> Self {
-        Self::made(SECOND * 10, Some("npm"), hooks, (false, false))
+        Self::made(SECOND * 10, Some("npm"), hooks, false, |_| {})
     }
 
     /// A simulation in which COMMAND is its whole group.
     fn with_a_group() -> Self {
-        Self::made(SECOND * 10, Some("npm"), Vec::new(), (true, true))
+        Self::adjusted(|setup| setup.is_group = true)
+    }
+
+    /// A simulation with COMMAND and another setup.
+    fn adjusted(adjust: impl FnOnce(&mut LifecycleSetup)) -> Self {
+        Self::made(SECOND * 10, Some("npm"), Vec::new(), true, adjust)
     }
 
     fn made(
         grace: Duration,
         command: Option<&str>,
         hooks: Vec<(HookStage, Vec<&'static str>)>,
-        (is_command_there, is_group): (bool, bool),
+        is_command_there: bool,
+        adjust: impl FnOnce(&mut LifecycleSetup),
     ) -> Self {
         let of = |stage| -> Vec<_> {
             hooks.iter().filter(|(known, _)| *known == stage).flat_map(|(_, names)| names.clone()).collect()
         };
-        let lifecycle = Lifecycle::new(LifecycleSetup {
+        let mut setup = LifecycleSetup {
             grace,
+            drain: None,
             directory: Some("/srv".into()),
             command: command.map(ToOwned::to_owned),
-            is_group,
+            stop_signal: None,
+            is_group: false,
             start_hooks: of(HookStage::Start).into_iter().map(Into::into).collect(),
             has_drain: !of(HookStage::Drain).is_empty(),
             has_finish: !of(HookStage::Finish).is_empty(),
-        });
+        };
+        adjust(&mut setup);
+        let lifecycle = Lifecycle::new(setup);
         let begin = Instant::now();
         let mut simulation = Self {
             lifecycle,

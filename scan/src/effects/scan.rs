@@ -8,21 +8,17 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use servicedir::{ServiceDir, Tai64n};
+use servicedir::Tai64n;
 use sys::errno_text::errno_of;
 use sys::error::words;
-use sys::{Errno, Error, FileId, Pid, Poller, open_regular, procfs};
+use sys::{Errno, Error, FileId, Poller, open_regular};
 
 use crate::effects::path_watcher::{PathWatcher, is_hidden};
 use crate::state::listing::{EntryKind, Listing, ScanEntry};
 use crate::state::scan_schedule::ScanRequest;
-use crate::state::services::Services;
 
 /// The mark of a forced scan (RSD-14).
 const MARK: &str = ".forced-rescan";
-
-/// What follows the path of a directory that was removed, in /proc.
-const REMOVED: &[u8] = b" (deleted)";
 
 /// The services directory. Every scan of it, and every start from it, follows the path again: it may lead
 /// elsewhere now.
@@ -47,8 +43,8 @@ impl ServicesDirectory {
         Ok(Self { path, outside, is_inside: false })
     }
 
-    /// Makes it the working directory, for a moment: names are looked up, and runsvs are started,
-    /// in it.
+    /// Makes it the working directory, for a moment: names are looked up, and supervisors are
+    /// started, in it.
     pub fn enter(&mut self) -> Result<(), Error> {
         if !self.is_inside {
             nix::unistd::chdir(&self.path)
@@ -66,11 +62,12 @@ impl ServicesDirectory {
     }
 
     /// Scans all of it, and has every change watched from before the scan. It is the working directory
-    /// afterwards.
+    /// afterwards. `is_remade` says whether the supervisor of the directory with this number works in another
+    /// one, which was removed; it is asked in a thorough scan only.
     pub fn scan(
         &mut self,
         request: ScanRequest,
-        services: &Services,
+        is_remade: impl Fn(FileId) -> bool,
         watch: &mut PathWatcher,
         poller: &Poller,
         token: usize,
@@ -98,8 +95,7 @@ impl ServicesDirectory {
                     Ok(found) if found.is_dir() => {
                         let is_fresh = fresh.contains(&name) || way.iter().any(|name| fresh.contains(name));
                         let identity = FileId::of(&found);
-                        let runsv = services.runsv_of(identity).filter(|_| request.is_thorough);
-                        let is_remade = runsv.is_some_and(works_in_removed_directory);
+                        let is_remade = request.is_thorough && is_remade(identity);
                         let is_temporary = is_link && is_temporary(&name);
                         reported.extend(way);
                         reported.push(name.clone());
@@ -149,11 +145,6 @@ impl ServicesDirectory {
     }
 }
 
-/// Which directory holds the state of the service under `name` in the working directory.
-pub fn supervise_of(name: &OsStr) -> Option<FileId> {
-    FileId::at(ServiceDir::at(name).supervise()).ok()
-}
-
 /// Whether GNU's ln(1) may have made this name, which it gives a link for a moment with `-f`: `Cu` and
 /// six letters or digits. A service that is really called so is started a little later.
 fn is_temporary(name: &OsStr) -> bool {
@@ -167,12 +158,4 @@ fn why_hidden(name: &OsStr, why: Errno) -> Option<Errno> {
         Err(error) if errno_of(&error) == Errno::ENOENT => None,
         _ => Some(why),
     }
-}
-
-/// Whether the directory that this runsv works in was removed. Its number may be another
-/// directory's by now.
-fn works_in_removed_directory(runsv: Pid) -> bool {
-    procfs::current_dir(runsv).is_some_and(|directory| {
-        directory.as_os_str().as_bytes().ends_with(REMOVED) && fs_err::symlink_metadata(&directory).is_err()
-    })
 }

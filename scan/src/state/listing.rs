@@ -13,7 +13,7 @@ pub struct Listing {
     pub entries: Vec<ScanEntry>,
     /// The scan was requested by a signal, so nothing is put off that need not be.
     pub is_forced: bool,
-    /// Nothing that is known from before is to be relied on, such as which other runsv runs where.
+    /// Nothing that is known from before is to be relied on, such as which other supervisor runs where.
     pub is_thorough: bool,
     /// The directory, or one on the way to it, was made in its place a moment ago.
     pub is_home_fresh: bool,
@@ -48,7 +48,7 @@ pub enum EntryKind {
         identity: FileId,
         /// It was made in its place a moment ago, or that is not known.
         is_fresh: bool,
-        /// It is not the one its runsv works in, which was removed, although it has its number.
+        /// It is not the one its supervisor works in, which was removed, although it has its number.
         is_remade: bool,
         /// Its name looks like one that is there for a moment only.
         is_temporary: bool,

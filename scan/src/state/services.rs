@@ -1,71 +1,75 @@
 //! State: which services should run. It takes in what the directory holds and which processes exited, and asks
-//! for runsvs to be started or stopped. No system call, no clock.
+//! for supervisors to be started or stopped. No system call, no clock.
+//!
+//! `S` is the host's handle of a supervisor: the process id of a runsv, or what names a supervisor in the
+//! process itself.
 //!
 //! A service is its directory's device and inode, whatever its entry is called (RSD-5).
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::hash::Hash;
 use std::time::{Duration, Instant};
 
-use sys::{Errno, ExitStatus, FileId, Pid};
+use sys::{Errno, ExitStatus, FileId};
 
 use super::arrival::{Arrival, QUIET_IN_PLACE, QUIET_WHOLE};
 use super::listing::{EntryKind, Listing, ScanEntry};
-use super::scanned_service::{RunsvState, ScannedService, THROTTLE};
+use super::scanned_service::{ScannedService, SupervisorState, THROTTLE};
 
 #[cfg(test)]
 mod tests;
 
-/// How long a service is left alone after its runsv exited on command. A client may check for that end only
-/// now and then: runit's own sv does so every 0.42 seconds.
+/// How long a service is left alone after its supervisor exited on command. A client may check for that end
+/// only now and then: runit's own sv does so every 0.42 seconds.
 const EXIT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What runsv exits with when it was commanded to exit (RSV-3).
+/// How a supervisor ends that was commanded to exit (RSV-3).
 const EXITED_ON_COMMAND: ExitStatus = ExitStatus::Exited(0);
 
-/// What runsv exits with when it refuses a service, or cannot be executed (RSV-3, GEN-9).
+/// How a supervisor ends that refuses a service, or cannot be executed (RSV-3, GEN-9).
 const REFUSED: ExitStatus = ExitStatus::Exited(111);
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ScanAction {
-    /// Start a runsv; [`Services::attempted`] takes the answer.
+pub enum ScanAction<S> {
+    /// Start a supervisor; [`Services::attempted`] takes the answer.
     Start(FileId, OsString),
-    /// Ask a runsv to leave.
-    Terminate(Pid),
+    /// Ask a supervisor to leave.
+    Terminate(S),
     /// Watch inside this directory; [`Services::changed_inside`] takes what happens there.
     Watch(FileId, OsString),
-    /// Watch this directory, or the other runsv that has it, no longer.
+    /// Watch this directory, or the other supervisor that has it, no longer.
     Forget(FileId),
     /// Say that an entry could not be read.
     Warn(OsString, Errno),
-    /// Say that a service cannot be started, for this runsv, which was asked to leave, is still there.
-    Complain(OsString, Pid),
+    /// Say that a service cannot be started, for this supervisor, which was asked to leave, is still there.
+    Complain(OsString, S),
 }
 
-/// How the attempt to start a runsv went.
+/// How the attempt to start a supervisor went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StartAttempt {
-    /// It has this process id.
-    Started(Pid),
+pub enum StartAttempt<S> {
+    /// The host names it so.
+    Started(S),
     /// There was no process to be had.
     NoProcess,
-    /// A runsv that is not ours has the service.
+    /// A supervisor that is not ours has the service.
     Occupied {
         /// [`Services::vacated`] follows when it has gone.
         is_watched: bool,
     },
 }
 
-/// Every service, and every runsv of ours.
-#[derive(Debug, Default)]
-pub struct Services {
-    known: BTreeMap<FileId, ScannedService>,
-    runsvs: HashMap<Pid, FileId>,
+/// Every service, and every supervisor of ours.
+#[derive(Debug)]
+pub struct Services<S> {
+    known: BTreeMap<FileId, ScannedService<S>>,
+    supervisors: HashMap<S, FileId>,
     /// The services directory that was scanned last.
     home: Option<FileId>,
     hidden: HashMap<OsString, HiddenEntry>,
-    actions: VecDeque<ScanAction>,
+    actions: VecDeque<ScanAction<S>>,
     no_process_before: Option<Instant>,
 }
 
@@ -77,7 +81,20 @@ struct HiddenEntry {
     warn_at: Option<Instant>,
 }
 
-impl Services {
+impl<S> Default for Services<S> {
+    fn default() -> Self {
+        Self {
+            known: BTreeMap::new(),
+            supervisors: HashMap::new(),
+            home: None,
+            hidden: HashMap::new(),
+            actions: VecDeque::new(),
+            no_process_before: None,
+        }
+    }
+}
+
+impl<S: Copy + Eq + Hash> Services<S> {
     /// Takes in what a complete scan of the directory found.
     pub fn scanned(&mut self, listing: Listing, now: Instant) {
         // What was there before the directory was watched has arrived, unless that was just now.
@@ -102,9 +119,9 @@ impl Services {
                         let is_temporary = is_temporary && !is_in_place;
                         service.arrival = Some(Arrival::new(quiet, is_temporary, now));
                     }
-                    if let (RunsvState::Running { runsv, .. }, true) = (service.state, is_remade) {
-                        service.state = RunsvState::asked_to_leave(runsv, now);
-                        self.actions.push_back(ScanAction::Terminate(runsv));
+                    if let (SupervisorState::Running { supervisor, .. }, true) = (service.state, is_remade) {
+                        service.state = SupervisorState::asked_to_leave(supervisor, now);
+                        self.actions.push_back(ScanAction::Terminate(supervisor));
                     }
                     if is_arriving {
                         self.actions.push_back(ScanAction::Watch(identity, name));
@@ -159,20 +176,20 @@ impl Services {
     }
 
     /// Takes the answer to [`ScanAction::Start`].
-    pub fn attempted(&mut self, identity: FileId, outcome: StartAttempt, now: Instant) {
+    pub fn attempted(&mut self, identity: FileId, outcome: StartAttempt<S>, now: Instant) {
         let Some(service) = self.known.get_mut(&identity) else { return };
         service.state = match outcome {
-            StartAttempt::Started(runsv) => {
+            StartAttempt::Started(supervisor) => {
                 service.last_start = Some(now);
-                self.runsvs.insert(runsv, identity);
-                RunsvState::Running { runsv, since: now }
+                self.supervisors.insert(supervisor, identity);
+                SupervisorState::Running { supervisor, since: now }
             }
             StartAttempt::NoProcess => {
                 self.no_process_before = Some(now + THROTTLE);
-                RunsvState::READY
+                SupervisorState::READY
             }
             StartAttempt::Occupied { is_watched } => {
-                RunsvState::Occupied { retry_at: (!is_watched).then(|| now + THROTTLE) }
+                SupervisorState::Occupied { retry_at: (!is_watched).then(|| now + THROTTLE) }
             }
         };
         if outcome == StartAttempt::NoProcess {
@@ -180,30 +197,30 @@ impl Services {
         }
     }
 
-    /// Takes in that the runsv which was not ours has gone.
+    /// Takes in that the supervisor which was not ours has gone.
     pub fn vacated(&mut self, identity: FileId) {
         if let Some(service) = self.known.get_mut(&identity)
-            && matches!(service.state, RunsvState::Occupied { .. })
+            && matches!(service.state, SupervisorState::Occupied { .. })
         {
-            service.state = RunsvState::READY;
+            service.state = SupervisorState::READY;
             self.actions.push_back(ScanAction::Forget(identity));
         }
     }
 
-    /// Takes in the exit of a child, which may be any process.
-    pub fn exited(&mut self, child: Pid, status: ExitStatus, now: Instant) {
-        let Some(identity) = self.runsvs.remove(&child) else { return };
+    /// Takes in how a supervisor has ended; it need not be one of ours.
+    pub fn exited(&mut self, supervisor: S, status: ExitStatus, now: Instant) {
+        let Some(identity) = self.supervisors.remove(&supervisor) else { return };
         let Some(service) = self.known.get_mut(&identity) else { return };
         service.state = match service.state {
-            RunsvState::Leaving { .. } if !service.is_present => {
+            SupervisorState::Leaving { .. } if !service.is_present => {
                 self.known.remove(&identity);
                 return;
             }
-            RunsvState::Leaving { .. } => RunsvState::READY,
-            RunsvState::Running { since, .. } => {
+            SupervisorState::Leaving { .. } => SupervisorState::READY,
+            SupervisorState::Running { since, .. } => {
                 let refused = status == REFUSED && now.saturating_duration_since(since) < THROTTLE;
                 service.refusals = if refused { service.refusals.saturating_add(1) } else { 0 };
-                RunsvState::Ready { not_before: (status == EXITED_ON_COMMAND).then(|| now + EXIT_PAUSE) }
+                SupervisorState::Ready { not_before: (status == EXITED_ON_COMMAND).then(|| now + EXIT_PAUSE) }
             }
             other => other,
         };
@@ -224,16 +241,16 @@ impl Services {
         let due: Vec<FileId> = due.into_iter().map(|(_, identity)| identity).collect();
         for identity in due {
             let Some(service) = self.known.get_mut(&identity) else { continue };
-            if service.arrival.take().is_some() || matches!(service.state, RunsvState::Occupied { .. }) {
+            if service.arrival.take().is_some() || matches!(service.state, SupervisorState::Occupied { .. }) {
                 self.actions.push_back(ScanAction::Forget(identity));
             }
-            service.state = RunsvState::Starting;
+            service.state = SupervisorState::Starting;
             self.actions.push_back(ScanAction::Start(identity, service.name.clone()));
         }
     }
 
     /// The next thing to do, if there is one.
-    pub fn next_action(&mut self) -> Option<ScanAction> {
+    pub fn next_action(&mut self) -> Option<ScanAction<S>> {
         self.actions.pop_front()
     }
 
@@ -254,17 +271,18 @@ impl Services {
             .min()
     }
 
-    /// The runsv of ours that works in this directory.
-    pub fn runsv_of(&self, identity: FileId) -> Option<Pid> {
+    /// The supervisor of ours that works in this directory.
+    pub fn supervisor_of(&self, identity: FileId) -> Option<S> {
         match self.known.get(&identity)?.state {
-            RunsvState::Running { runsv, .. } => Some(runsv),
+            SupervisorState::Running { supervisor, .. } => Some(supervisor),
             _ => None,
         }
     }
 
-    /// The names of the services that a runsv of ours has.
+    /// The names of the services that a supervisor of ours has.
     pub fn names_of_running(&self) -> impl Iterator<Item = &OsStr> {
-        let is_running = |service: &&ScannedService| matches!(service.state, RunsvState::Running { .. });
+        let is_running =
+            |service: &&ScannedService<S>| matches!(service.state, SupervisorState::Running { .. });
         self.known.values().filter(is_running).map(|service| service.name.as_os_str())
     }
 
@@ -273,21 +291,27 @@ impl Services {
         self.known.get(&identity).map(|service| service.name.as_os_str())
     }
 
-    /// The name of the service that this child, a runsv, is for.
-    pub fn name_of_runsv(&self, child: Pid) -> Option<&OsStr> {
-        self.name_of(*self.runsvs.get(&child)?)
+    /// The name of the service that this supervisor is for.
+    pub fn name_of_supervisor(&self, supervisor: S) -> Option<&OsStr> {
+        self.name_of(*self.supervisors.get(&supervisor)?)
     }
 
-    /// Every runsv of ours that was not yet asked to leave.
-    pub fn running(&self) -> impl Iterator<Item = Pid> {
+    /// Every supervisor of ours that was not yet asked to leave.
+    pub fn running(&self) -> impl Iterator<Item = S> {
         self.known.values().filter_map(|service| match service.state {
-            RunsvState::Running { runsv, .. } => Some(runsv),
+            SupervisorState::Running { supervisor, .. } => Some(supervisor),
             _ => None,
         })
     }
 
     /// The service of this directory, which is there, under this name unless it was seen already.
-    fn service(&mut self, identity: FileId, name: &OsStr, home: FileId, now: Instant) -> &mut ScannedService {
+    fn service(
+        &mut self,
+        identity: FileId,
+        name: &OsStr,
+        home: FileId,
+        now: Instant,
+    ) -> &mut ScannedService<S> {
         let service = self.known.entry(identity).or_insert_with(|| ScannedService {
             name: name.to_owned(),
             home,
@@ -297,7 +321,7 @@ impl Services {
             arrival: None,
             last_start: None,
             refusals: 0,
-            state: RunsvState::READY,
+            state: SupervisorState::READY,
         });
         if !service.is_present || service.is_hidden {
             service.is_present = true;
@@ -324,17 +348,19 @@ impl Services {
             if service.is_present {
                 return true;
             }
-            if service.arrival.take().is_some() || matches!(service.state, RunsvState::Occupied { .. }) {
+            if service.arrival.take().is_some() || matches!(service.state, SupervisorState::Occupied { .. }) {
                 actions.push_back(ScanAction::Forget(*identity));
             }
             match service.state {
-                RunsvState::Running { runsv, .. } => {
-                    service.state = RunsvState::asked_to_leave(runsv, now);
-                    actions.push_back(ScanAction::Terminate(runsv));
+                SupervisorState::Running { supervisor, .. } => {
+                    service.state = SupervisorState::asked_to_leave(supervisor, now);
+                    actions.push_back(ScanAction::Terminate(supervisor));
                     true
                 }
-                RunsvState::Leaving { .. } => true,
-                RunsvState::Occupied { .. } | RunsvState::Ready { .. } | RunsvState::Starting => false,
+                SupervisorState::Leaving { .. } => true,
+                SupervisorState::Occupied { .. }
+                | SupervisorState::Ready { .. }
+                | SupervisorState::Starting => false,
             }
         });
     }
@@ -343,8 +369,8 @@ impl Services {
     fn take_back_starts(&mut self) {
         self.actions.retain(|action| !matches!(action, ScanAction::Start(..)));
         for service in self.known.values_mut() {
-            if service.state == RunsvState::Starting {
-                service.state = RunsvState::READY;
+            if service.state == SupervisorState::Starting {
+                service.state = SupervisorState::READY;
             }
         }
     }
@@ -353,7 +379,7 @@ impl Services {
         let occupied: Vec<FileId> = self
             .known
             .iter()
-            .filter(|(_, service)| matches!(service.state, RunsvState::Occupied { .. }))
+            .filter(|(_, service)| matches!(service.state, SupervisorState::Occupied { .. }))
             .map(|(identity, _)| *identity)
             .collect();
         for identity in occupied {
@@ -366,7 +392,7 @@ impl Services {
         self.no_process_before = None;
         for service in self.known.values_mut() {
             service.refusals = 0;
-            if let RunsvState::Ready { not_before } = &mut service.state {
+            if let SupervisorState::Ready { not_before } = &mut service.state {
                 *not_before = None;
             }
         }
@@ -381,38 +407,40 @@ impl Services {
         }
     }
 
-    /// Says which runsvs have kept another service waiting for too long.
+    /// Says which supervisors have kept another service waiting for too long.
     fn complain(&mut self, now: Instant) {
-        for (due, identity, runsv) in self.complaints() {
+        for (due, identity, supervisor) in self.complaints() {
             if due <= now
                 && let Some(service) = self.known.get_mut(&identity)
             {
-                service.state = RunsvState::Leaving { runsv, complain_at: None };
-                self.actions.push_back(ScanAction::Complain(service.name.clone(), runsv));
+                service.state = SupervisorState::Leaving { supervisor, complain_at: None };
+                self.actions.push_back(ScanAction::Complain(service.name.clone(), supervisor));
             }
         }
     }
 
-    /// The runsvs that were asked to leave while there is something to be started in their place, with
+    /// The supervisors that were asked to leave while there is something to be started in their place, with
     /// when to say so: the same directory, if it has come back, or another one of its name.
-    fn complaints(&self) -> Vec<(Instant, FileId, Pid)> {
-        let is_waiting = |service: &&ScannedService| service.is_present && !service.is_leaving();
+    fn complaints(&self) -> Vec<(Instant, FileId, S)> {
+        let is_waiting = |service: &&ScannedService<S>| service.is_present && !service.is_leaving();
         let mut waiting: Option<HashSet<_>> = None;
         let mut complaints = Vec::new();
         for (identity, service) in &self.known {
-            let RunsvState::Leaving { runsv, complain_at: Some(due) } = service.state else { continue };
-            // Mostly no runsv leaves.
+            let SupervisorState::Leaving { supervisor, complain_at: Some(due) } = service.state else {
+                continue;
+            };
+            // Mostly no supervisor leaves.
             let waiting = waiting.get_or_insert_with(|| {
                 self.known.values().filter(is_waiting).map(ScannedService::place).collect()
             });
             if service.is_present || waiting.contains(&service.place()) {
-                complaints.push((due, *identity, runsv));
+                complaints.push((due, *identity, supervisor));
             }
         }
         complaints
     }
 
-    /// The names that are not free yet: their runsv was asked to leave and is still there.
+    /// The names that are not free yet: their supervisor was asked to leave and is still there.
     fn names_of_leaving(&self) -> HashSet<(FileId, &OsStr)> {
         self.known.values().filter(|service| service.is_leaving()).map(ScannedService::place).collect()
     }

@@ -29,6 +29,8 @@ pub enum HistoryEvent {
     Finishing(Pid),
     /// `./finish` ended.
     Finished(ExitStatus),
+    /// `./finish` ended with [`PERMANENT_FAILURE`]: the service is not wanted up any more.
+    StaysDown,
     /// The service waits this long before its next start.
     Rests(Duration),
     /// The control script of this byte was started.
@@ -62,6 +64,10 @@ const NAMES: [(&str, Command); 14] = [
     ("kill", Command::Kill),
 ];
 
+/// The exit code of a `./finish` after which its service stays down, as with s6.
+pub const PERMANENT_FAILURE: u8 = 125;
+
+const STAYS_DOWN: &str = "stays down, since ./finish exited 125";
 const TOLD_TO_LEAVE: &str = "told exit by TERM to runsv";
 const INPUT_ENDS: &str = "closed the input, waits for its end";
 
@@ -80,6 +86,7 @@ impl fmt::Display for HistoryEvent {
             Self::Ended(ending, lived) => write!(f, "./run ended: {ending}, after {}", Seconds(*lived)),
             Self::Finishing(pid) => write!(f, "started ./finish, pid {pid}"),
             Self::Finished(ending) => write!(f, "./finish ended: {ending}"),
+            Self::StaysDown => f.write_str(STAYS_DOWN),
             Self::Rests(time) => write!(f, "rests {} before the next start", Seconds(*time)),
             Self::Asks(byte, pid) => write!(f, "waits for control/{}, pid {pid}", char::from(*byte)),
             Self::Sent(signal, pid) => write!(f, "sent {signal} to pid {pid}"),
@@ -96,6 +103,7 @@ impl HistoryEvent {
         match line {
             TOLD_TO_LEAVE => return Some(Self::ToldToLeave),
             INPUT_ENDS => return Some(Self::InputEnds),
+            STAYS_DOWN => return Some(Self::StaysDown),
             "runsv started, wants up" => return Some(Self::Began(Want::Up)),
             "runsv started, wants down" => return Some(Self::Began(Want::Down)),
             _ => {}
@@ -186,6 +194,7 @@ mod tests {
             ),
             (HistoryEvent::Finishing(pid), "started ./finish, pid 7"),
             (HistoryEvent::Finished(ExitStatus::Exited(0)), "./finish ended: exit 0"),
+            (HistoryEvent::StaysDown, "stays down, since ./finish exited 125"),
             (HistoryEvent::Rests(Duration::from_millis(990)), "rests 0.990 s before the next start"),
             (HistoryEvent::Asks(b't', pid), "waits for control/t, pid 7"),
             (HistoryEvent::Sent(Signal::TERM, pid), "sent SIGTERM to pid 7"),
@@ -254,6 +263,7 @@ mod tests {
             (any_exit_status(), any_time()).prop_map(|(how, time)| HistoryEvent::Ended(how, time)),
             pid().prop_map(HistoryEvent::Finishing),
             any_exit_status().prop_map(HistoryEvent::Finished),
+            Just(HistoryEvent::StaysDown),
             any_time().prop_map(HistoryEvent::Rests),
             (prop::sample::select(b"tkpchaiq12udx".to_vec()), pid())
                 .prop_map(|(byte, pid)| HistoryEvent::Asks(byte, pid)),

@@ -1,5 +1,5 @@
-//! `supervise/.history`: the recent events of a service, in a file of bounded size. runsv writes it, `sv why`
-//! and init read it. `docs/history-format.md` describes it for other programs.
+//! `supervise/.history`: the recent events of a service, in a file of bounded size. runsv writes it, `sv why`,
+//! `sv health` and init read it. `docs/history-format.md` describes it for other programs.
 //!
 //! The name begins with a dot because programs that list `supervise/` expect only runit's files there.
 //!
@@ -7,6 +7,7 @@
 //! ([`HistoryEvent`]), or a message.
 
 mod event;
+mod unrequested_end;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -17,12 +18,13 @@ use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use sys::open_regular;
+use sys::{ExitStatus, open_regular};
 
 use crate::layout::ServiceDir;
 use crate::tai64n::Tai64n;
 
-pub use event::{HistoryEvent, PROGRAMS};
+pub use event::{HistoryEvent, PERMANENT_FAILURE, PROGRAMS};
+pub use unrequested_end::{UnrequestedEnd, unrequested_ends};
 
 /// When the file has this many bytes, its older half is dropped.
 pub const LIMIT: usize = 8192;
@@ -142,6 +144,15 @@ impl HistoryEntry {
     /// The entry of a line's text.
     pub fn new(when: Tai64n, text: &str) -> Self {
         Self { when, event: HistoryEvent::parse(text).ok_or_else(|| text.to_owned()) }
+    }
+
+    /// If `./run` ended: its exit status, unless that cannot be read, as in a line that was cut off.
+    pub fn end_of_run(&self) -> Option<Option<ExitStatus>> {
+        match &self.event {
+            Ok(HistoryEvent::Ended(exit_status, _)) => Some(Some(*exit_status)),
+            Err(text) if text.starts_with("./run ended: ") => Some(None),
+            _ => None,
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub fn is_news(event: HistoryEvent) -> bool {
         HistoryEvent::Ended(..)
         | HistoryEvent::Finishing(_)
         | HistoryEvent::Finished(_)
+        | HistoryEvent::StaysDown
         | HistoryEvent::Rests(_)
         | HistoryEvent::Asks(..)
         | HistoryEvent::GroupLives(_)

@@ -4,6 +4,7 @@ mod groups;
 mod history;
 mod leftovers;
 mod log_pipe;
+mod readiness;
 mod settings;
 
 use std::os::fd::AsFd as _;
@@ -19,6 +20,7 @@ use sys::error::words;
 use sys::process::spawn::{StartError, StartStep, failure_of};
 use sys::{Errno, Error, Logger, Pid, Program};
 
+use crate::notification::Notification;
 use crate::state::{ControlScript, Script, ServiceAction, ServiceEvent, ServiceRole, StartedScript};
 use crate::supervisor::Hosting;
 
@@ -47,6 +49,8 @@ pub struct Effects {
     /// is started or written.
     is_away: bool,
     hosting: Hosting,
+    /// Of the `./run` that was just started.
+    notification: Option<Notification>,
 }
 
 /// What a child was started as.
@@ -84,6 +88,7 @@ impl Effects {
             is_leaving: false,
             is_away: false,
             hosting,
+            notification: None,
         }
     }
 
@@ -105,6 +110,7 @@ impl Effects {
                 self.unpublished.retain(|(other, _)| *other != role);
                 self.unpublished.push((role, status));
             }
+            ServiceAction::PublishReadiness(readiness) => self.publish_readiness(readiness),
             ServiceAction::Remember(role, note) => self.remember(role, note),
             ServiceAction::Start(role, script) => {
                 self.publish();
@@ -247,12 +253,20 @@ impl Effects {
         if self.is_away {
             return;
         }
-        for (role, status) in self.unpublished.drain(..) {
-            for (_, status_writer) in self.status_writers.iter_mut().filter(|(of, _)| *of == role) {
-                if let Err(failure) = status_writer.publish(status) {
-                    self.logger.warn(&failure);
-                }
-            }
+        for (role, status) in std::mem::take(&mut self.unpublished) {
+            self.write_status(role, |status_writer| status_writer.publish(status));
+        }
+    }
+
+    fn write_status(
+        &mut self,
+        role: ServiceRole,
+        write: impl FnOnce(&mut StatusWriter) -> Result<(), Error>,
+    ) {
+        if let Some((_, status_writer)) = self.status_writers.iter_mut().find(|(of, _)| *of == role)
+            && let Err(failure) = write(status_writer)
+        {
+            self.logger.warn(&failure);
         }
     }
 
@@ -266,6 +280,7 @@ impl Effects {
         match note {
             HistoryEvent::ToldToLeave | HistoryEvent::Told(Command::Exit) => self.is_leaving = true,
             HistoryEvent::Told(Command::Up | Command::Down | Command::Once) => self.is_leaving = false,
+            HistoryEvent::StaysDown => self.logger.warn(&Error::plain("./finish exited 125: stays down")),
             _ => {}
         }
         // When a supervisor leaves, only failures are worth a new history file.
@@ -295,7 +310,7 @@ impl Effects {
     fn start(&mut self, role: ServiceRole, script: Script) -> ServiceEvent {
         let is_group = self.dir(role).file("process-group").exists();
         let started = match (role, script) {
-            (ServiceRole::Main, Script::Run) => self.spawn(Program::new("./run"), ChildPart::Run, is_group),
+            (ServiceRole::Main, Script::Run) => self.start_run(is_group),
             (ServiceRole::Main, Script::Finish(exit_status)) => {
                 let [code, status] = exit_status.finish_arguments();
                 let program = Program::new("./finish").arg(code).arg(status);
@@ -311,7 +326,9 @@ impl Effects {
                     Script::Run => None,
                     Script::Finish(_) => self.read_milliseconds(role, "timeout-finish"),
                 };
-                ServiceEvent::Started(role, script, StartedScript { pid, is_group, limit })
+                let is_main_run = (role, script) == (ServiceRole::Main, Script::Run);
+                let notifies = is_main_run && self.notification.is_some();
+                ServiceEvent::Started(role, script, StartedScript { pid, is_group, limit, notifies })
             }
             Err(why) => {
                 self.logger.warn(&Error::new("unable to fork, sleeping", why));
@@ -320,8 +337,17 @@ impl Effects {
         }
     }
 
+    fn start_run(&mut self, is_group: bool) -> Result<Pid, Errno> {
+        let Some(offer) = self.offer_notification()? else {
+            return self.spawn(Program::new("./run"), ChildPart::Run, is_group);
+        };
+        let pid = self.spawn(offer.give_to(Program::new("./run")), ChildPart::Run, is_group)?;
+        self.notification = Some(offer.into_notification(pid));
+        Ok(pid)
+    }
+
     fn spawn(&mut self, program: Program<'_>, part: ChildPart, is_group: bool) -> Result<Pid, Errno> {
-        let mut program = program.default_signals(self.hosting.caught);
+        let mut program = program.default_signals(self.hosting.caught).default_oom_score();
         if is_group {
             program = program.own_session_at_once();
         } else if self.hosting.is_shared {

@@ -28,7 +28,7 @@ impl Effects {
     }
 
     /// Reads a file of one word. Malformed content is warned of, and counts as no file.
-    fn read_word<T>(
+    pub(super) fn read_word<T>(
         &mut self,
         role: ServiceRole,
         name: &str,

@@ -16,33 +16,44 @@ pub enum CommandStep {
     StopUnlessSuppressed,
     /// Send this signal, unless the script has suppressed it.
     SignalUnlessSuppressed(Signal),
-    /// Send CONT: a paused process cannot react to the signal that stops it.
-    Continue,
+    /// Send CONT: a paused process cannot react to the signal that stops it. It comes after that signal,
+    /// unless it would discard it.
+    Continue {
+        /// Whether this step is the one before the signal.
+        is_before: bool,
+    },
     /// Note that the service is paused, or no longer.
     SetPaused(bool),
     /// Wait no longer for the service: it was killed after an exit command (QRK-4).
     Force,
 }
 
+/// Stops the service, also if it is paused.
+pub const STOP: [CommandStep; 3] = [
+    CommandStep::Continue { is_before: true },
+    CommandStep::StopUnlessSuppressed,
+    CommandStep::Continue { is_before: false },
+];
+
 /// The steps of a command to a running service. `want` is the want after the command.
 pub fn steps_for(command: Command, want: Want) -> VecDeque<CommandStep> {
-    let stop =
-        [CommandStep::ReadSettings, CommandStep::ControlScript(b't'), CommandStep::StopUnlessSuppressed];
     let byte = command.byte();
     let mut steps = VecDeque::new();
     match command {
         Command::Up | Command::Once => {}
         Command::Down | Command::Exit | Command::Term => {
-            steps.extend(stop);
+            steps.extend([CommandStep::ReadSettings, CommandStep::ControlScript(b't')]);
             // A service that is not to be restarted is stopped for good, also by `t`.
             match want {
                 Want::Down => {
-                    steps.extend([CommandStep::Continue, CommandStep::ControlScript(Command::Down.byte())]);
+                    steps.extend(STOP);
+                    steps.push_back(CommandStep::ControlScript(Command::Down.byte()));
                 }
                 Want::Exit => {
-                    steps.extend([CommandStep::Continue, CommandStep::ControlScript(Command::Exit.byte())]);
+                    steps.extend(STOP);
+                    steps.push_back(CommandStep::ControlScript(Command::Exit.byte()));
                 }
-                Want::Up | Want::Unknown => {}
+                Want::Up | Want::Unknown => steps.push_back(CommandStep::StopUnlessSuppressed),
             }
         }
         Command::Pause => {

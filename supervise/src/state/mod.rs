@@ -11,7 +11,7 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use servicedir::{Command, HistoryEvent, Status, Want};
+use servicedir::{Command, HistoryEvent, Readiness, Status, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
 pub use service::ServiceState;
@@ -67,6 +67,8 @@ pub struct StartedScript {
     pub is_group: bool,
     /// How long it may run (`timeout-finish`).
     pub limit: Option<Duration>,
+    /// Whether it says itself when it is ready.
+    pub notifies: bool,
 }
 
 /// What happened.
@@ -84,6 +86,13 @@ pub enum ServiceEvent {
         exit_status: ExitStatus,
         /// Whether there is a `./finish` to run.
         has_finish: bool,
+    },
+    /// `./run` has said something of itself.
+    Notified {
+        /// That it is ready, or that it is not any longer.
+        is_ready: Option<bool>,
+        /// That the limit of its stop is not to be reached before so long.
+        extension: Option<Duration>,
     },
     /// Time has passed.
     Tick,
@@ -130,6 +139,8 @@ impl ControlScript {
 pub enum ServiceAction {
     /// Write the status files of a service.
     Publish(ServiceRole, Status),
+    /// Write whether the service is ready.
+    PublishReadiness(Readiness),
     /// Add to the history of a service.
     Remember(ServiceRole, HistoryEvent),
     /// Start a script; the outcome is [`ServiceEvent::Started`] or [`ServiceEvent::NotStarted`].
@@ -257,6 +268,16 @@ impl ServicePair {
         self.actions.is_empty() && self.service(role).is_some_and(ServiceState::takes_commands)
     }
 
+    /// Whether `./run` has said that it is ready; `None` if it does not run, or has no way to say so.
+    pub fn is_ready(&self) -> Option<bool> {
+        self.main.is_ready()
+    }
+
+    /// Whether what `./run` says counts.
+    pub fn takes_notifications(&self) -> bool {
+        self.actions.is_empty() && self.main.takes_notifications()
+    }
+
     /// Whether there is nothing left to supervise.
     pub fn is_finished(&self) -> bool {
         self.leaving.is_some()
@@ -304,6 +325,9 @@ impl ServicePair {
                 if let Some(log) = &mut self.log {
                     log.exited(pid, exit_status, false, now, actions);
                 }
+            }
+            ServiceEvent::Notified { is_ready, extension } => {
+                self.main.notified(is_ready, extension, now, actions);
             }
             ServiceEvent::Tick => {
                 if self.leaving.is_none() {

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use servicedir::{Command, State, Want};
+use servicedir::history::PERMANENT_FAILURE;
+use servicedir::{Command, Readiness, State, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
 use super::service::RESTART_DELAY;
@@ -48,7 +49,12 @@ struct FakeProcesses {
     down_since_short_life: Option<Instant>,
     finishes_due: u32,
     pipe_closed: bool,
+    /// Whether `./finish` has left the service down, and no command has changed that.
+    stays_down: bool,
     starts: u64,
+    /// What `supervise/ready` and `.notification` say.
+    readiness: Option<Readiness>,
+    words: u64,
 }
 
 impl FakeProcesses {
@@ -86,6 +92,7 @@ impl FakeProcesses {
                         assert_eq!(self.count(ProcessKind::Finish), 0, "./run beside ./finish");
                         assert!(self.group.is_none(), "./run beside its group");
                         assert!(!self.pipe_closed, "./run without a log pipe");
+                        assert!(!self.stays_down, "./run although ./finish exited 125");
                         if let Some(down) = self.down_since_short_life {
                             assert!(
                                 self.now.monotonic >= down + RESTART_DELAY,
@@ -110,7 +117,9 @@ impl FakeProcesses {
                     }
                 };
                 let limit = self.numbers.one_in(3).then(|| Duration::from_millis(self.numbers.below(3000)));
-                return Some(ServiceEvent::Started(role, script, StartedScript { pid, is_group, limit }));
+                let notifies = (role, script) == (ServiceRole::Main, Script::Run) && self.numbers.one_in(2);
+                let started = StartedScript { pid, is_group, limit, notifies };
+                return Some(ServiceEvent::Started(role, script, started));
             }
             ServiceAction::RunControlScript(script, about) => {
                 if let Some(about) = about {
@@ -152,6 +161,7 @@ impl FakeProcesses {
                 return Some(ServiceEvent::LogPipeClosed { has_unread: self.numbers.one_in(2) });
             }
             ServiceAction::Abandon(pid) => self.alive.retain(|(alive, _)| *alive != pid),
+            ServiceAction::PublishReadiness(readiness) => self.publish(readiness),
             ServiceAction::Remember(..)
             | ServiceAction::NameLeftovers
             | ServiceAction::EndLeftovers
@@ -160,11 +170,23 @@ impl FakeProcesses {
         None
     }
 
+    fn publish(&mut self, readiness: Readiness) {
+        if readiness.ready.is_some() {
+            let pid = Pid::from_raw(i32::try_from(readiness.pid).expect("a process"));
+            assert!(self.alive.contains(&(pid, ProcessKind::Run)), "ready, but gone");
+            self.words += 1;
+        }
+        self.readiness = Some(readiness);
+    }
+
     fn is_there(&self, pid: Pid) -> bool {
         self.group == Some(pid) || self.alive.iter().any(|(alive, _)| *alive == pid)
     }
 
     fn run(&mut self, state: &mut ServicePair, event: ServiceEvent) {
+        if let ServiceEvent::Command(ServiceRole::Main, Command::Up | Command::Once) = event {
+            self.stays_down = false;
+        }
         let before = state.status(ServiceRole::Main).and_then(|status| status.state);
         state.handle(event, self.now);
         while let Some(action) = state.next_action() {
@@ -173,6 +195,13 @@ impl FakeProcesses {
             }
         }
         let after = state.status(ServiceRole::Main).and_then(|status| status.state);
+        let published = self.readiness.is_some_and(|readiness| readiness.ready.is_some());
+        assert_eq!(published, state.is_ready() == Some(true), "supervise/ready is not true");
+        if state.is_ready().is_some() {
+            let about = self.readiness.map(|readiness| (readiness.since, readiness.pid));
+            let status = state.status(ServiceRole::Main).map(|status| (status.since, status.pid));
+            assert_eq!(about, status, "a readiness of another process");
+        }
         if before != Some(State::Down) && after == Some(State::Down) {
             let was_short = self
                 .last_run
@@ -189,21 +218,25 @@ impl FakeProcesses {
         }
         let index = usize::try_from(self.numbers.below(self.alive.len() as u64)).expect("an index");
         let (pid, kind) = self.alive.swap_remove(index);
-        let exit_status = match self.numbers.below(3) {
+        let exit_status = match self.numbers.below(4) {
             0 => ExitStatus::Exited(0),
             1 => ExitStatus::Exited(1),
+            2 => ExitStatus::Exited(PERMANENT_FAILURE),
             _ => ExitStatus::Killed { signal: Signal::KILL, core: false },
         };
         let has_finish = self.numbers.one_in(2);
         if kind == ProcessKind::Run {
             self.finishes_due = u32::from(has_finish);
         }
+        self.stays_down |=
+            kind == ProcessKind::Finish && exit_status == ExitStatus::Exited(PERMANENT_FAILURE);
         self.run(state, ServiceEvent::Exited { pid, exit_status, has_finish });
     }
 }
 
-/// Walks until the state is finished, or for `steps`; returns the steps and the starts.
-fn walk(seed: u64, steps: u64) -> (u64, u64) {
+/// Walks until the state is finished, or for `steps`; returns the steps, the starts, and how often the
+/// service became ready.
+fn walk(seed: u64, steps: u64) -> (u64, u64, u64) {
     let now = Now { monotonic: Instant::now(), wall: UNIX_EPOCH + Duration::from_secs(1_000_000_000) };
     let mut processes = FakeProcesses {
         numbers: SeededNumbers(seed | 1),
@@ -215,7 +248,10 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
         down_since_short_life: None,
         finishes_due: 0,
         pipe_closed: false,
+        stays_down: false,
         starts: 0,
+        readiness: None,
+        words: 0,
     };
     let log = if processes.numbers.one_in(2) { Some(Want::Up) } else { None };
     let mut state = ServicePair::new(Want::Up, log, now);
@@ -223,9 +259,9 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
     for step in 0..steps {
         if state.is_finished() {
             assert_eq!(processes.count(ProcessKind::Run), 0, "runsv left ./run behind");
-            return (step, processes.starts);
+            return (step, processes.starts, processes.words);
         }
-        match processes.numbers.below(10) {
+        match processes.numbers.below(11) {
             0..=3 => {
                 let role = if processes.numbers.one_in(4) { ServiceRole::Log } else { ServiceRole::Main };
                 let (_, command) =
@@ -238,6 +274,12 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
             }
             4..=6 => processes.one_dies(&mut state),
             7 => {
+                let is_ready = processes.numbers.below(3).checked_sub(1).map(|word| word == 1);
+                let extension =
+                    processes.numbers.one_in(3).then(|| Duration::from_millis(processes.numbers.below(3000)));
+                processes.run(&mut state, ServiceEvent::Notified { is_ready, extension });
+            }
+            8 => {
                 // The clock is set.
                 processes.now.wall = UNIX_EPOCH + Duration::from_secs(processes.numbers.below(2_000_000_000));
             }
@@ -251,7 +293,7 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
     for _ in 0..10_000 {
         if state.is_finished() {
             assert_eq!(processes.count(ProcessKind::Run), 0, "runsv left ./run behind");
-            return (steps, processes.starts);
+            return (steps, processes.starts, processes.words);
         }
         if state.takes_commands(ServiceRole::Main) {
             processes.run(&mut state, ServiceEvent::Term);
@@ -265,12 +307,14 @@ fn walk(seed: u64, steps: u64) -> (u64, u64) {
 
 #[test]
 fn whatever_happens_for_a_million_steps_the_invariants_hold() {
-    let (mut steps, mut starts, mut seed) = (0, 0, 1);
+    let (mut steps, mut starts, mut words, mut seed) = (0, 0, 0, 1);
     while steps < 1_000_000 {
-        let (walked, started) = walk(seed, 5_000);
+        let (walked, started, ready) = walk(seed, 5_000);
         steps += walked.max(1);
         starts += started;
+        words += ready;
         seed += 1;
     }
     assert!(starts > 10_000, "only {starts} starts: the walk stands still");
+    assert!(words > 1000, "only {words} were ready");
 }

@@ -1,14 +1,16 @@
 //! State: the life of one service, main or log.
 
 mod commands;
+mod readiness;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use servicedir::{HistoryEvent, State, Status, Tai64n, Want};
+use servicedir::history::PERMANENT_FAILURE;
+use servicedir::{HistoryEvent, Readiness, State, Status, Tai64n, Want};
 use sys::{ExitStatus, Now, Pid, Signal};
 
-use super::command_steps::CommandStep;
+use super::command_steps::{CommandStep, STOP};
 use super::{
     ControlScript, LEFTOVER_DELAY, Script, ServiceAction, ServiceEvent, ServiceRole, Settings, SignalTarget,
     StartedScript,
@@ -46,6 +48,8 @@ pub struct ServiceState {
     settings: Settings,
     /// When the stop that is under way is escalated to KILL.
     kill_at: Option<Instant>,
+    /// What a `./run` that says itself when it is ready has said.
+    readiness: Option<Readiness>,
     /// Killed after an exit command: no `./finish`, and no waiting beyond this.
     forced_at: Option<Instant>,
     /// When to log the leftovers.
@@ -87,6 +91,7 @@ impl ServiceState {
             not_before: None,
             settings: Settings::default(),
             kill_at: None,
+            readiness: None,
             forced_at: None,
             name_leftovers_at: None,
             plan: CommandPlan::default(),
@@ -211,6 +216,7 @@ impl ServiceState {
             ServicePhase::Group { ref mut probe_at, .. } => *probe_at = now.monotonic,
             ServicePhase::Finish { target, .. } if target.pid == pid => {
                 self.remember(HistoryEvent::Finished(exit_status), actions);
+                self.stay_down_if_told(exit_status, actions);
                 self.enter_down(now, actions);
             }
             // A leftover, or a process of another service.
@@ -366,11 +372,16 @@ impl ServiceState {
         self.kill_at = None;
         self.run_started = Some(now.monotonic);
         self.since = Tai64n::of(now.wall);
+        let pid = self.status().pid;
+        self.readiness = started.notifies.then_some(Readiness { since: self.since, pid, ready: None });
+        // Before its status, which clients judge by it.
+        actions.extend(self.readiness.map(ServiceAction::PublishReadiness));
         self.publish(actions);
         self.remember(HistoryEvent::Started(started.pid), actions);
     }
 
-    fn note_end(&self, exit_status: ExitStatus, now: Now, actions: &mut VecDeque<ServiceAction>) {
+    fn note_end(&mut self, exit_status: ExitStatus, now: Now, actions: &mut VecDeque<ServiceAction>) {
+        self.set_ready(None, actions);
         let lived = self.run_started.map(|started| now.monotonic.saturating_duration_since(started));
         self.remember(HistoryEvent::Ended(exit_status, lived.unwrap_or_default()), actions);
     }
@@ -394,9 +405,18 @@ impl ServiceState {
         }
     }
 
+    /// ADD-20: a `./finish` can leave the service down, as `d` does.
+    fn stay_down_if_told(&mut self, finish: ExitStatus, actions: &mut VecDeque<ServiceAction>) {
+        if finish == ExitStatus::Exited(PERMANENT_FAILURE) && self.want == Want::Up {
+            self.want = Want::Down;
+            self.remember(HistoryEvent::StaysDown, actions);
+        }
+    }
+
     /// RSV-43, RSV-44: the service is down; one that lived less than a second waits before its next start.
     fn enter_down(&mut self, now: Now, actions: &mut VecDeque<ServiceAction>) {
         self.phase = ServicePhase::Down;
+        self.set_ready(None, actions);
         self.got_term = false;
         self.kill_at = None;
         self.forced_at = None;
@@ -441,8 +461,7 @@ impl ServiceState {
             self.remember(HistoryEvent::GroupLives(leader), actions);
             // The other members have not been sent a signal yet.
             self.plan = CommandPlan {
-                steps: [CommandStep::ReadSettings, CommandStep::StopUnlessSuppressed, CommandStep::Continue]
-                    .into(),
+                steps: [CommandStep::ReadSettings].into_iter().chain(STOP).collect(),
                 meant_for: Some(leader),
                 ..CommandPlan::default()
             };

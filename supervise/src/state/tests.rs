@@ -2,6 +2,7 @@
 
 mod bench;
 mod log_service;
+mod readiness;
 mod stopping;
 
 use servicedir::{Command, State, Want};
@@ -36,6 +37,23 @@ fn the_time_of_finish_counts_into_the_second() {
     web.after(10 * MS).exits(101, ExitStatus::Exited(0));
     web.after(1200 * MS).exits(102, ExitStatus::Exited(0));
     web.did(&["run 101", "finish 102 0 0", "run 103"]);
+}
+
+#[test]
+fn a_finish_that_exits_125_leaves_the_service_down() {
+    let mut web = Bench::up().finish().begin();
+    web.exits(101, ExitStatus::Exited(1));
+    web.after(2 * RESTART_DELAY).exits(102, ExitStatus::Exited(125));
+    web.after(LEFTOVER_DELAY).tick();
+    web.did(&["run 101", "finish 102 1 0", "name leftovers"]);
+    assert_eq!(web.state.status(ServiceRole::Main).map(|status| status.want), Some(Want::Down));
+    web.command(Command::Up);
+    web.did(&["run 103"]);
+    // A supervisor that was told to leave goes on to do so.
+    web.command(Command::Exit);
+    web.exits(103, TERMED);
+    web.exits(104, ExitStatus::Exited(125));
+    assert!(web.state.is_finished());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod dependencies;
 mod names;
 mod script;
+mod twins;
 
 use std::fmt;
 use std::fs::Metadata;
@@ -21,6 +22,7 @@ use sys::errno_text::{errno_of, phrase};
 pub use dependencies::DependencyGraph;
 pub use names::is_close;
 use script::Interpreter;
+pub use twins::Twins;
 
 /// How much of a program is read at most.
 const MOST_BYTES: usize = 64 * 1024;
@@ -230,6 +232,10 @@ impl Linter<'_> {
             if name == "timeout-kill" || prefix.is_empty() {
                 self.word(&format!("{prefix}{name}"), number, "a number of milliseconds");
             }
+        }
+        if prefix.is_empty() {
+            let descriptor = |word: &str| servicedir::notification::parse_descriptor(word).is_some();
+            self.word("notification-fd", descriptor, "the number of a descriptor above 2");
         }
     }
 

@@ -14,6 +14,8 @@ pub const KNOWN: &[&str] = &[
     "timeout-kill",
     "timeout-finish",
     "process-group",
+    "notification-fd",
+    "notify-socket",
     "dependencies.d",
     "critical",
 ];
@@ -190,7 +192,6 @@ mod tests {
             ".run.swp",
             "supervise",
             "supervisor",
-            "notification-fd",
             "town",
             "current",
             "timeout",

@@ -56,13 +56,18 @@ impl From<OpenError> for io::Error {
 
 /// Opens a FIFO, and nothing else, not through a symbolic link.
 pub fn open_fifo(path: &Path, access: OFlag) -> Result<File, OpenError> {
-    open_own(path, access, Mode::empty(), SFlag::S_IFIFO, "not a fifo")
+    open_own(path, access, Mode::empty(), SFlag::S_IFIFO, "not a fifo").map(|(file, _)| file)
 }
 
 /// Opens a regular file, and nothing else, not through a symbolic link. `mode` is for one that the flags
 /// create.
 pub fn open_regular(path: &Path, flags: OFlag, mode: Mode) -> Result<File, OpenError> {
-    open_own(path, flags, mode, SFlag::S_IFREG, "not a regular file")
+    open_own(path, flags, mode, SFlag::S_IFREG, "not a regular file").map(|(file, _)| file)
+}
+
+/// Opens a regular file that is there to read it, in the same way; with its mode.
+pub fn open_record(path: &Path) -> Result<(File, Mode), OpenError> {
+    open_own(path, OFlag::O_RDONLY, Mode::empty(), SFlag::S_IFREG, "not a regular file")
 }
 
 /// Opens for reading whatever is there, symbolic links followed: a file that its owner may put anywhere.
@@ -76,14 +81,22 @@ fn open_own(
     mode: Mode,
     kind: SFlag,
     otherwise: &'static str,
-) -> Result<File, OpenError> {
+) -> Result<(File, Mode), OpenError> {
     let file = open(path, flags | OFlag::O_NOFOLLOW, mode).map_err(|why| match why {
         // A loop on the way there has the same number.
         Errno::ELOOP if path.is_symlink() => OpenError::Link,
         why => OpenError::Why(why),
     })?;
-    let found = SFlag::from_bits_truncate(fstat(&file)?.st_mode) & SFlag::S_IFMT;
-    if found == kind { Ok(file) } else { Err(OpenError::Other(otherwise)) }
+    // A file that is made here and now is a regular one.
+    if flags.contains(OFlag::O_CREAT | OFlag::O_EXCL) {
+        return Ok((file, mode));
+    }
+    let found = fstat(&file)?.st_mode;
+    if SFlag::from_bits_truncate(found) & SFlag::S_IFMT == kind {
+        Ok((file, Mode::from_bits_truncate(found)))
+    } else {
+        Err(OpenError::Other(otherwise))
+    }
 }
 
 /// The bare call: sv opens thousands of files in a few milliseconds. musl's `open` adds a call of `fcntl` to

@@ -1,11 +1,12 @@
 //! Processes: started, reaped, grouped, and how this one begins.
 
-pub(crate) mod descriptors;
+pub mod descriptors;
 pub mod entry;
 pub mod group;
-pub mod pid_1;
+mod oom_score;
 pub mod priority;
 pub mod reap;
+mod search;
 pub mod session;
 pub mod spawn;
 mod start_error;

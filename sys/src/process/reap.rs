@@ -56,6 +56,12 @@ impl ExitStatus {
         Signal::parse_displayed(name).map(|signal| Self::Killed { signal, core })
     }
 
+    /// Whether a process that was sent this signal has stopped in order: it died of the signal, or exited
+    /// with the code that a shell makes of that, as Java does.
+    pub fn is_answer_to(self, signal: Signal) -> bool {
+        self.shell_code() == Self::Killed { signal, core: false }.shell_code()
+    }
+
     fn of_wait_status(status: i32) -> Self {
         if libc::WIFSIGNALED(status) {
             Self::Killed { signal: Signal(libc::WTERMSIG(status)), core: libc::WCOREDUMP(status) }
@@ -89,6 +95,21 @@ pub fn reap_next() -> Option<(Pid, ExitStatus)> {
             Ok(_) | Err(_) => return None,
         }
     }
+}
+
+/// The signal that has stopped a child, once for each stop.
+pub fn stop_of(child: Pid) -> Option<Signal> {
+    let mut about = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let id = libc::id_t::try_from(child.as_raw()).ok()?;
+    let options = libc::WSTOPPED | libc::WNOHANG;
+    // SAFETY: `about` is valid for the call.
+    Errno::result(unsafe { libc::waitid(libc::P_PID, id, about.as_mut_ptr(), options) }).ok()?;
+    // SAFETY: zeroed, or filled in by the kernel for a child.
+    let (code, status) = unsafe {
+        let about = about.assume_init();
+        (about.si_code, about.si_status())
+    };
+    (code == libc::CLD_STOPPED).then_some(Signal(status))
 }
 
 /// Whether this process has any child, dead ones that are not collected included.
@@ -148,6 +169,31 @@ mod tests {
         for words in ["", "exit", "exit 256", "exit -1", "SIGNONE", "core dumped"] {
             assert_eq!(ExitStatus::parse(words), None, "{words}");
         }
+    }
+
+    #[test]
+    fn a_stop_of_a_child_is_told_once() {
+        let child = crate::Program::new("/bin/sleep").arg("60").spawn().expect("a child");
+        assert_eq!(stop_of(child), None);
+        Signal::STOP.send(child).expect("a child");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        let stop = std::iter::from_fn(|| Some(stop_of(child))).find(|stop| {
+            std::thread::yield_now();
+            stop.is_some() || std::time::Instant::now() > deadline
+        });
+        assert_eq!(stop, Some(Some(Signal::STOP)));
+        assert_eq!(stop_of(child), None);
+        Signal::KILL.send(child).expect("a child");
+        assert!(reap_waiting(child).is_some_and(|end| end.is_answer_to(Signal::KILL)));
+        assert_eq!(stop_of(child), None);
+    }
+
+    #[test]
+    fn an_exit_with_128_and_the_signal_is_an_answer_to_it() {
+        assert!(ExitStatus::Exited(143).is_answer_to(Signal::TERM));
+        assert!(ExitStatus::Killed { signal: Signal::TERM, core: true }.is_answer_to(Signal::TERM));
+        assert!(!ExitStatus::Exited(143).is_answer_to(Signal::INT));
+        assert!(!ExitStatus::Exited(15).is_answer_to(Signal::TERM));
     }
 
     #[test]

@@ -6,20 +6,22 @@
 //! failure is reported through a pipe, to be read when the child is reaped.
 
 use std::ffi::{CStr, CString, OsStr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::Pid;
 
 use crate::process::descriptors;
+use crate::process::oom_score;
 use crate::process::start_error;
 use crate::signal::{self, Signal, SignalSet};
 
+pub use crate::process::search::{along_path, beside_or_along_path};
 pub use crate::process::start_error::{StartError, StartStep, failure_of};
 
 /// The exit code of a child that could not become the program it was to be (RSV-41).
@@ -37,10 +39,12 @@ pub struct Program<'a> {
     stdin: Option<BorrowedFd<'a>>,
     stdout: Option<BorrowedFd<'a>>,
     stderr: Option<BorrowedFd<'a>>,
+    further: Option<(BorrowedFd<'a>, RawFd)>,
     leadership: Leadership,
     awaits_session: bool,
     default_signals: &'a [Signal],
     has_own_mask: bool,
+    has_default_oom_score: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,10 +78,12 @@ impl<'a> Program<'a> {
             stdin: None,
             stdout: None,
             stderr: None,
+            further: None,
             leadership: Leadership::Nothing,
             awaits_session: false,
             default_signals: &[],
             has_own_mask: true,
+            has_default_oom_score: false,
         }
     }
 
@@ -138,6 +144,13 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// A descriptor that the program has under this number, which is none of the standard ones.
+    #[must_use]
+    pub fn descriptor(mut self, descriptor: BorrowedFd<'a>, number: RawFd) -> Self {
+        self.further = Some((descriptor, number));
+        self
+    }
+
     /// Gives the program a session, and so a process group, of its own.
     #[must_use]
     pub fn own_session(mut self) -> Self {
@@ -176,13 +189,27 @@ impl<'a> Program<'a> {
         self
     }
 
+    /// Gives the program the score 0 for the kernel's choice of what to kill when memory runs out, if this
+    /// process has another one and the kernel permits it.
+    #[must_use]
+    pub fn default_oom_score(mut self) -> Self {
+        self.has_default_oom_score = true;
+        self
+    }
+
     /// Starts it; returns at once. A child that cannot become the program exits with [`CANNOT_START`]
     /// and is to be reaped as any other; then [`failure_of`] says why.
     pub fn spawn(&self) -> Result<Pid, Errno> {
         let arguments = pointers(&self.arguments);
         let environment = self.environment.as_deref().map(pointers);
+        let resets_oom_score = self.has_default_oom_score && oom_score::is_adjusted();
         let reports = start_error::writer();
-        let own_descriptors = descriptors::own(reports);
+        // The pipe for the child's report must not be where the program is to have another descriptor.
+        let moved = self.further.filter(|(_, number)| reports == Some(*number));
+        let moved = moved.map(|(_, number)| another_than(number)).transpose()?;
+        let reports = moved.as_ref().map(AsRawFd::as_raw_fd).or(reports);
+        let further = self.further.map(|(descriptor, _)| descriptor.as_raw_fd());
+        let own_descriptors = descriptors::own(reports.into_iter().chain(further));
         let session = if self.awaits_session { nix::unistd::pipe2(OFlag::O_CLOEXEC).ok() } else { None };
         // No handler may run in the child: it would eat a signal that is meant for the program.
         let mask = SignalSet::all().block();
@@ -190,6 +217,9 @@ impl<'a> Program<'a> {
         // program or exits.
         let child = Errno::result(unsafe { libc::fork() });
         if child == Ok(0) {
+            if resets_oom_score {
+                oom_score::reset();
+            }
             let at_session = session.as_ref().map(|(_, writer)| writer.as_raw_fd());
             let failure =
                 self.become_program(mask, at_session, &own_descriptors, &arguments, environment.as_deref());
@@ -269,6 +299,9 @@ impl<'a> Program<'a> {
         // The exec closes them as well, but it may hang. A lock of this process must not outlive it in a
         // child that waits for a file system.
         descriptors::close(own_descriptors);
+        if let Some((descriptor, number)) = self.further {
+            put_descriptor(descriptor, number).map_err(|why| (StartStep::Descriptor, why))?;
+        }
         if let Some(directory) = &self.directory {
             nix::unistd::chdir(directory.as_c_str()).map_err(|why| (StartStep::Directory, why))?;
         }
@@ -306,31 +339,6 @@ impl<'a> Program<'a> {
     }
 }
 
-/// Where a program called `name` may be, in GEN-9's order: as it is if it has a slash, else along
-/// PATH. Its default is `/bin:/usr/bin`; an empty element means the working directory.
-pub fn along_path(name: &OsStr) -> Vec<CString> {
-    if name.as_bytes().contains(&b'/') {
-        return vec![c_string(name)];
-    }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
-    path.as_bytes()
-        .split(|byte| *byte == b':')
-        .map(|directory| {
-            let mut candidate = if directory.is_empty() { b".".to_vec() } else { directory.to_vec() };
-            candidate.push(b'/');
-            candidate.extend_from_slice(name.as_bytes());
-            c_string(OsStr::from_bytes(&candidate))
-        })
-        .collect()
-}
-
-/// Where a program of this tree may be: next to the one that runs, then along PATH, so that an
-/// image with an empty environment works.
-pub fn beside_or_along_path(name: &str) -> Vec<CString> {
-    let beside = std::env::current_exe().ok().and_then(|own| Some(own.parent()?.join(name)));
-    beside.map(c_string).into_iter().chain(along_path(OsStr::new(name))).collect()
-}
-
 fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
     strings.iter().map(|string| CStr::as_ptr(string)).chain([std::ptr::null()]).collect()
 }
@@ -347,6 +355,15 @@ fn await_end(reader: &OwnedFd) {
             return;
         }
     }
+}
+
+/// A descriptor of the same file as this one, with a greater number.
+fn another_than(number: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: the caller has it open, and for as long as this call takes.
+    let open = unsafe { BorrowedFd::borrow_raw(number) };
+    let moved = nix::fcntl::fcntl(open, FcntlArg::F_DUPFD_CLOEXEC(number.saturating_add(1)))?;
+    // SAFETY: the call has made it, and nothing else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
 fn put_descriptor(descriptor: BorrowedFd<'_>, place: i32) -> Result<(), Errno> {
@@ -400,6 +417,26 @@ mod tests {
         let candidates = vec![c_string("/etc"), c_string("/no/such/program")];
         let program = Program::first_of(candidates, c_string("program"));
         assert_eq!(failure(&program), Some((StartStep::Execute, Errno::EACCES)));
+    }
+
+    #[test]
+    fn a_program_has_a_descriptor_under_any_number() {
+        let reports = start_error::writer().expect("a pipe");
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        // Where the child reports to, where the pipe is itself, and elsewhere.
+        let numbers = [reports, writer.as_raw_fd(), 3, 200];
+        for number in numbers {
+            let script = format!("echo {number} >/proc/self/fd/{number}");
+            let program = Program::new("/bin/sh").arg("-c").arg(script);
+            let child = program.descriptor(writer.as_fd(), number).spawn().expect("a child");
+            assert_eq!(reap_waiting(child), Some(ExitStatus::Exited(0)), "{number}");
+        }
+        let missing = Program::new("/no/such/program").descriptor(writer.as_fd(), reports);
+        assert_eq!(failure(&missing), Some((StartStep::Execute, Errno::ENOENT)));
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("lines");
+        assert_eq!(text, numbers.map(|number| format!("{number}\n")).concat());
     }
 
     #[test]

@@ -121,6 +121,31 @@ fn a_command_that_dies_of_the_requested_signal_is_orderly() {
     }
 }
 
+/// nginx ends its work in progress on QUIT only.
+#[test]
+fn the_stop_signal_of_the_command_may_be_another_one() {
+    let tree = Suite::ours().tree();
+    let body = format!("trap 'exit 7' TERM; trap 'echo quit >got; exit 131' QUIT; echo >ready; {WAITS}");
+    let container = with_command(&tree, &["--stop-signal", "QUIT"], &body).start_as_process_1();
+    eventually_reads(&tree, "ready", "\n");
+    container.signal(Signal::SIGTERM);
+    ends_with(&container, 0);
+    assert_eq!(read(&tree, "got"), "quit\n");
+}
+
+/// The Java virtual machine handles TERM, and exits with 143.
+#[test]
+fn a_command_that_exits_as_if_the_stop_signal_had_killed_it_is_orderly() {
+    for (signal, expected) in [(Signal::SIGTERM, 0), (Signal::SIGINT, 143)] {
+        let tree = Suite::ours().tree();
+        let body = format!("trap 'exit 143' TERM INT; echo >ready; {WAITS}");
+        let container = with_command(&tree, &[], &body).start_as_process_1();
+        eventually_reads(&tree, "ready", "\n");
+        container.signal(signal);
+        ends_with(&container, expected);
+    }
+}
+
 #[test]
 fn other_signals_are_passed_on_to_the_command() {
     let tree = Suite::ours().tree();
@@ -190,6 +215,22 @@ fn a_command_needs_no_services() {
     exited(init.through(&hidden).output_as_process_1(), 3);
 }
 
+/// No time is kept for services that there are not.
+#[test]
+fn a_command_without_services_has_nearly_all_of_the_grace() {
+    let tree = Suite::ours().tree();
+    let hidden = ["sh", "-c", "mount -t tmpfs none /etc && exec \"$@\"", "sh"];
+    let body = "trap '' TERM; echo >ready; sleep 1000 & wait; exec sleep 1000";
+    let init = tree.command("init").without_env("SVDIR").args(["--grace", "4", "--", "sh", "-c", body]);
+    let container = init.dir(tree.root()).through(&hidden).start_as_process_1();
+    container.eventually_says("; grace 4.00 s, all killed at 3.00 s, exit by 3.00 s\n");
+    eventually_reads(&tree, "ready", "\n");
+    container.signal(Signal::SIGTERM);
+    let end = ends_with(&container, 137);
+    said(&end, "COMMAND: does not stop: killed");
+    assert!(!end.stderr.contains("left behind, killed: sh"), "{}", end.stderr);
+}
+
 #[test]
 fn a_commands_strays_are_ended() {
     let tree = Suite::ours().tree();
@@ -237,19 +278,19 @@ fn without_group_signals_are_for_the_command_alone() {
 // On a terminal.
 
 /// init on a terminal of its own, with a FIFO for its keyboard.
-struct Terminal {
-    script: StartedProgram,
+pub struct Terminal {
+    pub script: StartedProgram,
     keyboard: fs::File,
 }
 
 impl Terminal {
-    fn of(tree: &TestTree, command: &str) -> Self {
+    pub fn of(tree: &TestTree, command: &str) -> Self {
         let services = tree.services();
         Self::running(tree, &format!("exec init --grace {PATIENT} {} {command}", services.display()))
     }
 
     /// Types a line for the shell there.
-    fn running(tree: &TestTree, words: &str) -> Self {
+    pub fn running(tree: &TestTree, words: &str) -> Self {
         let fifo = tree.root().join("keyboard");
         nix::unistd::mkfifo(&fifo, Mode::S_IRUSR | Mode::S_IWUSR).expect("a FIFO");
         // Open for both, so that neither side ever waits for the other.
@@ -264,12 +305,12 @@ impl Terminal {
         Self { script, keyboard }
     }
 
-    fn typed(&mut self, text: &str) {
+    pub fn typed(&mut self, text: &str) {
         self.keyboard.write_all(text.as_bytes()).expect("the text is typed");
     }
 
     #[track_caller]
-    fn shows(&self, text: &str) {
+    pub fn shows(&self, text: &str) {
         eventually(&format!("the terminal shows {text:?}"), || self.script.stdout().contains(text));
     }
 }

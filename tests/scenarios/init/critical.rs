@@ -206,14 +206,14 @@ fn a_name_that_is_no_text_can_be_critical() {
 
 /// The file is looked for again, in both directions.
 #[test]
-fn hup_takes_the_file_at_its_word() {
+fn alrm_takes_the_file_at_its_word() {
     let tree = Suite::ours().tree();
     let (heart, container) = beating(&tree);
     heart.remove("critical");
     let other = tree.service("other").run(&beats()).made();
     other.eventually_runs();
-    container.signal(Signal::SIGHUP);
-    // What came with the same HUP has been seen when this has.
+    container.signal(Signal::SIGALRM);
+    // What came with the same ALRM has been seen when this has.
     let seen = tree.service("seen").run("echo >ready; exec sleep 1000").made();
     seen.eventually_has("ready");
     the_container_goes_on(&container);
@@ -222,7 +222,7 @@ fn hup_takes_the_file_at_its_word() {
     the_container_goes_on(&container);
 
     heart.write("critical", "");
-    container.signal(Signal::SIGHUP);
+    container.signal(Signal::SIGALRM);
     the_container_goes_on(&container);
     its_end_is_the_containers(&container, &heart);
 }

@@ -112,6 +112,30 @@ fn a_start_hook_that_is_not_executable_is_said_in_one_line() {
     assert!(hooked.read("ran").is_empty() && !web.has("started"));
 }
 
+/// A long drain, for connections that end by themselves, and a short one.
+#[test]
+fn a_drain_has_as_long_as_its_option_says() {
+    let hooked = Hooked::new();
+    hooked.hook("drain.d/10-look", "echo $INIT_REMAINING_MS >remaining");
+    let container = hooked.init().args(["--drain", "26"]).start_as_process_1();
+    container.eventually_says("drain until 26.00 s, ");
+    container.signal(Signal::SIGTERM);
+    ends_with(&container, 0);
+    // Half of the time would be 13.25 s.
+    let remaining: u64 = hooked.read("remaining").trim().parse().expect("a number");
+    assert!((13_300..=26_000).contains(&remaining), "{remaining}");
+
+    hooked.hook("drain.d/10-look", "exec sleep 1000");
+    let container = hooked.init().args(["--drain=.1"]).start_as_process_1();
+    container.eventually_says("drain until 0.10 s, ");
+    container.signal(Signal::SIGTERM);
+    said(&ends_with(&container, 99), "drain.d/10-look: its share of the grace is over: killed\n");
+
+    let end = exited(hooked.init().args(["--drain", "26.5"]).output(), 100);
+    let said = "--drain: not below 26.5 s, which is what the grace has for it (see init --help)\n";
+    assert_eq!(end.stderr, format!("init: fatal: {said}"));
+}
+
 #[test]
 fn drain_and_finish_hooks_that_are_not_executable_are_said_at_the_start() {
     let hooked = Hooked::new();

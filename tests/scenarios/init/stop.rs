@@ -242,15 +242,15 @@ fn with_quiet_an_orderly_stop_is_silent() {
     assert_eq!((end.code(), end.stderr.as_str(), end.stdout.as_str()), (Some(0), "", ""));
 }
 
-/// HUP, without a COMMAND to pass it on to, does not end anything.
+/// As for runsvdir.
 #[test]
-fn hup_looks_for_new_services_and_stops_none() {
+fn alrm_looks_for_new_services_and_stops_none() {
     let tree = Suite::ours().tree();
     let web = tree.service("web").run("exec sleep 1000").made();
     let container = begun(&tree, PATIENT);
     let pid = web.eventually_runs().pid;
     let more = tree.service("more").run("exec sleep 1000").made();
-    container.signal(Signal::SIGHUP);
+    container.signal(Signal::SIGALRM);
     more.eventually_runs();
     assert_eq!(web.status().pid, pid);
     stopped_in_order(&container);
@@ -263,7 +263,7 @@ fn other_signals_are_harmless() {
     let web = tree.service("web").run("exec sleep 1000").made();
     let container = begun(&tree, PATIENT);
     let pid = web.eventually_runs().pid;
-    for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGQUIT, Signal::SIGALRM, Signal::SIGPIPE] {
+    for signal in [Signal::SIGUSR1, Signal::SIGUSR2, Signal::SIGWINCH, Signal::SIGTSTP, Signal::SIGPIPE] {
         container.signal(signal);
     }
     nothing_happens_for(Duration::from_millis(300), "init goes on", || container.is_alive());

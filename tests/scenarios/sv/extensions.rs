@@ -1,5 +1,5 @@
 //! The words of sv that runit's sv does not know: `list`, `why`, `lint`, `enable`, `disable`, `--json`; and
-//! that they change nothing that it knows.
+//! that they, and `health`, change nothing that it knows.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -52,6 +52,7 @@ on_suites! {
     lint_finds_names_that_no_program_reads,
     lint_finds_bad_words_and_circles,
     lint_finds_a_supervise_that_cannot_work,
+    lint_finds_entries_that_share_a_directory,
     lint_counts_directories,
     enable_links_and_disable_unlinks,
     enable_and_disable_refuse_what_would_destroy,
@@ -73,9 +74,14 @@ fn every_abbreviation_keeps_its_meaning(suite: &Suite) {
         suite.tree().sv(&format!("{word} web")).is("", USAGE, 100);
     }
     let exit = words("enable").chain(["enables", "enablex", "ex", "exi", "exit", "e-nable"]);
+    let hup = words("health").chain(["healths", "healthx", "hup"]);
     let down = words("disable").chain(["disabled", "disablex", "do", "dow", "down"]);
     let status = ["s", "sv", "st", "sta", "stat", "statu", "sx", "sho"];
-    let words: Vec<(&str, &str)> = exit.map(|word| (word, "x")).chain(down.map(|word| (word, "d"))).collect();
+    let words: Vec<(&str, &str)> = exit
+        .map(|word| (word, "x"))
+        .chain(down.map(|word| (word, "d")))
+        .chain(hup.map(|word| (word, "h")))
+        .collect();
     // With a limit the original takes most of a second for each.
     thread::scope(|scope| {
         for some in words.chunks(4) {
@@ -205,9 +211,9 @@ fn json_has_the_documented_members(suite: &Suite) {
     tree.service("new").run("exec sleep 1000").made();
 
     let output = tree.sv("--json list");
-    let job = r#"{"name":"job","state":"down","pid":null,"since":"?","uptime":?,"want":"down","paused":false,"normally_up":false,"got_term":false,"ready":null,"log":null,"error":null}"#;
-    let new = r#"{"name":"new","state":null,"pid":null,"since":null,"uptime":null,"want":null,"paused":null,"normally_up":true,"got_term":null,"ready":null,"log":null,"error":"unable to open supervise/ok: file does not exist"}"#;
-    let log = r#"{"name":"web/log","state":"run","pid":?,"since":"?","uptime":?,"want":"up","paused":false,"normally_up":true,"got_term":false,"ready":null,"log":null,"error":null}"#;
+    let job = r#"{"name":"job","state":"down","pid":null,"since":"?","uptime":?,"want":"down","paused":false,"normally_up":false,"got_term":false,"ready":null,"log":null,"error":null,"status_text":null}"#;
+    let new = r#"{"name":"new","state":null,"pid":null,"since":null,"uptime":null,"want":null,"paused":null,"normally_up":true,"got_term":null,"ready":null,"log":null,"error":"unable to open supervise/ok: file does not exist","status_text":null}"#;
+    let log = r#"{"name":"web/log","state":"run","pid":?,"since":"?","uptime":?,"want":"up","paused":false,"normally_up":true,"got_term":false,"ready":null,"log":null,"error":null,"status_text":null}"#;
     let web_text = log.replace("web/log", "web").replace("\"log\":null", &format!("\"log\":{log}"));
     assert_eq!(timeless(&output.stdout), format!("[\n{job},\n{new},\n{web_text}\n]\n"));
     assert_eq!((output.stderr.as_str(), output.code()), ("", Some(1)));
@@ -741,6 +747,30 @@ fn lint_finds_a_supervise_that_cannot_work(suite: &Suite) {
         output.stdout.starts_with("sv lint: web: supervise: runsv cannot write to /proc/sys: "),
         "{output:?}"
     );
+}
+
+fn lint_finds_entries_that_share_a_directory(suite: &Suite) {
+    let web = suite.service("web").run("exec x").dir("supervise").made();
+    let tree = web.tree();
+    symlink(web.path("supervise"), tree.service("api").run("exec x").made().path("supervise")).unwrap();
+    let text = |name, other| {
+        format!(
+            "sv lint: {name}: supervise: the same directory as that of {other}, so only one of them can be \
+             started; give each its own\n"
+        )
+    };
+    tree.sv("lint").is(&[text("api", "web"), text("web", "api")].concat(), "", 2);
+    fs::remove_file(tree.at("api").path("supervise")).unwrap();
+    tree.sv("lint").is("", "", 0);
+    symlink("web", tree.services().join("www")).unwrap();
+    let text = |name, other| {
+        format!(
+            "sv lint: {name}: .: the same directory as {other}, so only one of them can be started; remove \
+             the other\n"
+        )
+    };
+    tree.sv("lint web").is(&text("web", "www"), "", 1);
+    tree.sv("lint").is(&[text("web", "www"), text("www", "web")].concat(), "", 2);
 }
 
 fn lint_counts_directories(suite: &Suite) {

@@ -68,12 +68,12 @@ impl Lifecycle {
         let Some(stop) = &mut self.stop else { return };
         match (stage, &mut self.phase) {
             (HookStage::Finish, _) => {
-                stop.budget = StopBudget::of(self.setup.grace, false, !hooks.is_empty());
+                stop.budget = self.setup.budget(false, !hooks.is_empty());
                 stop.finish_hooks = Some(hooks);
             }
             (HookStage::Drain, LifecyclePhase::Drain(run)) => {
                 let has_finish = stop.finish_hooks.as_ref().is_some_and(|hooks| !hooks.is_empty());
-                stop.budget = StopBudget::of(self.setup.grace, !hooks.is_empty(), has_finish);
+                stop.budget = self.setup.budget(!hooks.is_empty(), has_finish);
                 run.found(hooks);
             }
             (HookStage::Start | HookStage::Drain, _) => {}

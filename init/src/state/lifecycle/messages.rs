@@ -7,12 +7,11 @@ use sys::Signal;
 use super::{ChildList, Lifecycle, LifecyclePhase, REPORT, StopStep, SweepState};
 use crate::state::events::{LifecycleAction, LogLevel};
 use crate::state::exit_code::StopReason;
-use crate::state::stop_budget::StopBudget;
 use crate::state::text::{listed, seconds};
 
 impl Lifecycle {
     pub(super) fn announcement(&self) -> String {
-        let budget = StopBudget::of(self.setup.grace, self.setup.has_drain, self.setup.has_finish);
+        let budget = self.setup.budget(self.setup.has_drain, self.setup.has_finish);
         let what = match (&self.setup.directory, &self.setup.command) {
             (Some(directory), Some(command)) => {
                 format!("{command} beside the services of {}", directory.display())
@@ -24,10 +23,14 @@ impl Lifecycle {
         if self.setup.has_drain {
             parts.push(format!("drain until {}", seconds(budget.drain)));
         }
-        parts.push(format!("services killed at {}", seconds(budget.run)));
-        parts.push(format!("finish scripts at {}", seconds(budget.finish)));
-        parts.push(format!("loggers at {}", seconds(budget.supervisors)));
-        parts.push(format!("all else at {}", seconds(budget.sweep)));
+        if self.setup.directory.is_some() {
+            parts.push(format!("services killed at {}", seconds(budget.run)));
+            parts.push(format!("finish scripts at {}", seconds(budget.finish)));
+            parts.push(format!("loggers at {}", seconds(budget.supervisors)));
+            parts.push(format!("all else at {}", seconds(budget.sweep)));
+        } else {
+            parts.push(format!("all killed at {}", seconds(budget.sweep)));
+        }
         parts.push(format!("exit by {}", seconds(budget.end)));
         format!("{what}; {}", parts.join(", "))
     }

@@ -58,8 +58,9 @@ impl Lifecycle {
         {
             *is_signalled = true;
             let pid = *pid;
-            self.signal_command(pid, stop_signal);
-            self.signal_command(pid, Signal::CONT);
+            for signal in stop_signal.and_cont() {
+                self.signal_command(pid, signal);
+            }
         }
     }
 
@@ -83,8 +84,9 @@ impl Lifecycle {
             // for it.
             self.group = Some(CommandGroup { leader: pid, probe_due: now });
             if !is_signalled {
-                self.request(LifecycleAction::SignalGroup(pid, self.stop_signal()));
-                self.request(LifecycleAction::SignalGroup(pid, Signal::CONT));
+                for signal in self.stop_signal().and_cont() {
+                    self.request(LifecycleAction::SignalGroup(pid, signal));
+                }
             }
         }
         if self.stop.is_none() {
@@ -103,20 +105,6 @@ impl Lifecycle {
         self.begin_stop(StopReason::NoCommand(code_of(why)), now);
     }
 
-    pub(super) fn forward_signal(&mut self, signal: Signal, now: Instant) {
-        if signal == Signal::HUP {
-            self.critical_schedule.scan_soon(now);
-        }
-        match (self.command, self.runsvdir.pid()) {
-            (MainCommand::Up { pid, .. }, _) => self.signal_command(pid, signal),
-            // Without COMMAND, SIGHUP means: scan the services directory now.
-            (_, Some(pid)) if signal == Signal::HUP => {
-                self.request(LifecycleAction::Signal(pid, Signal::ALRM));
-            }
-            _ => {}
-        }
-    }
-
     pub(super) fn signal_command(&mut self, pid: Pid, signal: Signal) {
         self.request(if self.setup.is_group {
             LifecycleAction::SignalGroup(pid, signal)
@@ -129,10 +117,12 @@ impl Lifecycle {
         matches!(self.command, MainCommand::Up { .. })
     }
 
-    /// The signal that stops COMMAND: the one that init got, if that is SIGINT or SIGTERM.
+    /// The signal that stops COMMAND: if no other was set, the one that init got, if that is SIGINT or
+    /// SIGTERM.
     pub(super) fn stop_signal(&self) -> Signal {
-        match &self.stop {
-            Some(StopInProgress { reason: StopReason::Signal(Signal::INT), .. }) => Signal::INT,
+        match (self.setup.stop_signal, &self.stop) {
+            (Some(signal), _) => signal,
+            (None, Some(StopInProgress { reason: StopReason::Signal(Signal::INT), .. })) => Signal::INT,
             _ => Signal::TERM,
         }
     }

@@ -97,7 +97,7 @@ impl Lifecycle {
         }
     }
 
-    fn kill_late_command(&mut self, now: Instant) {
+    pub(super) fn kill_late_command(&mut self, now: Instant) {
         let Some(stop) = &self.stop else { return };
         let is_late = stop.at(stop.budget.run) <= now;
         if let MainCommand::Up { pid, is_killed, .. } = &mut self.command

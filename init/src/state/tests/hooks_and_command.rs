@@ -107,15 +107,79 @@ fn the_command_goes_before_the_services_it_may_need() {
 }
 
 #[test]
+fn a_command_without_services_has_all_the_time() {
+    let mut simulation = Simulation::adjusted(|setup| setup.directory = None);
+    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
+    simulation.children.push(AdoptedChild { pid: COMMAND, kind: ChildKind::Leftover });
+    simulation.advance(SECOND * 89 / 10);
+    assert!(!simulation.is_done(&LifecycleAction::SignalGroup(COMMAND, Signal::KILL)));
+    simulation.advance(SECOND * 9).exits(SECOND * 9, 3, KILLED);
+    let said: Vec<_> = simulation.said.iter().filter(|line| line.contains("does not stop")).collect();
+    assert_eq!(said, ["COMMAND: does not stop: killed"]);
+    assert!(simulation.said.iter().any(|line| line.ends_with("all killed at 9.00 s, exit by 9.00 s")));
+    assert_eq!(simulation.lifecycle.exit_code(), Some(137));
+}
+
+/// CONT would discard such a signal.
+#[test]
+fn the_commands_stop_signal_is_the_last_one_if_it_stops() {
+    for (stop_signal, expected) in
+        [(Signal::TSTP, [Signal::CONT, Signal::TSTP]), (Signal::QUIT, [Signal::QUIT, Signal::CONT])]
+    {
+        let mut simulation = Simulation::adjusted(|setup| setup.stop_signal = Some(stop_signal));
+        simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::INT));
+        let sent = simulation.done.iter().filter_map(|action| match action {
+            LifecycleAction::Signal(COMMAND, signal) => Some(*signal),
+            _ => None,
+        });
+        assert_eq!(sent.collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn signals_are_forwarded_to_the_command() {
     let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
     simulation.feed(SECOND, LifecycleEvent::Signal(Signal::USR1));
     assert!(simulation.is_done(&LifecycleAction::Signal(COMMAND, Signal::USR1)));
     let mut simulation = Simulation::new(SECOND * 10, None);
-    simulation
-        .feed(SECOND, LifecycleEvent::Signal(Signal::HUP))
-        .feed(SECOND, LifecycleEvent::Signal(Signal::USR1));
+    simulation.feed(SECOND, LifecycleEvent::Signal(Signal::ALRM));
     assert!(simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::ALRM)));
+}
+
+#[test]
+fn a_signal_that_reaches_no_process_is_said_once() {
+    let mut simulation = Simulation::new(SECOND * 10, None);
+    for signal in [Signal::USR1, Signal::USR1, Signal::USR2] {
+        simulation.feed(SECOND, LifecycleEvent::Signal(signal));
+    }
+    simulation.feed(SECOND, LifecycleEvent::KernelSignal(Signal::WINCH));
+    let hints = simulation.said.iter().filter(|line| line.contains("STOPSIGNAL"));
+    let signals: Vec<_> = hints.filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(signals, ["SIGUSR1", "SIGUSR2"]);
+}
+
+#[test]
+fn the_end_of_the_terminal_stops_also_with_a_command() {
+    let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
+    simulation.feed(SECOND, LifecycleEvent::Signal(Signal::HUP));
+    assert!(simulation.is_done(&LifecycleAction::Signal(COMMAND, Signal::HUP)));
+    simulation.feed(SECOND, LifecycleEvent::KernelSignal(Signal::HUP));
+    assert!(simulation.is_done(&LifecycleAction::Signal(COMMAND, Signal::TERM)));
+}
+
+#[test]
+fn init_is_stopped_with_its_command_but_not_in_a_stop() {
+    let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
+    let suspend = LifecycleAction::Suspend(Some(COMMAND), Signal::TSTP);
+    simulation.feed(SECOND, LifecycleEvent::CommandStopped(COMMAND, Signal::STOP));
+    simulation.feed(SECOND, LifecycleEvent::CommandStopped(Pid::from_raw(4), Signal::TSTP));
+    assert!(!simulation.is_done(&LifecycleAction::Suspend(Some(COMMAND), Signal::STOP)));
+    simulation.feed(SECOND, LifecycleEvent::CommandStopped(COMMAND, Signal::TSTP));
+    assert!(simulation.is_done(&suspend));
+    simulation.done.clear();
+    simulation.feed(SECOND, LifecycleEvent::Signal(Signal::TERM));
+    simulation.feed(SECOND, LifecycleEvent::CommandStopped(COMMAND, Signal::TSTP));
+    assert!(simulation.is_done(&LifecycleAction::Resume(COMMAND)) && !simulation.is_done(&suspend));
 }
 
 #[test]

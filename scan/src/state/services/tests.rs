@@ -1,5 +1,7 @@
 //! The services of a directory, with a clock of the test's own.
 
+use sys::Pid;
+
 use super::*;
 use crate::state::arrival::LONGEST_ARRIVAL;
 use crate::state::scanned_service::LEAVE_TIMEOUT;
@@ -11,7 +13,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 
 /// Services with a clock of their own.
 struct ServicesFixture {
-    services: Services,
+    services: Services<Pid>,
     now: Instant,
 }
 
@@ -39,7 +41,7 @@ fn hidden(name: &str) -> ScanEntry {
     ScanEntry { name: name.into(), what: EntryKind::Hidden(Errno::ENOENT) }
 }
 
-fn start(name: &str, identity: FileId) -> ScanAction {
+fn start(name: &str, identity: FileId) -> ScanAction<Pid> {
     ScanAction::Start(identity, name.into())
 }
 
@@ -55,7 +57,7 @@ impl ServicesFixture {
         fixture
     }
 
-    /// With one runsv, that has run for a minute.
+    /// With one supervisor, that has run for a minute.
     fn with_web() -> Self {
         let mut fixture = Self::new();
         fixture.sees([directory("web", WEB)]);
@@ -86,7 +88,7 @@ impl ServicesFixture {
         self.attempted(identity, StartAttempt::Started(Pid::from_raw(pid)));
     }
 
-    fn attempted(&mut self, identity: FileId, outcome: StartAttempt) {
+    fn attempted(&mut self, identity: FileId, outcome: StartAttempt<Pid>) {
         self.services.attempted(identity, outcome, self.now);
     }
 
@@ -100,10 +102,10 @@ impl ServicesFixture {
     }
 
     /// What is asked for now, apart from watches.
-    fn asks(&mut self) -> Vec<ScanAction> {
+    fn asks(&mut self) -> Vec<ScanAction<Pid>> {
         self.services.settle(self.now);
         let is_of_watch =
-            |action: &ScanAction| matches!(action, ScanAction::Watch(..) | ScanAction::Forget(_));
+            |action: &ScanAction<Pid>| matches!(action, ScanAction::Watch(..) | ScanAction::Forget(_));
         std::iter::from_fn(|| self.services.next_action()).filter(|action| !is_of_watch(action)).collect()
     }
 

@@ -160,7 +160,11 @@ impl ServiceState {
                 CommandStep::SignalUnlessSuppressed(signal) if is_meant && !self.plan.is_suppressed => {
                     self.signal(signal, actions);
                 }
-                CommandStep::Continue if is_meant => self.signal(Signal::CONT, actions),
+                CommandStep::Continue { is_before } if is_meant => {
+                    if is_before == self.settings.signal.is_stop() {
+                        self.signal(Signal::CONT, actions);
+                    }
+                }
                 CommandStep::SetPaused(is_paused) if is_meant => {
                     self.is_paused = is_paused;
                     self.publish(actions);
@@ -170,7 +174,7 @@ impl ServiceState {
                 }
                 CommandStep::StopUnlessSuppressed
                 | CommandStep::SignalUnlessSuppressed(_)
-                | CommandStep::Continue
+                | CommandStep::Continue { .. }
                 | CommandStep::SetPaused(_)
                 | CommandStep::Force => {}
             }

@@ -24,6 +24,7 @@ pub struct Bench {
     pub settings: Settings,
     pub finish_limit: Option<Duration>,
     pub fork_fails: bool,
+    pub notifies: bool,
     pub has_unread: bool,
     /// What was done, in order, as short words.
     pub done: Vec<String>,
@@ -44,6 +45,7 @@ impl Bench {
             settings: Settings::default(),
             finish_limit: None,
             fork_fails: false,
+            notifies: false,
             has_unread: false,
             done: Vec::new(),
             published: Vec::new(),
@@ -124,11 +126,9 @@ impl Bench {
                     }
                     (ServiceRole::Log, _) => format!("log {pid}"),
                 });
-                return Some(ServiceEvent::Started(
-                    role,
-                    script,
-                    StartedScript { pid, is_group: self.is_group, limit },
-                ));
+                let notifies = self.notifies && (role, script) == (ServiceRole::Main, Script::Run);
+                let started = StartedScript { pid, is_group: self.is_group, limit, notifies };
+                return Some(ServiceEvent::Started(role, script, started));
             }
             ServiceAction::RunControlScript(script, about) => {
                 if !self.control_scripts.contains(&script.byte()) {
@@ -142,6 +142,10 @@ impl Bench {
             ServiceAction::ReadSettings(role) => return Some(ServiceEvent::Settings(role, self.settings)),
             ServiceAction::Signal(SignalTarget { pid, is_group }, signal) => {
                 self.done.push(format!("{signal} {}{pid}", if is_group { "-" } else { "" }));
+            }
+            ServiceAction::PublishReadiness(readiness) => {
+                let word = if readiness.ready.is_some() { "ready" } else { "not ready" };
+                self.done.push(format!("{word} {}", readiness.pid));
             }
             ServiceAction::Remember(..) => {}
             ServiceAction::ProbeGroup(role, _) => {

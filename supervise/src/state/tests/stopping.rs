@@ -21,6 +21,26 @@ fn the_stop_signal_and_its_limit_come_from_the_files() {
     web.did(&["SIGKILL 101"]);
 }
 
+/// CONT would discard such a signal.
+#[test]
+fn a_stop_signal_that_stops_is_the_last_one_that_is_sent() {
+    for (signal, name) in [(Signal::TSTP, "SIGTSTP"), (Signal::TTIN, "SIGTTIN"), (Signal::TTOU, "SIGTTOU")] {
+        let stop = format!("{name} 101");
+        for (command, sent) in [
+            (Command::Down, &["SIGCONT 101", stop.as_str()][..]),
+            (Command::Exit, &["SIGCONT 101", &stop]),
+            (Command::Term, &[&stop]),
+        ] {
+            let mut web = Bench::up();
+            web.settings.signal = signal;
+            let mut web = web.begin();
+            web.command(command);
+            web.done.retain(|done| done.starts_with("SIG"));
+            web.did(sent);
+        }
+    }
+}
+
 #[test]
 fn the_limit_of_a_stop_ends_a_control_script_that_hangs() {
     let mut web = Bench::up().control_scripts(b"t");

@@ -1,0 +1,64 @@
+//! Effects: the terminal's foreground, and the job that init is for the shell that has started it.
+
+use std::os::fd::AsFd as _;
+
+use nix::unistd::{getpgid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
+use sys::signal::{SignalSet, set_default};
+use sys::{Pid, Signal};
+
+/// The terminal on standard input, if init's process group is in its foreground.
+pub fn own() -> Option<std::io::Stdin> {
+    let input = std::io::stdin();
+    let is_ours = isatty(&input).unwrap_or(false) && tcgetpgrp(&input) == Ok(getpgrp());
+    is_ours.then_some(input)
+}
+
+/// Puts init's process group into the terminal's foreground: Ctrl-C is for init now.
+pub fn take() {
+    give_to(getpgrp());
+}
+
+/// Stops init and its group as this signal does, until a shell continues it; then continues COMMAND, in the
+/// foreground if init is put there.
+///
+/// The kernel does not let such a signal stop process 1, or a group that no shell can continue: there,
+/// COMMAND goes on at once.
+pub fn suspend(command: Option<Pid>, signal: Signal) {
+    // Process 1 may share its group with processes outside of its namespace.
+    let was_stopped = getpid().as_raw() != 1 && stop_own_group(signal);
+    if let Some(command) = command {
+        resume(command, !was_stopped || own().is_some());
+    }
+}
+
+/// Returns whether init was stopped, and continued.
+fn stop_own_group(signal: Signal) -> bool {
+    let continued = SignalSet::of(&[Signal::CONT]);
+    while continued.take_pending() {}
+    let own_signal = SignalSet::of(&[signal]);
+    set_default(signal);
+    // A signal for the own group that is not blocked has its effect before the call returns.
+    let blocked = own_signal.unblock();
+    let _ = signal.send(Pid::from_raw(0));
+    blocked.set_as_mask();
+    continued.take_pending()
+}
+
+/// Continues COMMAND's group, in the foreground if that is wanted: a background process that reads from the
+/// terminal would be stopped again.
+pub fn resume(command: Pid, is_foreground: bool) {
+    let group = getpgid(Some(command)).unwrap_or(command);
+    if is_foreground {
+        give_to(group);
+    }
+    let _ = Signal::CONT.send_to_group(group);
+}
+
+fn give_to(group: Pid) {
+    let input = std::io::stdin();
+    if isatty(&input).unwrap_or(false) {
+        // TTOU is blocked, and so does not stop a background process here. A terminal of another session
+        // stays as it is.
+        let _ = tcsetpgrp(input.as_fd(), group);
+    }
+}
