@@ -81,7 +81,8 @@ fn measure(wishes: &Wishes) -> Outcome<ExitCode> {
     for measure in &wanted {
         println!("- {}: {}", measure.name, measure.note);
     }
-    Ok(ExitCode::SUCCESS)
+    let is_missed = rows.iter().any(|row| row.is_kept() == Some(false));
+    Ok(if is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The figures of each family for one measure.
