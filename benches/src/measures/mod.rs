@@ -15,6 +15,7 @@ mod control;
 mod deaths;
 mod idle;
 mod memory;
+mod neighbour;
 mod new;
 mod reap;
 mod status;
@@ -38,6 +39,7 @@ pub const MEASURES: &[Measure] = &[
     boot::UNDER_INIT,
     control::MEASURE,
     control::READY,
+    neighbour::MEASURE,
     new::MEASURE,
     deaths::RUNSV,
     deaths::RUN,
