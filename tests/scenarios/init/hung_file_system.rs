@@ -1,5 +1,7 @@
-//! A file system that hangs under one service, a hook or COMMAND: the other services are started, and the grace is
-//! kept.
+//! A file system that hangs under one service, a hook or COMMAND: the grace is kept.
+//!
+//! init has one thread, and a look into a directory that hangs holds it: then its watchdog leaves in time. An
+//! execution that hangs holds a child and nothing else.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +16,9 @@ use crate::init::stop::{saves_for, with_grace};
 
 /// The grace in these tests, in seconds.
 const GRACE: u64 = 5;
+
+/// What init says when it has to leave while a file system holds it.
+const IS_HELD: &str = "a file system hangs";
 
 /// A service that hangs, and services that have nothing to do with it, around it in the order of names.
 struct Neighbours {
@@ -53,7 +58,11 @@ impl Neighbours {
     /// TERM: they have saved, and init has left within the grace.
     #[track_caller]
     fn stop_in_order(&self, container: &PidNamespace) -> Output {
-        let end = container.stopped_within(Duration::from_secs(GRACE));
+        self.have_saved(stopped_unheld(container))
+    }
+
+    #[track_caller]
+    fn have_saved(&self, end: Output) -> Output {
         for service in &self.healthy {
             assert_eq!(service.read("saved"), "saved\n", "{}: {}", service.name(), end.stderr);
         }
@@ -61,19 +70,35 @@ impl Neighbours {
     }
 }
 
-/// Before the boot: there is no first look at it that returns.
+/// TERM: init has left within the grace by itself.
+#[track_caller]
+fn stopped_unheld(container: &PidNamespace) -> Output {
+    let end = container.stopped_within(Duration::from_secs(GRACE));
+    assert!(!end.stderr.contains(IS_HELD), "{}", end.stderr);
+    end
+}
+
+/// TERM: the watchdog has left within the grace, and says why.
+#[track_caller]
+fn stopped_while_held(container: &PidNamespace) -> Output {
+    let end = container.stopped_within(Duration::from_secs(GRACE));
+    assert_eq!(end.code(), Some(99), "{}", end.stderr);
+    assert!(end.stderr.contains(IS_HELD), "{}", end.stderr);
+    end
+}
+
+/// Before the boot: there is no first look at it that returns, and the request to stop meets an init that is held.
 #[track_caller]
 fn hangs_from_the_start(place: &str) {
     let all = Neighbours::made();
     let mount = HungFs::over(&all.tree, &all.hung.path(place));
     mount.hang(Hang::Everything);
     let container = all.init().start_as_process_1();
-    eventually("something has looked at it", || mount.held() > 0);
-    all.are_kept_running();
-    all.stop_in_order(&container);
+    eventually("init looks at it", || mount.held() > 0);
+    stopped_while_held(&container);
 }
 
-/// When everything runs.
+/// When everything runs: all services are told before init looks at a directory.
 #[track_caller]
 fn hangs_later(place: &str) {
     let all = Neighbours::made();
@@ -84,21 +109,21 @@ fn hangs_later(place: &str) {
     all.hung.log().eventually_runs();
     all.are_kept_running();
     mount.hang(Hang::Everything);
-    all.stop_in_order(&container);
+    all.have_saved(stopped_while_held(&container));
 }
 
 #[test]
-fn a_service_directory_that_hangs_from_the_start_delays_nothing_else() {
+fn a_service_directory_that_hangs_from_the_start_does_not_hold_the_end() {
     hangs_from_the_start("");
 }
 
 #[test]
-fn a_supervise_directory_that_hangs_from_the_start_delays_nothing_else() {
+fn a_supervise_directory_that_hangs_from_the_start_does_not_hold_the_end() {
     hangs_from_the_start("supervise");
 }
 
 #[test]
-fn a_loggers_directory_that_hangs_from_the_start_delays_nothing_else() {
+fn a_loggers_directory_that_hangs_from_the_start_does_not_hold_the_end() {
     hangs_from_the_start("log");
 }
 
@@ -117,34 +142,29 @@ fn a_loggers_supervise_directory_that_hangs_later_does_not_hold_the_stop() {
     hangs_later("log/supervise");
 }
 
-/// A command meets a service whose directory hangs: the others have theirs answered.
+/// The end of a service is something to write down, where it hangs: the request to stop meets an init that is held.
 #[test]
-fn a_command_for_a_service_that_hangs_delays_no_other() {
+fn the_end_of_a_service_whose_directory_hangs_does_not_hold_the_end() {
     let all = Neighbours::made();
     let mount = HungFs::over(&all.tree, all.hung.dir());
     let container = all.init().start_as_process_1();
     let hung = all.hung.eventually_runs();
-    for service in &all.healthy {
-        service.eventually_has("ready");
-    }
     mount.hang(Hang::Everything);
-    // Its end is something to write down, and the start of the next is in the directory.
     let inmates = container.processes();
     let process = inmates.iter().find(|inmate| inmate.pid_inside == hung.pid).expect("its process");
     tests::process::send(process.outside.pid, Signal::SIGKILL);
-    eventually("something has looked at it", || mount.held() > 0);
-    all.are_kept_running();
-    all.stop_in_order(&container);
+    eventually("init looks at it", || mount.held() > 0);
+    stopped_while_held(&container);
 }
 
-/// When it answers again, the service runs like any other.
+/// When it answers again, init goes on: the service runs like any other, and nothing has to be killed at the end.
 #[test]
 fn a_service_directory_that_answers_again_is_supervised() {
     let all = Neighbours::made();
     let mount = HungFs::over(&all.tree, all.hung.dir());
     mount.hang(Hang::Everything);
     let container = all.init().start_as_process_1();
-    eventually("something has looked at it", || mount.held() > 0);
+    eventually("init looks at it", || mount.held() > 0);
     mount.hang(Hang::Nothing);
     all.are_kept_running();
     all.hung.eventually_has("ready");
@@ -186,7 +206,7 @@ fn a_finish_whose_exec_hangs_does_not_hold_the_stop() {
     hung.eventually_has("ready");
     saver.eventually_has("ready");
     mount.hang(Hang::File("finish".into()));
-    let end = container.stopped_within(Duration::from_secs(GRACE));
+    let end = stopped_unheld(&container);
     assert!(mount.held() > 0, "{}", end.stderr);
     assert_eq!(saver.read("saved"), "saved\n", "{}", end.stderr);
 }
@@ -221,7 +241,7 @@ impl HungProgram {
     /// init leaves in time, and what could save has.
     #[track_caller]
     fn holds_no_stop(&self, container: &PidNamespace, saved: &str) {
-        let end = container.stopped_within(Duration::from_secs(GRACE));
+        let end = stopped_unheld(container);
         assert!(self.mount.held() > 0, "its execution was never tried:\n{}", end.stderr);
         assert_eq!(self.saver.read("saved"), saved, "{}", end.stderr);
     }
