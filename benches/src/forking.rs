@@ -1,6 +1,6 @@
-//! Forking alone: starts every service of a directory and ends it, and does nothing else of a supervisor's work.
+//! Forking alone: starts every service of a directory, ends it, and does no other work of a supervisor's.
 //!
-//! What no supervisor can be faster than.
+//! No supervisor can be faster.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};

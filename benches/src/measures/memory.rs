@@ -20,8 +20,8 @@ pub(super) const MEASURE: Measure = Measure {
     note: "runsv: each of 20 in one tree, so that its text is shared among 20; runsvdir: one, so that all of \
            its static program that was read counts as private, which the system can drop and read again, \
            unlike what was written; supervision: private memory and page tables of all processes but the \
-           services, of which there are 1000, divided by their number; theirs share libc with the rest of the machine, ours need none (nor is \
-           it counted on disk)",
+           1000 services, divided by 1000; theirs share libc with the rest of the machine, ours need none (nor \
+           is it counted on disk)",
     run,
 };
 
@@ -50,7 +50,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
     Ok(rows)
 }
 
-/// What one service more costs, in however many processes its supervision is.
+/// What supervision takes for a service, in one process or in many.
 fn supervision(runs: Runs) -> Outcome<Vec<Row>> {
     const SERVICES: u32 = 1000;
     let families = runs.hosts(SERVICES as usize);

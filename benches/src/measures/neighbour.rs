@@ -19,8 +19,8 @@ use crate::tree::{GROWN_UP, ServiceTree, end};
 pub(super) const MEASURE: Measure = Measure {
     name: "neighbour",
     about: "from a byte in a service's control FIFO to the signal, beside a neighbour that behaves badly",
-    note: "a byte every 5 ms, and the slowest of a run counts; the neighbour with many children has them all before \
-           the first, is told to be down half-way, and leaves them to process 1",
+    note: "a byte every 5 ms, and the slowest of a run counts; the neighbour with many children has them all \
+           before the first, is told to be down half-way, and leaves them to process 1",
     run,
 };
 

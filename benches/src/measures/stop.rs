@@ -13,9 +13,10 @@ pub(super) const MEASURE: Measure = Measure {
     name: "stop",
     about: "from TERM for process 1 (init, s6-svscan, ...; HUP for runit's runsvdir) to the end of its pid \
             namespace",
-    note: "forking alone sends TERM to each service and waits for all; nitro is a child of tini, which hands TERM \
-           on, as it takes none as process 1; runit's runsvdir does not wait for its runsvs: as process 1 it ends at once, and the kernel kills \
-           every service before it has stopped; its figure is the price of killing, not of stopping",
+    note: "forking alone sends TERM to each service and waits for all; nitro is a child of tini, which hands \
+           TERM on, as it takes none as process 1; runit's runsvdir does not wait for its runsvs: as process 1 \
+           it ends at once, and the kernel kills every service before it has stopped; its figure is the price \
+           of killing, not of stopping",
     run,
 };
 
