@@ -87,7 +87,7 @@ fn stopped_while_held(container: &PidNamespace) -> Output {
     end
 }
 
-/// Before the boot: there is no first look at it that returns, and the request to stop meets an init that is held.
+/// Before the boot: there is no first look at it that returns. TERM comes while init is held.
 #[track_caller]
 fn hangs_from_the_start(place: &str) {
     let all = Neighbours::made();
@@ -142,7 +142,7 @@ fn a_loggers_supervise_directory_that_hangs_later_does_not_hold_the_stop() {
     hangs_later("log/supervise");
 }
 
-/// The end of a service is something to write down, where it hangs: the request to stop meets an init that is held.
+/// The end of a service is something to write down, where it hangs. TERM comes while init is held.
 #[test]
 fn the_end_of_a_service_whose_directory_hangs_does_not_hold_the_end() {
     let all = Neighbours::made();
@@ -157,7 +157,7 @@ fn the_end_of_a_service_whose_directory_hangs_does_not_hold_the_end() {
     stopped_while_held(&container);
 }
 
-/// When it answers again, init goes on: the service runs like any other, and nothing has to be killed at the end.
+/// When it answers again, init goes on: the service runs like any other, and nothing is killed at the end.
 #[test]
 fn a_service_directory_that_answers_again_is_supervised() {
     let all = Neighbours::made();
