@@ -42,6 +42,7 @@ mod init {
     mod hooks;
     mod hosted;
     mod hostile;
+    mod hung_file_system;
     mod interrupted_steps;
     pub mod messages;
     mod odd_files;
