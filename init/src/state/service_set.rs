@@ -171,7 +171,8 @@ impl ServiceSet {
     pub fn closed(&mut self, id: SupervisorId) {
         let Some(service) = self.services.remove(&id) else { return };
         self.set_blocks(service.node, service.blocks, false);
-        (self.held.remove(&id), self.awaited.remove(&id));
+        self.held.remove(&id);
+        self.awaited.remove(&id);
         if self.by_node.get(&service.node) == Some(&id) {
             self.by_node.remove(&service.node);
             self.graph.disappeared(service.node);

@@ -103,9 +103,9 @@ impl StopMember {
 
 impl StopSet {
     /// For these services.
-    pub fn new(graph: ServiceGraph, services: Vec<(SupervisorId, Node, ServiceReport)>) -> Self {
+    pub fn new(graph: ServiceGraph, services: &[(SupervisorId, Node, ServiceReport)]) -> Self {
         let mut stop_set = Self { graph, up: services.len(), ..Self::default() };
-        for (id, node, _) in &services {
+        for (id, node, _) in services {
             stop_set.by_node.insert(*node, *id);
             let member = StopMember {
                 node: *node,
@@ -117,7 +117,7 @@ impl StopSet {
             };
             stop_set.members.insert(*id, member);
         }
-        for (id, node, _) in &services {
+        for (id, node, _) in services {
             let dependents = stop_set.graph.dependents(*node).iter();
             let up = dependents.filter(|dependent| stop_set.by_node.contains_key(dependent)).count();
             stop_set.dependents_up.insert(*node, up);

@@ -11,8 +11,8 @@ use crate::state::exit_code::StopReason;
 use crate::state::text::listed;
 
 impl Lifecycle {
-    pub(super) fn service_opened(&mut self, id: SupervisorId, name: String, needs: &[String]) {
-        self.services.opened(id, &name, needs);
+    pub(super) fn service_opened(&mut self, id: SupervisorId, name: &str, needs: &[String]) {
+        self.services.opened(id, name, needs);
         self.log(LogLevel::Detail, format!("{name}: supervised"));
     }
 
