@@ -24,6 +24,7 @@ const LAST_PAUSE: Duration = Duration::from_millis(420);
 pub struct ServiceSet {
     graph: ServiceGraph,
     services: BTreeMap<SupervisorId, ServiceEntry>,
+    /// The last supervisor of each name: a renamed directory keeps its supervisor, and another may be made.
     by_node: HashMap<Node, SupervisorId>,
     /// The names of services that another process supervises.
     occupied: BTreeSet<String>,
@@ -31,6 +32,8 @@ pub struct ServiceSet {
     held: BTreeSet<SupervisorId>,
     /// The services that others wait for.
     awaited: BTreeSet<SupervisorId>,
+    /// Whether a supervisor has begun since all was settled.
+    has_opened: bool,
     actions: Vec<LifecycleAction>,
     warnings: Vec<String>,
 }
@@ -80,6 +83,11 @@ impl ServiceEntry {
         }
     }
 
+    /// Whether it would be started now if other services were up.
+    fn is_waiting(&self) -> bool {
+        self.blocked_by > 0 && self.report.is_wanted_up && self.report.running_since.is_none()
+    }
+
     /// When time alone may change something.
     fn next_deadline(&self) -> Option<Instant> {
         match (self.report.running_since?, self.check) {
@@ -94,7 +102,9 @@ impl ServiceSet {
     /// A supervisor has begun. A service that needs others is held.
     pub fn opened(&mut self, id: SupervisorId, name: &str, needs: &[String]) {
         self.occupied.remove(name);
+        self.has_opened = true;
         let node = self.graph.appeared(name);
+        let did_block = self.blocks(node);
         self.by_node.insert(node, id);
         let (report, check) = (ServiceReport::default(), CheckState::default());
         let is_held = !needs.is_empty();
@@ -114,12 +124,15 @@ impl ServiceSet {
         if is_held {
             self.held.insert(id);
         }
+        self.set_blocks(node, did_block, false);
     }
 
     /// What a service needs by now.
     pub fn set_needs(&mut self, id: SupervisorId, needs: &[String]) {
-        if let Some(service) = self.services.get(&id) {
-            self.graph.set_needs(service.node, needs);
+        if let Some(service) = self.services.get(&id)
+            && self.graph.set_needs(service.node, needs)
+        {
+            self.held.insert(id);
         }
     }
 
@@ -170,11 +183,11 @@ impl ServiceSet {
     /// A supervisor is gone.
     pub fn closed(&mut self, id: SupervisorId) {
         let Some(service) = self.services.remove(&id) else { return };
-        self.set_blocks(service.node, service.blocks, false);
         self.held.remove(&id);
         self.awaited.remove(&id);
         if self.by_node.get(&service.node) == Some(&id) {
             self.by_node.remove(&service.node);
+            self.set_blocks(service.node, service.blocks, false);
             self.graph.disappeared(service.node);
         }
     }
@@ -182,21 +195,20 @@ impl ServiceSet {
     /// All services that a scan has found were begun, and what was to be said has been said: now it is known
     /// what holds which service.
     pub fn settle(&mut self, now: Instant) {
-        let changed = self.graph.settle();
+        let warnings = self.graph.settle();
+        if !std::mem::take(&mut self.has_opened) && warnings.is_none() {
+            return;
+        }
         for id in self.held.iter().copied().collect::<Vec<_>>() {
             self.warn_of_absent(id);
         }
-        if let Some(warnings) = changed {
-            self.warnings.extend(warnings);
-            for id in self.services.keys().copied().collect::<Vec<_>>() {
-                self.count_blocking(id);
-                self.let_go_or_hold(id);
-            }
+        self.warnings.extend(warnings.into_iter().flatten());
+        let ids: Vec<SupervisorId> = self.services.keys().copied().collect();
+        for id in &ids {
+            self.count_blocking(*id);
+            self.let_go_or_hold(*id);
         }
-        for id in self.held.iter().copied().collect::<Vec<_>>() {
-            self.let_go_or_hold(id);
-        }
-        for id in self.services.keys().copied().collect::<Vec<_>>() {
+        for id in ids {
             self.update_awaited(id, now);
         }
     }
@@ -228,17 +240,16 @@ impl ServiceSet {
     /// Which services wait, and for which others.
     pub fn waiting(&self) -> impl Iterator<Item = (&str, Vec<String>)> {
         self.held.iter().filter_map(|id| {
-            let service = self.services.get(id).filter(|service| service.is_held)?;
-            let is_wanted = service.report.is_wanted_up && service.report.running_since.is_none();
+            let service = self.services.get(id).filter(|service| service.is_waiting())?;
             let blocking = self.graph.needs(service.node).iter().filter(|need| self.blocks(**need));
-            let names: Vec<String> = blocking.map(|need| self.graph.name(*need).to_owned()).collect();
-            (is_wanted && !names.is_empty()).then(|| (self.graph.name(service.node), names))
+            let names = blocking.map(|need| self.graph.name(*need).to_owned()).collect();
+            Some((self.graph.name(service.node), names))
         })
     }
 
     /// Whether a service waits for others.
     pub fn is_any_waiting(&self) -> bool {
-        self.waiting().next().is_some()
+        self.held.iter().filter_map(|id| self.services.get(id)).any(ServiceEntry::is_waiting)
     }
 
     /// The graph, and every service that is there, for the stop.
@@ -268,7 +279,9 @@ impl ServiceSet {
         let before = service.blocks;
         service.blocks = service.report.is_wanted_up && !service.is_up(now);
         let (node, blocks) = (service.node, service.blocks);
-        self.set_blocks(node, before, blocks);
+        if self.by_node.get(&node) == Some(&id) {
+            self.set_blocks(node, before, blocks);
+        }
         self.update_awaited(id, now);
     }
 
@@ -342,3 +355,6 @@ impl ServiceSet {
         self.warnings.append(&mut warnings);
     }
 }
+
+#[cfg(test)]
+mod tests;
