@@ -24,8 +24,9 @@ const LAST_PAUSE: Duration = Duration::from_millis(420);
 pub struct ServiceSet {
     graph: ServiceGraph,
     services: BTreeMap<SupervisorId, ServiceEntry>,
-    /// The last supervisor of each name: a renamed directory keeps its supervisor, and another may be made.
-    by_node: HashMap<Node, SupervisorId>,
+    /// The supervisors of each name, of which the last one counts: a renamed directory keeps its supervisor, and
+    /// another one may have its name by now.
+    by_node: HashMap<Node, Vec<SupervisorId>>,
     /// The names of services that another process supervises.
     occupied: BTreeSet<String>,
     /// The services that wait, or are to be looked at.
@@ -105,7 +106,7 @@ impl ServiceSet {
         self.has_opened = true;
         let node = self.graph.appeared(name);
         let did_block = self.blocks(node);
-        self.by_node.insert(node, id);
+        self.by_node.entry(node).or_default().push(id);
         let (report, check) = (ServiceReport::default(), CheckState::default());
         let is_held = !needs.is_empty();
         self.services.insert(
@@ -181,14 +182,22 @@ impl ServiceSet {
     }
 
     /// A supervisor is gone.
-    pub fn closed(&mut self, id: SupervisorId) {
+    pub fn closed(&mut self, id: SupervisorId, now: Instant) {
         let Some(service) = self.services.remove(&id) else { return };
         self.held.remove(&id);
         self.awaited.remove(&id);
-        if self.by_node.get(&service.node) == Some(&id) {
+        let Some(ids) = self.by_node.get_mut(&service.node) else { return };
+        let did_count = ids.last() == Some(&id);
+        ids.retain(|other| *other != id);
+        if ids.is_empty() {
             self.by_node.remove(&service.node);
-            self.set_blocks(service.node, service.blocks, false);
-            self.graph.disappeared(service.node);
+        }
+        if did_count {
+            self.set_blocks(service.node, service.blocks, self.blocks(service.node));
+        }
+        match self.current(service.node) {
+            Some(older) => self.update_awaited(older, now),
+            None => self.graph.disappeared(service.node),
         }
     }
 
@@ -261,8 +270,12 @@ impl ServiceSet {
         (std::mem::take(&mut self.graph), members)
     }
 
+    fn current(&self, node: Node) -> Option<SupervisorId> {
+        self.by_node.get(&node)?.last().copied()
+    }
+
     fn blocks(&self, node: Node) -> bool {
-        self.by_node.get(&node).and_then(|id| self.services.get(id)).is_some_and(|service| service.blocks)
+        self.current(node).and_then(|id| self.services.get(&id)).is_some_and(|service| service.blocks)
     }
 
     fn count_blocking(&mut self, id: SupervisorId) {
@@ -279,7 +292,7 @@ impl ServiceSet {
         let before = service.blocks;
         service.blocks = service.report.is_wanted_up && !service.is_up(now);
         let (node, blocks) = (service.node, service.blocks);
-        if self.by_node.get(&node) == Some(&id) {
+        if self.current(node) == Some(id) {
             self.set_blocks(node, before, blocks);
         }
         self.update_awaited(id, now);
@@ -290,8 +303,11 @@ impl ServiceSet {
         let Some(service) = self.services.get(&id) else { return };
         let is_open = service.blocks && service.report.running_since.is_some();
         let dependents = self.graph.dependents(service.node).iter();
-        let is_awaited =
-            is_open && dependents.filter_map(|node| self.by_node.get(node)).any(|id| self.held.contains(id));
+        let is_awaited = is_open
+            && dependents
+                .filter_map(|node| self.by_node.get(node))
+                .flatten()
+                .any(|id| self.held.contains(id));
         if !is_awaited {
             self.awaited.remove(&id);
             return;
@@ -311,8 +327,8 @@ impl ServiceSet {
         if before == now {
             return;
         }
-        for dependent in self.graph.dependents(node).to_vec() {
-            let Some(id) = self.by_node.get(&dependent).copied() else { continue };
+        let dependents = self.graph.dependents(node).iter().filter_map(|node| self.by_node.get(node));
+        for id in dependents.flatten().copied().collect::<Vec<_>>() {
             let Some(service) = self.services.get_mut(&id) else { continue };
             service.blocked_by =
                 if now { service.blocked_by + 1 } else { service.blocked_by.saturating_sub(1) };
@@ -341,7 +357,7 @@ impl ServiceSet {
         let mut warnings = Vec::new();
         for need in self.graph.needs(node) {
             let (name, needed) = (self.graph.name(node), self.graph.name(*need));
-            let why = match self.by_node.get(need).and_then(|id| self.services.get(id)) {
+            let why = match self.current(*need).and_then(|id| self.services.get(&id)) {
                 None if self.occupied.contains(needed) => "has another supervisor",
                 None => "is not running",
                 Some(other) if !other.report.is_wanted_up && other.report.running_since.is_none() => {

@@ -43,7 +43,7 @@ impl Lifecycle {
     }
 
     pub(super) fn service_closed(&mut self, id: SupervisorId, now: Instant) {
-        self.services.closed(id);
+        self.services.closed(id, now);
         if let Some((level, line)) = self.stop_set.closed(id, now) {
             self.log(level, line);
         }

@@ -79,7 +79,7 @@ impl Tree {
     }
 
     fn closes(&mut self, name: &str) {
-        self.set.closed(self.id(name));
+        self.set.closed(self.id(name), self.now);
         self.set.settle(self.now);
     }
 
@@ -284,7 +284,7 @@ fn the_last_of_two_supervisors_of_one_name_counts() {
     tree.wants(new, true);
     tree.needs("web", &["db", "ghost"]);
     tree.wants(old, false);
-    tree.set.closed(old);
+    tree.set.closed(old, tree.now);
     let last = tree.requested().pop();
     assert!(last.is_none_or(|last| last == "hold web") && tree.waiting() == ["web: db"]);
     tree.comes_up("db");
@@ -316,6 +316,80 @@ fn the_ends_of_a_service_are_counted_while_it_is_there() {
     assert_eq!([count(&mut tree), count(&mut tree)], [Some(1), Some(2)]);
     tree.closes("web");
     assert_eq!(count(&mut tree), None);
+}
+
+/// Whatever happens, a service is held exactly while something that it needs is not up, and what others wait for
+/// is looked at.
+#[test]
+fn a_random_walk_holds_what_has_to_wait_and_nothing_else() {
+    const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
+    for seed in 1..=500_u64 {
+        // xorshift: the same seed gives the same walk.
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut dice = |sides: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state).unwrap_or(0) % sides
+        };
+        let mut tree = Tree::new();
+        let mut held: HashMap<SupervisorId, bool> = HashMap::new();
+        for step in 0..200 {
+            let needs: Vec<&str> = NAMES.into_iter().filter(|_| dice(3) == 0).collect();
+            let known: Vec<SupervisorId> =
+                held.keys().copied().collect::<BTreeSet<_>>().into_iter().collect();
+            let id = known.get(dice(known.len().max(1))).copied().unwrap_or(SupervisorId(0));
+            let running_since = (dice(3) > 0).then_some(tree.now);
+            let is_ready = [None, Some(false), Some(true)][dice(3)];
+            let report = ServiceReport { is_wanted_up: dice(4) > 0, running_since, is_ready, is_gone: false };
+            let result = [CheckResult::Missing, CheckResult::Up, CheckResult::NotUp][dice(3)];
+            match dice(8) {
+                0 => drop(held.insert(tree.opens(NAMES[dice(6)], &needs), !needs.is_empty())),
+                1 if dice(3) == 0 => {
+                    tree.set.closed(id, tree.now);
+                    held.remove(&id);
+                }
+                1 | 2 => tree.set.set_needs(id, &owned(&needs)),
+                3 | 4 => tree.set.reported(id, report, tree.now),
+                5 | 6 => tree.set.checked(id, result, tree.now),
+                _ => tree.passes(MS * u32::try_from(dice(500)).unwrap_or(0)),
+            }
+            if dice(2) == 0 {
+                continue;
+            }
+            tree.set.settle(tree.now);
+            tree.set.tick(tree.now);
+            for action in tree.set.take_actions() {
+                let (id, is_held) = match action {
+                    LifecycleAction::Hold(id) => (id, true),
+                    LifecycleAction::Release(id) => (id, false),
+                    _ => continue,
+                };
+                // One that has closed since is of no interest.
+                if let Some(before) = held.get_mut(&id) {
+                    assert_eq!(std::mem::replace(before, is_held), !is_held, "{seed} {step}");
+                }
+            }
+            for (id, is_held) in &held {
+                let node = tree.set.services[id].node;
+                let needs = tree.set.graph.needs(node);
+                assert_eq!(*is_held, needs.iter().any(|need| tree.set.blocks(*need)), "{seed} {step}");
+                for need in needs.iter().filter_map(|need| tree.set.current(*need)) {
+                    let need_state = &tree.set.services[&need];
+                    let is_open = need_state.blocks && need_state.report.running_since.is_some();
+                    let is_looked_at = match need_state.check {
+                        CheckState::Unknown => false,
+                        CheckState::Runs { .. } => true,
+                        CheckState::Missing => {
+                            need_state.report.is_ready == Some(false) || tree.due().is_some()
+                        }
+                        CheckState::Passed | CheckState::Failed { .. } => tree.due().is_some(),
+                    };
+                    assert!(!is_open || is_looked_at, "{seed} {step}: {need_state:?}");
+                }
+            }
+        }
+    }
 }
 
 /// Each service needs all earlier ones, so that there is one order in which they can start.
