@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use servicedir::HistoryEvent;
 
-use super::{Lifecycle, REPORT};
+use super::{Lifecycle, REPORT, Scanning};
 use crate::state::critical_ends::UnaskedEnd;
 use crate::state::events::{LifecycleAction, LogLevel, SupervisorId};
 use crate::state::exit_code::StopReason;
@@ -13,6 +13,10 @@ use crate::state::text::listed;
 impl Lifecycle {
     pub(super) fn service_opened(&mut self, id: SupervisorId, name: &str, needs: &[String]) {
         self.services.opened(id, name, needs);
+        if self.scanning == Scanning::Over {
+            // It had begun already when the stop did.
+            self.request(LifecycleAction::StopServices(vec![id]));
+        }
         self.log(LogLevel::Detail, format!("{name}: supervised"));
     }
 

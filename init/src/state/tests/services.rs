@@ -232,3 +232,13 @@ fn services_start_in_order_until_the_stop() {
     simulation.goes_down(SECOND * 2, 10, ExitStatus::Exited(0));
     assert!(!simulation.is_done(&LifecycleAction::Hold(SupervisorId(11))), "nothing starts any more");
 }
+
+/// One turn may begin services and find that the time of COMMAND is over.
+#[test]
+fn a_service_that_begins_while_the_stop_does_is_stopped_too() {
+    let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
+    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM)).advance(SECOND * 4);
+    assert!(simulation.is_done(&LifecycleAction::StopScanning));
+    simulation.opens(10, "web", &[]);
+    assert!(simulation.is_told(10));
+}
