@@ -258,6 +258,56 @@ fn two_supervisors_of_one_name_are_stopped_both_and_their_needs_after_them() {
     assert_eq!(stop.free(SECOND), ids(&[0, 4]));
 }
 
+/// Whatever needs what, and in which order services end: each is told once, after all that need it are down.
+#[test]
+fn a_random_walk_tells_each_service_once_and_in_order() {
+    for seed in 1..=500_u64 {
+        // xorshift: the same seed gives the same walk.
+        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut dice = |sides: usize| {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            usize::try_from(state).unwrap_or(0) % sides
+        };
+        let count = 1 + dice(12);
+        let services: Vec<(usize, Vec<usize>)> =
+            (0..count).map(|_| (dice(10), (0..dice(4)).map(|_| dice(10)).collect())).collect();
+        let mut is_down: Vec<bool> = (0..count).map(|_| dice(8) == 0).collect();
+        let mut is_told = vec![false; count];
+        let mut is_closed = vec![false; count];
+        let mut stop = Stop::named(&services, |place| is_down[place]);
+        let nodes: Vec<Node> = (0..count).map(|place| stop.set.members[&id(place)].node).collect();
+        let mut time = Duration::ZERO;
+        while !stop.set.is_empty() {
+            for told in stop.free(time) {
+                let place = usize::try_from(told.0).unwrap_or_default();
+                assert!(!std::mem::replace(&mut is_told[place], true), "{seed}");
+                let node = nodes[place];
+                let needs_it = |other: &usize| stop.set.graph.needs(nodes[*other]).contains(&node);
+                assert!((0..count).filter(needs_it).all(|other| is_down[other]), "{seed}");
+            }
+            let open = |place: &usize| !is_closed[*place];
+            assert!((0..count).filter(open).any(|place| is_told[place]), "{seed}: all wait for each other");
+            // Those that were not told may end as well.
+            let place =
+                (0..count).filter(open).nth(dice(count)).filter(|place| is_told[*place] || dice(8) == 0);
+            if let Some(place) = place {
+                if dice(2) == 0 {
+                    stop.is_down(place, time);
+                } else {
+                    is_closed[place] = true;
+                    assert!(stop.closes(place, time).is_some());
+                }
+                is_down[place] = true;
+            }
+            assert_eq!(stop.set.is_any_up(), is_down.contains(&false), "{seed}");
+            time += MS;
+            stop.late(time);
+        }
+    }
+}
+
 /// Each service needs all earlier ones.
 #[test]
 fn many_services_in_one_order_need_few_events() {
