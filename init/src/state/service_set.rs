@@ -31,8 +31,8 @@ pub struct ServiceSet {
     occupied: BTreeSet<String>,
     /// The services that wait, or are to be looked at.
     held: BTreeSet<SupervisorId>,
-    /// The services that others wait for.
-    awaited: BTreeSet<SupervisorId>,
+    /// When to look again at a service that others wait for.
+    deadlines: BTreeSet<(Instant, SupervisorId)>,
     /// Whether a supervisor has begun since all was settled.
     has_opened: bool,
     actions: Vec<LifecycleAction>,
@@ -50,6 +50,8 @@ struct ServiceEntry {
     /// How many services it waits for.
     blocked_by: usize,
     is_held: bool,
+    /// Its place in the deadlines.
+    deadline: Option<Instant>,
     ends: CriticalEnds,
 }
 
@@ -118,6 +120,7 @@ impl ServiceSet {
                 blocks: false,
                 blocked_by: 0,
                 is_held,
+                deadline: None,
                 ends: CriticalEnds::default(),
             },
         );
@@ -183,9 +186,9 @@ impl ServiceSet {
 
     /// A supervisor is gone.
     pub fn closed(&mut self, id: SupervisorId, now: Instant) {
+        self.set_deadline(id, None);
         let Some(service) = self.services.remove(&id) else { return };
         self.held.remove(&id);
-        self.awaited.remove(&id);
         let Some(ids) = self.by_node.get_mut(&service.node) else { return };
         let did_count = ids.last() == Some(&id);
         ids.retain(|other| *other != id);
@@ -224,16 +227,15 @@ impl ServiceSet {
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) {
-        for id in self.awaited.iter().copied().collect::<Vec<_>>() {
-            if self.services.get(&id).and_then(ServiceEntry::next_deadline).is_some_and(|due| due <= now) {
-                self.update(id, now);
-            }
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(due, _)| *due <= now) {
+            self.set_deadline(id, None);
+            self.update(id, now);
         }
     }
 
     /// When the next tick is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.awaited.iter().filter_map(|id| self.services.get(id)?.next_deadline()).min()
+        self.deadlines.first().map(|(due, _)| *due)
     }
 
     /// What is to be done.
@@ -265,7 +267,7 @@ impl ServiceSet {
     pub fn take_for_stop(&mut self) -> (ServiceGraph, Vec<(SupervisorId, Node, ServiceReport)>) {
         self.graph.settle();
         let services = std::mem::take(&mut self.services);
-        (self.held, self.awaited, self.actions) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        (self.held, self.deadlines, self.actions) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
         let members = services.into_iter().map(|(id, service)| (id, service.node, service.report)).collect();
         (std::mem::take(&mut self.graph), members)
     }
@@ -309,18 +311,28 @@ impl ServiceSet {
                 .flatten()
                 .any(|id| self.held.contains(id));
         if !is_awaited {
-            self.awaited.remove(&id);
-            return;
+            return self.set_deadline(id, None);
         }
-        self.awaited.insert(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let pause = match service.check {
-            CheckState::Unknown => FIRST_PAUSE,
-            CheckState::Failed { again, pause } if again <= now => pause,
-            _ => return,
+            CheckState::Unknown => Some(FIRST_PAUSE),
+            CheckState::Failed { again, pause } if again <= now => Some(pause),
+            _ => None,
         };
-        service.check = CheckState::Runs { pause };
-        self.actions.push(LifecycleAction::Check(id));
+        if let Some(pause) = pause {
+            service.check = CheckState::Runs { pause };
+            self.actions.push(LifecycleAction::Check(id));
+        }
+        let deadline = service.next_deadline();
+        self.set_deadline(id, deadline);
+    }
+
+    fn set_deadline(&mut self, id: SupervisorId, deadline: Option<Instant>) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if let Some(before) = std::mem::replace(&mut service.deadline, deadline) {
+            self.deadlines.remove(&(before, id));
+        }
+        self.deadlines.extend(deadline.map(|due| (due, id)));
     }
 
     fn set_blocks(&mut self, node: Node, before: bool, now: bool) {
