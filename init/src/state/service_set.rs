@@ -29,12 +29,12 @@ pub struct ServiceSet {
     by_node: HashMap<Node, Vec<SupervisorId>>,
     /// The names of services that another process supervises.
     occupied: BTreeSet<String>,
-    /// The services that wait, or are to be looked at.
+    /// The services that need what is not up.
     held: BTreeSet<SupervisorId>,
+    /// Those whose needs are new since all was settled.
+    unsettled: BTreeSet<SupervisorId>,
     /// When to look again at a service that others wait for.
     deadlines: BTreeSet<(Instant, SupervisorId)>,
-    /// Whether a supervisor has begun since all was settled.
-    has_opened: bool,
     actions: Vec<LifecycleAction>,
     warnings: Vec<String>,
 }
@@ -105,7 +105,6 @@ impl ServiceSet {
     /// A supervisor has begun. A service that needs others is held.
     pub fn opened(&mut self, id: SupervisorId, name: &str, needs: &[String]) {
         self.occupied.remove(name);
-        self.has_opened = true;
         let node = self.graph.appeared(name);
         let did_block = self.blocks(node);
         self.by_node.entry(node).or_default().push(id);
@@ -126,7 +125,7 @@ impl ServiceSet {
         );
         self.graph.set_needs(node, needs);
         if is_held {
-            self.held.insert(id);
+            self.unsettled.insert(id);
         }
         self.set_blocks(node, did_block, false);
     }
@@ -136,7 +135,7 @@ impl ServiceSet {
         if let Some(service) = self.services.get(&id)
             && self.graph.set_needs(service.node, needs)
         {
-            self.held.insert(id);
+            self.unsettled.insert(id);
         }
     }
 
@@ -189,6 +188,7 @@ impl ServiceSet {
         self.set_deadline(id, None);
         let Some(service) = self.services.remove(&id) else { return };
         self.held.remove(&id);
+        self.unsettled.remove(&id);
         let Some(ids) = self.by_node.get_mut(&service.node) else { return };
         let did_count = ids.last() == Some(&id);
         ids.retain(|other| *other != id);
@@ -208,10 +208,10 @@ impl ServiceSet {
     /// what holds which service.
     pub fn settle(&mut self, now: Instant) {
         let warnings = self.graph.settle();
-        if !std::mem::take(&mut self.has_opened) && warnings.is_none() {
+        if self.unsettled.is_empty() && warnings.is_none() {
             return;
         }
-        for id in self.held.iter().copied().collect::<Vec<_>>() {
+        for id in &std::mem::take(&mut self.unsettled) | &self.held {
             self.warn_of_absent(id);
         }
         self.warnings.extend(warnings.into_iter().flatten());
@@ -267,7 +267,8 @@ impl ServiceSet {
     pub fn take_for_stop(&mut self) -> (ServiceGraph, Vec<(SupervisorId, Node, ServiceReport)>) {
         self.graph.settle();
         let services = std::mem::take(&mut self.services);
-        (self.held, self.deadlines, self.actions) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        (self.held, self.unsettled, self.deadlines) = Default::default();
+        self.actions.clear();
         let members = services.into_iter().map(|(id, service)| (id, service.node, service.report)).collect();
         (std::mem::take(&mut self.graph), members)
     }
