@@ -31,7 +31,7 @@ pub struct ServiceSet {
     occupied: BTreeSet<String>,
     /// The services that need what is not up.
     held: BTreeSet<SupervisorId>,
-    /// Those whose needs are new since all was settled.
+    /// Those that have needs which are new since all was settled.
     unsettled: BTreeSet<SupervisorId>,
     /// When to look again at a service that others wait for.
     deadlines: BTreeSet<(Instant, SupervisorId)>,

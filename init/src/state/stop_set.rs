@@ -11,7 +11,7 @@ use super::service_graph::{Node, ServiceGraph};
 use super::stop_budget::StopBudget;
 use super::text::seconds;
 
-/// Each service whose supervisor has not left yet.
+/// Each service, until its supervisor has left.
 #[derive(Debug, Default)]
 pub struct StopSet {
     members: BTreeMap<SupervisorId, StopMember>,

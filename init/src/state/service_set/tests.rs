@@ -7,7 +7,7 @@ use super::*;
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-/// Services whose supervisors are simulated.
+/// Services, and what their supervisors say.
 struct Tree {
     set: ServiceSet,
     now: Instant,

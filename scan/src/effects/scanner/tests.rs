@@ -1,4 +1,4 @@
-//! The scanner on real directories, with a host whose supervisors are numbers.
+//! The scanner on real directories, with a host that gives its supervisors numbers.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
