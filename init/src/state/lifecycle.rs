@@ -228,7 +228,7 @@ impl Lifecycle {
                     group.probe_due = now;
                 }
             }
-            LifecycleEvent::ServiceOpened { id, name, needs } => self.service_opened(id, name, &needs),
+            LifecycleEvent::ServiceOpened { id, name, needs } => self.service_opened(id, &name, &needs),
             LifecycleEvent::ServiceNeeds(id, needs) => self.services.set_needs(id, &needs),
             LifecycleEvent::ServiceChanged(id, report) => {
                 self.services.reported(id, report, now);

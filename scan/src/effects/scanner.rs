@@ -15,6 +15,9 @@ use crate::effects::scan::ServicesDirectory;
 use crate::state::scan_schedule::{ScanOutcome, ScanRequest, ScanSchedule};
 use crate::state::services::{ScanAction, Services, StartAttempt};
 
+#[cfg(test)]
+mod tests;
+
 /// So many actions are performed before the host does other work again (DEV-3).
 const ACTIONS_PER_TURN: usize = 16;
 

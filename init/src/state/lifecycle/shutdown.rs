@@ -15,7 +15,7 @@ impl Lifecycle {
         self.scanning = Scanning::Over;
         self.request(LifecycleAction::StopScanning);
         let (graph, services) = self.services.take_for_stop();
-        self.stop_set = StopSet::new(graph, services);
+        self.stop_set = StopSet::new(graph, &services);
         if let Some(stop) = self.stop.as_ref().filter(|_| !self.stop_set.is_empty()) {
             let elapsed = seconds(now.saturating_duration_since(stop.began));
             let services = counted(self.stop_set.len(), "service");
