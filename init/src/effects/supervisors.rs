@@ -113,6 +113,8 @@ impl Supervisors {
             if !self.supervisor(id).is_some_and(|supervisor| supervisor.step(Now::read())) {
                 break;
             }
+            // Its death may be the next that is reaped.
+            self.note_started(id);
         }
         if let Some(supervisor) = self.supervisor(id) {
             supervisor.end_turn(Now::read());
@@ -120,8 +122,11 @@ impl Supervisors {
         self.attend(id, poller);
     }
 
-    /// When a supervisor is to get a turn.
+    /// When a supervisor is to get a turn; at once, if something has happened that was not passed on yet.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if !self.events.is_empty() || !self.ended.is_empty() {
+            return Some(Instant::now());
+        }
         self.deadlines.first().map(|(due, _)| *due)
     }
 
@@ -272,14 +277,9 @@ impl Supervisors {
 
     /// Takes in what a supervisor has done.
     fn attend(&mut self, id: SupervisorId, poller: &Poller) {
+        self.note_started(id);
         let Some(hosted) = self.all.get_mut(&id) else { return };
         let HostedState::Open(supervisor) = &mut hosted.supervisor else { return };
-        for pid in supervisor.take_started() {
-            self.children.insert(pid, id);
-            if let Some(sessions) = &mut self.sessions {
-                sessions.insert(pid, id);
-            }
-        }
         for (port, descriptor) in supervisor.new_descriptors() {
             // Without the watch the next turn reads it.
             let _ = poller.watch(descriptor, token(id, port));
@@ -316,6 +316,15 @@ impl Supervisors {
             self.group_watchers.remove(&id);
         }
         self.schedule(id);
+    }
+
+    fn note_started(&mut self, id: SupervisorId) {
+        for pid in self.supervisor(id).map(Supervisor::take_started).unwrap_or_default() {
+            self.children.insert(pid, id);
+            if let Some(sessions) = &mut self.sessions {
+                sessions.insert(pid, id);
+            }
+        }
     }
 
     fn schedule(&mut self, id: SupervisorId) {

@@ -125,7 +125,7 @@ impl Watch {
 
 /// Kills what there is, and exits. Nothing here waits for a file system, but for /proc.
 fn end_everything() -> ! {
-    log::write_line(b"init: fatal: it hangs, and the grace is over: everything is killed\n");
+    log::write_line(b"init: fatal: the grace is over, but init waits, as when a file system hangs: everything is killed\n");
     let own = nix::unistd::getpid();
     if own.as_raw() == 1 {
         let _ = Signal::KILL.send(Pid::from_raw(-1));

@@ -52,7 +52,7 @@ impl Lifecycle {
     pub(super) fn found_occupied(&mut self, name: &str) {
         if self.services.found_occupied(name) {
             let line = format!("{name}: another process supervises it: init leaves it alone");
-            self.log(LogLevel::Warning, line);
+            self.log(LogLevel::Problem, line);
         }
     }
 
