@@ -108,10 +108,10 @@ impl Supervisors {
         if let Some(supervisor) = self.supervisor(id) {
             supervisor.begin_turn();
         }
-        loop {
+        while self.supervisor(id).is_some_and(Supervisor::has_step) {
             reap(self);
-            if !self.supervisor(id).is_some_and(|supervisor| supervisor.step(Now::read())) {
-                break;
+            if let Some(supervisor) = self.supervisor(id) {
+                supervisor.step(Now::read());
             }
             // Its death may be the next that is reaped.
             self.note_started(id);

@@ -211,7 +211,6 @@ impl<S: Copy + Eq + Hash> Scanner<S> {
                 ScanAction::Start(id, name) => {
                     let attempt = self.start(id, &name, host, poller, logger);
                     if matches!(attempt, StartAttempt::Occupied { .. }) {
-                        host.found_occupied(&name);
                         occupied.push(id);
                     }
                     self.services.attempted(id, attempt, Instant::now());
@@ -242,6 +241,11 @@ impl<S: Copy + Eq + Hash> Scanner<S> {
         for SharedSupervise { name, owner } in self.occupants.newly_shared(&self.services, &occupied) {
             let why = words([OsStr::new("it has the supervise directory of "), &owner]);
             logger.warn(&may_not_start(&name, &why));
+        }
+        for id in occupied.into_iter().filter(|id| !self.occupants.is_shared(*id)) {
+            if let Some(name) = self.services.name_of(id) {
+                host.found_occupied(name);
+            }
         }
     }
 

@@ -253,15 +253,6 @@ fn under_the_originals_runsv_critical_has_no_effect_and_that_is_said() {
     stopped_in_order(&container);
 }
 
-/// Our runsv writes the history of such a service from its start, so that there is room for its end.
-#[test]
-fn its_history_begins_before_its_end() {
-    let tree = Suite::ours().tree();
-    let (heart, container) = beating(&tree);
-    assert!(heart.read("supervise/.history").contains(" runsv started, wants up\n"));
-    stopped_in_order(&container);
-}
-
 /// What a runsv was told before the last stop, or before it left, was not told the one that is there now.
 #[test]
 fn its_end_is_seen_under_a_runsv_that_was_started_anew() {
