@@ -22,6 +22,9 @@ use crate::state::{LifecycleEvent, ServiceReport, SupervisorId};
 /// How long a turn lasts at most before other events are looked at.
 const TURN_LIMIT: Duration = Duration::from_millis(5);
 
+/// When it is written at the latest that a service was told to stop.
+const STOP_RECORD_DELAY: Duration = Duration::from_millis(10);
+
 /// How a supervisor has ended, in the words of runsv's exit codes (RSV-3).
 const LEFT: ExitStatus = ExitStatus::Exited(0);
 const REFUSED: ExitStatus = ExitStatus::Exited(111);
@@ -201,7 +204,8 @@ impl Supervisors {
         for id in ids {
             let Some(supervisor) = self.supervisor(*id) else { continue };
             if supervisor.stop_at_once(now) {
-                self.schedule(*id);
+                // A service that ends by then has one status less to be written.
+                self.set_deadline(*id, Some(now.monotonic + STOP_RECORD_DELAY));
             } else {
                 others.push(*id);
             }
