@@ -7,6 +7,7 @@ mod leftovers;
 mod process_tree;
 mod service_files;
 mod spawn;
+mod stop_files;
 mod supervisors;
 mod terminal;
 pub mod watchdog;
@@ -22,13 +23,15 @@ use scan::effects::scanner::Scanner;
 use sys::error::words;
 use sys::process::limits;
 use sys::process::spawn::failure_of;
-use sys::{Errno, Error, Logger, Pid, Poller, ProcessGroup, Signal, has_children, reap_next, stop_of};
+use sys::{
+    Errno, Error, Logger, Pid, Poller, ProcessGroup, Signal, has_children, procfs, reap_next, stop_of,
+};
 
 use crate::cli::InitOptions;
 use crate::state::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram, SupervisorId};
 use checks::Checks;
 use leftovers::LeftoverSweep;
-use supervisors::{ScannedSupervisors, Supervisors};
+use supervisors::{ScannedSupervisors, Supervisors, drop_elsewhere};
 use watchdog::Watchdog;
 
 /// The poller's token for the services directory, and the first for the supervisors of other processes.
@@ -139,6 +142,11 @@ impl InitEffects {
                 }
                 let _ = signal.send_to_group(leader);
             }
+            LifecycleAction::HangUp(command) => {
+                if terminal::is_there() && procfs::ignores(command, Signal::TERM) {
+                    let _ = Signal::HUP.send(command);
+                }
+            }
             LifecycleAction::ProbeGroup(leader) => {
                 let group = self.group.get_or_insert(ProcessGroup::of(leader));
                 return Some(LifecycleEvent::GroupProbed { leader, is_there: group.is_alive() });
@@ -158,6 +166,7 @@ impl InitEffects {
                     watchdog.end_by(deadline);
                 }
                 limits::raise_priority();
+                return Some(LifecycleEvent::NeedsChanged(self.supervisors.take_changed_needs()));
             }
             LifecycleAction::EndLeftovers(services) => {
                 self.leftovers.end_leftovers(&services, &self.supervisors);
@@ -222,12 +231,11 @@ impl InitEffects {
         self.is_settled = false;
     }
 
-    /// To close what watches the directory takes the kernel many milliseconds: another thread does it.
     fn stop_scanning(&mut self) {
         self.supervisors.begin_stop();
         self.checks.kill_all();
         if let Some(scanner) = self.scanner.take() {
-            let _ = std::thread::Builder::new().spawn(move || drop(scanner));
+            drop_elsewhere(scanner);
         }
     }
 

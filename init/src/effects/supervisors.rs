@@ -16,6 +16,7 @@ use sys::error::words;
 use sys::{Error, ExitStatus, Logger, Now, Pid, Poller};
 
 use super::service_files;
+use super::stop_files::StopFiles;
 use crate::state::signals::CAUGHT;
 use crate::state::{LifecycleEvent, ServiceReport, SupervisorId};
 
@@ -24,6 +25,9 @@ const TURN_LIMIT: Duration = Duration::from_millis(5);
 
 /// When it is written at the latest that a service was told to stop.
 const STOP_RECORD_DELAY: Duration = Duration::from_millis(10);
+
+/// The stack of a thread that closes descriptors.
+const DROP_STACK: usize = 64 * 1024;
 
 /// How a supervisor has ended, in the words of runsv's exit codes (RSV-3).
 const LEFT: ExitStatus = ExitStatus::Exited(0);
@@ -47,6 +51,8 @@ pub struct Supervisors {
     /// Those that wait for the end of a process group.
     group_watchers: BTreeSet<SupervisorId>,
     next_id: u64,
+    /// Until the stop.
+    stop_files: Option<StopFiles>,
     events: Vec<LifecycleEvent>,
     /// The supervisors that the scanner was not told of yet.
     ended: Vec<(SupervisorId, ExitStatus)>,
@@ -185,6 +191,24 @@ impl Supervisors {
         }
     }
 
+    /// A stop is about to begin: what the services need whose files have changed since they were started. They
+    /// are stopped as their files say by now.
+    pub fn take_changed_needs(&mut self) -> Vec<(SupervisorId, Vec<String>)> {
+        let Some(stop_files) = self.stop_files.take() else { return Vec::new() };
+        let changed = stop_files.changed();
+        drop_elsewhere(stop_files);
+        let mut needs = Vec::new();
+        for id in changed {
+            if let Some(supervisor) = self.supervisor(id) {
+                supervisor.forget_how_to_stop();
+                if supervisor.enter_directory() {
+                    needs.push((id, service_files::needs()));
+                }
+            }
+        }
+        needs
+    }
+
     /// No service is begun from now on, and those that only wait for a lock are left alone.
     pub fn begin_stop(&mut self) {
         self.sessions = Some(self.children.clone());
@@ -263,6 +287,7 @@ impl Supervisors {
             Ok(Startup::Ready(mut supervisor)) => {
                 let needs = service_files::needs();
                 let name = hosted.name.clone();
+                self.stop_files.get_or_insert_default().watch(id);
                 self.has_new_needs |= !needs.is_empty();
                 // Whether the others are up is found out when all have begun.
                 supervisor.hold(!needs.is_empty());
@@ -300,6 +325,8 @@ impl Supervisors {
             running_since: supervisor.running_since(),
             is_ready: supervisor.is_ready(),
             is_gone: supervisor.is_leaving(),
+            has_stop_scripts: supervisor.has_stop_scripts(),
+            has_log: supervisor.has_log(),
         };
         if std::mem::replace(&mut hosted.report, report) != report {
             self.events.push(LifecycleEvent::ServiceChanged(id, report));
@@ -349,6 +376,9 @@ impl Supervisors {
     fn remove(&mut self, id: SupervisorId) {
         self.set_deadline(id, None);
         self.group_watchers.remove(&id);
+        if let Some(stop_files) = &mut self.stop_files {
+            stop_files.forget(id);
+        }
         if let Some(hosted) = self.all.remove(&id)
             && let HostedState::Open(supervisor) = hosted.supervisor
         {
@@ -405,10 +435,20 @@ impl SupervisorHost for ScannedSupervisors<'_> {
         "supervisor".to_owned()
     }
 
+    fn found_twin(&mut self, name: &OsStr, first: &OsStr) {
+        let [name, first] = [name, first].map(|name| name.to_string_lossy().into_owned());
+        self.supervisors.events.push(LifecycleEvent::FoundTwin { name, first });
+    }
+
     fn found_occupied(&mut self, name: &OsStr) {
         let name = name.to_string_lossy().into_owned();
         self.supervisors.events.push(LifecycleEvent::FoundOccupied(name));
     }
+}
+
+/// To close what watches directories takes the kernel many milliseconds: another thread does it.
+pub fn drop_elsewhere(watching: impl Send + 'static) {
+    let _ = std::thread::Builder::new().stack_size(DROP_STACK).spawn(move || drop(watching));
 }
 
 fn token(id: SupervisorId, port: EventPort) -> usize {

@@ -11,6 +11,7 @@ use servicedir::HistoryEvent;
 use super::critical_ends::{CriticalEnds, UnaskedEnd};
 use super::events::{CheckResult, LifecycleAction, ServiceReport, SupervisorId};
 use super::service_graph::{Node, ServiceGraph};
+use super::stop_budget::ServiceNeeds;
 
 /// A service without `check` and without a way to say that it is ready is up after this time.
 const UP_AFTER: Duration = Duration::from_millis(420);
@@ -246,6 +247,18 @@ impl ServiceSet {
     /// What is to be said, each once.
     pub fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
+    }
+
+    /// What the stop of the services needs time for; with `is_command_up`, COMMAND ends with them.
+    pub fn stop_needs(&self, is_command_up: bool) -> ServiceNeeds {
+        let reports = || self.services.values().map(|service| service.report);
+        let has_finish = reports().any(|report| report.has_stop_scripts);
+        let has_loggers = reports().any(|report| report.has_log);
+        if self.services.len() + usize::from(is_command_up) <= 1 && !has_finish && !has_loggers {
+            ServiceNeeds::Alone
+        } else {
+            ServiceNeeds::Several { has_finish, has_loggers }
+        }
     }
 
     /// Which services wait, and for which others.

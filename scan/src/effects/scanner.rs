@@ -42,6 +42,9 @@ pub trait SupervisorHost {
     /// What a supervisor that was asked to leave, and has not, is called in a message.
     fn describe(&self, supervisor: Self::Handle) -> String;
 
+    /// An entry is the directory of a service that is supervised under another name.
+    fn found_twin(&mut self, _name: &OsStr, _first: &OsStr) {}
+
     /// Another process has the service of this name.
     fn found_occupied(&mut self, _name: &OsStr) {}
 }
@@ -228,6 +231,7 @@ impl<S: Copy + Eq + Hash> Scanner<S> {
                 ScanAction::Warn(name, why) => {
                     logger.warn(&Error::new(words([OsStr::new("unable to stat "), &name]), why));
                 }
+                ScanAction::NameTwin(name, first) => host.found_twin(&name, &first),
                 ScanAction::Complain(name, supervisor) => {
                     let old = host.describe(supervisor);
                     let why = format!("its old {old} was told to exit, but has not ended");

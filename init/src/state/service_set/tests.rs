@@ -59,7 +59,13 @@ impl Tree {
 
     fn report(&mut self, name: &str, since: Instant, is_ready: Option<bool>) {
         let running_since = Some(since);
-        let report = ServiceReport { is_wanted_up: true, running_since, is_ready, is_gone: false };
+        let report = ServiceReport {
+            is_wanted_up: true,
+            running_since,
+            is_ready,
+            is_gone: false,
+            ..ServiceReport::default()
+        };
         self.set.reported(self.id(name), report, self.now);
     }
 
@@ -341,7 +347,13 @@ fn a_random_walk_holds_what_has_to_wait_and_nothing_else() {
             let id = known.get(dice(known.len().max(1))).copied().unwrap_or(SupervisorId(0));
             let running_since = (dice(3) > 0).then_some(tree.now);
             let is_ready = [None, Some(false), Some(true)][dice(3)];
-            let report = ServiceReport { is_wanted_up: dice(4) > 0, running_since, is_ready, is_gone: false };
+            let report = ServiceReport {
+                is_wanted_up: dice(4) > 0,
+                running_since,
+                is_ready,
+                is_gone: false,
+                ..ServiceReport::default()
+            };
             let result = [CheckResult::Missing, CheckResult::Up, CheckResult::NotUp][dice(3)];
             match dice(8) {
                 0 => drop(held.insert(tree.opens(NAMES[dice(6)], &needs), !needs.is_empty())),

@@ -3,12 +3,18 @@
 use sys::{ExitStatus, Pid, Signal};
 
 use super::*;
-use crate::state::stop_budget::StopNeeds;
+use crate::state::stop_budget::{ServiceNeeds, StopNeeds};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
-const GONE: ServiceReport =
-    ServiceReport { is_wanted_up: false, running_since: None, is_ready: None, is_gone: true };
+const GONE: ServiceReport = ServiceReport {
+    is_wanted_up: false,
+    running_since: None,
+    is_ready: None,
+    is_gone: true,
+    has_stop_scripts: false,
+    has_log: false,
+};
 
 /// A stop of services, by their numbers, each with the numbers of those that it needs.
 struct Stop {
@@ -46,8 +52,13 @@ impl Stop {
         }
         graph.settle();
         let grace = SECOND * 10;
-        let needs =
-            StopNeeds { grace, drain_limit: None, has_services: true, has_drain: false, has_finish: false };
+        let needs = StopNeeds {
+            grace,
+            drain_limit: None,
+            services: ServiceNeeds::ALL,
+            has_drain: false,
+            has_finish: false,
+        };
         let set = StopSet::new(graph, &members);
         Self { set, began: Instant::now(), budget: StopBudget::of(needs) }
     }
