@@ -17,6 +17,16 @@ use super::{Lifecycle, LifecycleSetup};
 
 const SECOND: Duration = Duration::from_secs(1);
 const COMMAND: Pid = Pid::from_raw(3);
+/// Of a service with all that a stop needs time for.
+const REPORT: ServiceReport = ServiceReport {
+    is_wanted_up: false,
+    running_since: None,
+    is_ready: None,
+    is_gone: false,
+    has_stop_scripts: true,
+    has_log: true,
+};
+
 const KILLED: ExitStatus = ExitStatus::Killed { signal: Signal::KILL, core: false };
 
 /// A lifecycle and the simulated container that answers its actions.
@@ -181,7 +191,7 @@ impl Simulation {
         let needs = needs.iter().map(ToString::to_string).collect();
         let id = SupervisorId(id);
         self.feed(Duration::ZERO, LifecycleEvent::ServiceOpened { id, name: name.to_owned(), needs });
-        self.changes(Duration::ZERO, id.0, ServiceReport { is_wanted_up: true, ..ServiceReport::default() })
+        self.changes(Duration::ZERO, id.0, ServiceReport { is_wanted_up: true, ..REPORT })
     }
 
     /// A service runs since the beginning.
@@ -192,11 +202,7 @@ impl Simulation {
     fn comes_up(&mut self, after: Duration, id: u64) -> &mut Self {
         let running_since = Some(self.begin + after);
         self.adopts(pid_of(SupervisorId(id)));
-        self.changes(
-            after,
-            id,
-            ServiceReport { is_wanted_up: true, running_since, ..ServiceReport::default() },
-        )
+        self.changes(after, id, ServiceReport { is_wanted_up: true, running_since, ..REPORT })
     }
 
     fn changes(&mut self, after: Duration, id: u64, report: ServiceReport) -> &mut Self {
@@ -211,7 +217,7 @@ impl Simulation {
     /// A service is down for good, and its logger still reads.
     fn goes_down(&mut self, after: Duration, id: u64, ending: ExitStatus) -> &mut Self {
         self.happens(after, id, HistoryEvent::Ended(ending, after));
-        self.changes(after, id, ServiceReport { is_gone: true, ..ServiceReport::default() })
+        self.changes(after, id, ServiceReport { is_gone: true, ..REPORT })
     }
 
     /// A service is down for good, and its supervisor leaves.
