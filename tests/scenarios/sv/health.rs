@@ -67,8 +67,8 @@ fn a_service_that_gave_up_is_not_well(suite: &Suite) {
     let web = suite.service("web").run("exit 3").finish("exit 125").supervised();
     eventually("it has given up", || {
         let output = web.sv("health");
-        assert_eq!(output.code(), Some(1), "{output:?}");
-        output.stdout.starts_with("fail: web: down since ./finish exited 125 ")
+        // It is well for the moment in which it runs.
+        output.code() == Some(1) && output.stdout.starts_with("fail: web: down since ./finish exited 125 ")
     });
     web.sv("down").says("", 0);
     eventually("a client wants it down", || web.sv("health").code() == Some(0));
