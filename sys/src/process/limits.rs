@@ -12,18 +12,21 @@ use crate::process::priority;
 /// The smallest nice value.
 const FIRST: i32 = -20;
 
-/// What this process had before it raised it.
-static DESCRIPTORS: OnceLock<rlim_t> = OnceLock::new();
+/// So many descriptors a host has at least if it has the right to raise the hard limit, too: enough for ten
+/// thousand services.
+const ENOUGH: rlim_t = 65_536;
+
+/// What this process had before it raised them: the soft and the hard limit.
+static DESCRIPTORS: OnceLock<(rlim_t, rlim_t)> = OnceLock::new();
 static NICE: OnceLock<i32> = OnceLock::new();
 
-/// Raises the soft limit for descriptors of this process to the hard one. Each [`Program`](crate::Program) is
-/// started with the soft limit from before.
+/// Raises the soft limit for descriptors of this process to the hard one, and that if it is low and may be
+/// raised. Each [`Program`](crate::Program) is started with the limits from before.
 pub fn raise_descriptors() {
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-        && setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok()
-    {
-        let _ = DESCRIPTORS.set(soft);
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
+    let is_raised = |to| soft < to && setrlimit(Resource::RLIMIT_NOFILE, to, to).is_ok();
+    if is_raised(hard.max(ENOUGH)) || is_raised(hard) {
+        let _ = DESCRIPTORS.set((soft, hard));
     }
 }
 
@@ -39,10 +42,11 @@ pub fn raise_priority() {
 /// Undoes both in this process, a child that has not executed its program yet. The calls take no lock and no
 /// memory.
 pub(crate) fn restore() {
-    if let Some(soft) = DESCRIPTORS.get()
-        && let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+    if let Some((soft, hard)) = DESCRIPTORS.get()
+        && let Ok((_, now)) = getrlimit(Resource::RLIMIT_NOFILE)
     {
         // Another process may have lowered the hard limit since.
+        let hard = now.min(*hard);
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard.min(*soft), hard);
     }
     if let Some(nice) = NICE.get() {
@@ -79,7 +83,8 @@ mod tests {
         for _ in 0..2 {
             raise_descriptors();
             raise_priority();
-            assert_eq!(limits(), (hard, hard));
+            let (raised, top) = limits();
+            assert!(raised == top && top >= hard);
             // A descriptor that the limit does not allow the program to make.
             let text = output_of("ulimit -Sn; ulimit -Hn; nice; echo x >/proc/self/fd/601", 601);
             assert_eq!(text, format!("{soft}\n{hard}\n{nice}\nx\n"));

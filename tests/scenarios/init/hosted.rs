@@ -20,6 +20,8 @@ on_suites! {
     there_is_no_process_but_init_and_its_services,
     each_process_of_a_service_is_a_child_of_init_and_leads_a_session,
     a_service_of_another_supervisor_is_named_once_and_taken_over,
+    two_entries_that_are_one_directory_are_named_once,
+    a_stop_heeds_what_has_changed_since_the_start,
 }
 
 const SLEEPS: &str = "exec sleep 1000";
@@ -97,4 +99,40 @@ fn a_service_of_another_supervisor_is_named_once_and_taken_over(_: &Suite) {
     web.runsv.finished();
     let new = web.eventually_runs_anew(old).pid;
     assert_eq!(Process::find(new).expect("it runs").parent, init.pid());
+}
+
+/// One service, with the first name of both.
+fn two_entries_that_are_one_directory_are_named_once(_: &Suite) {
+    let tree = Suite::ours().tree();
+    let one = tree.service("one").run(SLEEPS).made();
+    std::os::unix::fs::symlink("one", tree.services().join("two")).expect("a link");
+    let init = tree.command("init").arg(tree.services()).start();
+    eventually_up(&one);
+    let named = || init.stderr().matches("init: two: the same directory as one").count();
+    eventually("they are named", || named() == 1);
+    init.signal(nix::sys::signal::Signal::SIGALRM);
+    nothing_happens_for(Duration::from_millis(300), "it is not said again", || named() == 1);
+    assert_eq!(tree.processes_called("sleep 1000").len(), 1);
+}
+
+/// How, and in which order.
+fn a_stop_heeds_what_has_changed_since_the_start(_: &Suite) {
+    let tree = Suite::ours().tree();
+    let notes = |name: &str| {
+        format!(
+            "trap 'echo {name} >>../order; exit' TERM; trap 'echo usr1 >>../order; exit' USR1; echo >ready; while :; do sleep .02; done"
+        )
+    };
+    let [db, web] = ["db", "web"].map(|name| tree.service(name).run(&notes(name)).made());
+    let init = tree.command("init").arg(tree.services()).start();
+    for service in [&db, &web] {
+        service.eventually_has("ready");
+    }
+    db.write("down-signal", "USR1\n");
+    fs::create_dir(web.path("dependencies.d")).expect("a directory");
+    web.write("dependencies.d/db", "");
+    init.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(init.finished().code(), Some(0));
+    let order = fs::read_to_string(tree.services().join("order")).expect("notes");
+    assert_eq!(order, "web\nusr1\n");
 }

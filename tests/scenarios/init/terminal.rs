@@ -56,6 +56,25 @@ fn ctrl_z_gives_the_shell_back_and_fg_continues_the_command() {
     terminal.script.finished();
 }
 
+/// It ignores TERM, as every interactive shell, and ends of HUP, as when its terminal closes.
+#[test]
+fn an_interactive_shell_as_command_ends_with_the_container() {
+    for shell in ["bash --norc -i", "busybox sh -i", "dash -i"] {
+        let tree = Suite::ours().tree();
+        let saver = tree.service("saver").run(&saves_for("0.2")).made();
+        let mut terminal = Terminal::of(&tree, &format!("-- {shell}"));
+        saver.eventually_has("ready");
+        terminal.typed("PS1='ready> '\n");
+        terminal.shows("ready> ");
+        let all = tree.processes();
+        let init = all.iter().find(|process| process.command_line().starts_with("init --grace"));
+        send(init.expect("init").pid, Signal::SIGTERM);
+        let end = terminal.script.finished();
+        assert!(!end.stdout.contains("killed after") && !end.stdout.contains(" killed:"), "{}", end.stdout);
+        assert_eq!((saver.read("saved").as_str(), saver.read("cut").as_str()), ("saved\n", ""));
+    }
+}
+
 /// Without a COMMAND, init itself is in the foreground.
 #[test]
 fn ctrl_z_stops_an_init_without_a_command() {
