@@ -57,6 +57,8 @@ pub struct InitEffects {
     scanner: Option<Scanner<SupervisorId>>,
     /// For the messages about the services directory, which are runsvdir's.
     scan_logger: Logger,
+    /// When the scanner is to get a turn though nothing happens; `None` for now.
+    scan_due: Option<Instant>,
     supervisors: Supervisors,
     checks: Checks,
     /// Whether the services that were found have all begun, and the state was told so.
@@ -84,6 +86,7 @@ impl InitEffects {
             logger,
             scanner: None,
             scan_logger,
+            scan_due: None,
             supervisors: Supervisors::default(),
             checks: Checks::default(),
             is_settled: true,
@@ -113,6 +116,7 @@ impl InitEffects {
             LifecycleAction::Scan => {
                 if let Some(scanner) = &mut self.scanner {
                     scanner.force();
+                    self.scan_due = None;
                 }
             }
             LifecycleAction::StopScanning => self.stop_scanning(),
@@ -201,6 +205,7 @@ impl InitEffects {
         });
         self.checks.kill_late(Instant::now());
         self.scan(poller, ready);
+        self.is_settled &= !self.supervisors.has_new_needs();
         let mut events = self.supervisors.take_events();
         if !self.is_settled && self.scanner.as_ref().is_none_or(Scanner::is_settled) {
             self.is_settled = true;
@@ -217,7 +222,7 @@ impl InitEffects {
 
     /// When the next turn is due though nothing happens.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let scan = self.scanner.as_ref().and_then(Scanner::next_deadline);
+        let scan = self.scanner.as_ref().map(|_| self.scan_due.unwrap_or_else(Instant::now));
         let unsaid = self.scan_logger.unsaid().map(|_| Instant::now() + MESSAGE_RETRY);
         let deadlines = [scan, unsaid, self.supervisors.next_deadline(), self.checks.next_deadline()];
         deadlines.into_iter().flatten().min()
@@ -241,7 +246,13 @@ impl InitEffects {
 
     fn scan(&mut self, poller: &Poller, ready: &[usize]) {
         let Some(scanner) = &mut self.scanner else { return };
-        for (id, status) in self.supervisors.take_ended() {
+        let ended = self.supervisors.take_ended();
+        let is_meant = |token: &usize| *token == DIRECTORY || *token >= OCCUPANTS;
+        let is_due = self.scan_due.is_none_or(|due| due <= Instant::now());
+        if !is_due && ended.is_empty() && !ready.iter().any(is_meant) {
+            return;
+        }
+        for (id, status) in ended {
             scanner.exited(id, status);
         }
         scanner.take_in(ready);
@@ -252,7 +263,7 @@ impl InitEffects {
         for (id, status) in self.supervisors.take_ended() {
             scanner.exited(id, status);
         }
-        self.is_settled &= !self.supervisors.has_new_needs();
+        self.scan_due = scanner.next_deadline();
     }
 
     /// Whether COMMAND was stopped since the last call.

@@ -261,13 +261,14 @@ impl ServiceSet {
         }
     }
 
-    /// Which services wait, and for which others.
-    pub fn waiting(&self) -> impl Iterator<Item = (&str, Vec<String>)> {
+    /// Which services wait, each with some of the others that it waits for, and with their number.
+    pub fn waiting(&self) -> impl Iterator<Item = (&str, Vec<&str>, usize)> {
+        const MAX_NAMES: usize = 12;
         self.held.iter().filter_map(|id| {
             let service = self.services.get(id).filter(|service| service.is_waiting())?;
             let blocking = self.graph.needs(service.node).iter().filter(|need| self.blocks(**need));
-            let names = blocking.map(|need| self.graph.name(*need).to_owned()).collect();
-            Some((self.graph.name(service.node), names))
+            let names = blocking.take(MAX_NAMES).map(|need| self.graph.name(*need)).collect();
+            Some((self.graph.name(service.node), names, service.blocked_by))
         })
     }
 

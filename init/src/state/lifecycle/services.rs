@@ -8,7 +8,6 @@ use super::{Lifecycle, REPORT, Scanning};
 use crate::state::critical_ends::UnaskedEnd;
 use crate::state::events::{LifecycleAction, LogLevel, SupervisorId};
 use crate::state::exit_code::StopReason;
-use crate::state::text::listed;
 
 impl Lifecycle {
     pub(super) fn service_opened(&mut self, id: SupervisorId, name: &str, needs: &[String]) {
@@ -72,11 +71,14 @@ impl Lifecycle {
         }
         let is_due = self.next_report.is_some_and(|due| due <= now);
         if is_due {
-            let waiting: Vec<String> = self
-                .services
-                .waiting()
-                .map(|(name, needs)| format!("{name} waits for {}", listed(&needs)))
-                .collect();
+            // Where many wait, the first of them say what for.
+            const MOST: usize = 12;
+            let line = |(name, needs, number): (&str, Vec<&str>, usize)| {
+                let more = number.saturating_sub(needs.len());
+                let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+                format!("{name} waits for {}{more}", needs.join(", "))
+            };
+            let waiting: Vec<String> = self.services.waiting().take(MOST).map(line).collect();
             for line in waiting {
                 self.log(LogLevel::Detail, line);
             }
