@@ -7,11 +7,9 @@ use std::time::Duration;
 
 use fs_err as fs;
 use nix::pty::openpty;
-use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, ttyname};
 use tests::namespace::{Inmate, PidNamespace};
-use tests::process::send;
 use tests::{Service, Suite, TestTree, nothing_happens_for};
 
 use crate::init::stop::{said, saves_for, stopped_in_order, with_grace};
@@ -25,13 +23,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Puts each odd thing in its turn in the place of a file of the service `odd`, before it is started, and
 /// ends the tree.
 #[track_caller]
-fn nothing_odd_holds_up(place: &str, at_the_stop: impl Fn(&TestTree, &PidNamespace)) {
+fn nothing_odd_holds_up(place: &str) {
     for_each_odd_thing(place, |tree, odd, put| {
         put();
         let container = begun(tree);
         odd.eventually_has("ready");
         odd.eventually_runs();
-        at_the_stop(tree, &container);
         container
     });
 }
@@ -103,36 +100,32 @@ fn begun(tree: &TestTree) -> PidNamespace {
 }
 
 #[test]
-fn nothing_odd_in_the_place_of_down_signal_holds_up_an_orphan() {
-    nothing_odd_holds_up("down-signal", |tree, container| {
-        send(container.eventually_has("runsvdir -P").outside.pid, Signal::SIGSTOP);
-        send(container.eventually_has("runsv odd").outside.pid, Signal::SIGKILL);
-        tree.at("odd").eventually("has lost its runsv", |odd| !odd.is_supervised());
-    });
+fn nothing_odd_in_the_place_of_down_signal_holds_init_up() {
+    nothing_odd_holds_up("down-signal");
 }
 
 #[test]
 fn nothing_odd_in_the_place_of_a_timeout_holds_init_up() {
     for place in ["timeout-kill", "timeout-finish"] {
-        nothing_odd_holds_up(place, |_, _| {});
+        nothing_odd_holds_up(place);
     }
 }
 
 #[test]
 fn nothing_odd_among_the_dependencies_holds_init_up() {
-    nothing_odd_holds_up("dependencies.d/other", |_, _| {});
-    nothing_odd_holds_up("dependencies.d", |_, _| {});
+    nothing_odd_holds_up("dependencies.d/other");
+    nothing_odd_holds_up("dependencies.d");
 }
 
 /// It marks the service all the same: only its name counts.
 #[test]
 fn nothing_odd_in_the_place_of_critical_holds_init_up() {
-    nothing_odd_holds_up("critical", |_, _| {});
+    nothing_odd_holds_up("critical");
 }
 
 #[test]
 fn nothing_odd_in_the_place_of_the_history_holds_init_up() {
-    nothing_odd_holds_up("supervise/.history", |_, _| {});
+    nothing_odd_holds_up("supervise/.history");
 }
 
 #[test]
