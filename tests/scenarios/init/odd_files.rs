@@ -1,7 +1,7 @@
 //! Odd things in the place of files that init reads: a FIFO without a writer, a device without end, a link to
 //! itself, a terminal. None of them delays init, and no terminal becomes init's own.
 
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
@@ -40,18 +40,10 @@ fn nothing_odd_comes_amiss(place: &str) {
         let container = begun(tree);
         odd.eventually_has("ready");
         odd.eventually_stat("run");
-        odd.eventually("init watches it", |odd| is_watched(&container, &odd.path("supervise")));
         odd.remove(place);
         put();
         container
     });
-}
-
-/// Whether process 1 has an inotify watch on a directory.
-fn is_watched(container: &PidNamespace, directory: &Path) -> bool {
-    let inode = format!(" ino:{:x} ", fs::metadata(directory).expect("a directory").ino());
-    let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", container.pid())).expect("a process 1");
-    descriptors.flatten().any(|it| fs::read_to_string(it.path()).is_ok_and(|about| about.contains(&inode)))
 }
 
 #[track_caller]
@@ -73,13 +65,13 @@ fn for_each_odd_thing(place: &str, begin: impl Fn(&TestTree, &Service, &dyn Fn()
         let tree = Suite::ours().tree();
         let odd = tree.service("odd").run(&saves_for("0")).made();
         if place != "critical" {
-            // So that init looks at its history.
+            // So that it has a history.
             fs::write(odd.dir().join("critical"), "").expect("a file");
         }
         let (path, aside) = (odd.dir().join(place), tree.root().join("odd"));
         let container = begin(&tree, &odd, &|| {
             fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-            // As what is new in `supervise/` comes, for those that watch it.
+            // What is new comes whole.
             put(&aside);
             fs::rename(&aside, &path).expect("a rename");
         });

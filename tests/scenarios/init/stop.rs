@@ -384,7 +384,8 @@ fn no_other_program_is_needed() {
     let web = tree.service("web").run("exec /bin/sleep 1000").made();
     let init = tree.root().join("init");
     tree.copy_program(&tree.bin().join("init"), &init);
-    let container = tree.command(&init).env("PATH", "/nonexistent").arg(tree.services()).start_as_process_1();
+    let alone = ["env", "PATH=/nonexistent"];
+    let container = tree.command(&init).through(&alone).arg(tree.services()).start_as_process_1();
     web.eventually_runs();
     let end = stopped_in_order(&container);
     assert!(!end.stderr.contains("warning"), "{}", end.stderr);
