@@ -247,3 +247,50 @@ fn its_end_is_seen_on_a_full_file_system() {
     assert_eq!(end.code(), Some(5), "{}", end.stderr);
     said(&end, "init: heart: critical, ended with exit 5: stopping");
 }
+
+/// Its first start may fail now and then, without an end of everything.
+#[test]
+fn a_number_is_how_many_ends_in_a_row_are_the_containers() {
+    let tree = Suite::ours().tree();
+    let heart = tree.service("heart").run("echo >>starts; exit 5").file("critical", "3\n").made();
+    let end = tree.command("init").arg(tree.services()).output_as_process_1();
+    assert_eq!(end.code(), Some(5), "{}", end.stderr);
+    for count in [1, 2] {
+        let text = format!("init: heart: critical, ended with exit 5: {count} of 3 times in a row\n");
+        assert_eq!(end.stderr.matches(&text).count(), 1, "{}", end.stderr);
+    }
+    said(&end, "init: heart: critical, ended with exit 5: stopping\n");
+    assert_eq!(heart.lines("starts").len(), 3);
+}
+
+/// An end that a client has requested is none in the row.
+#[test]
+fn a_requested_end_starts_the_count_anew() {
+    let tree = Suite::ours().tree();
+    let heart = tree.service("heart").run(&beats()).file("critical", "2").made();
+    let container = begun(&tree, PATIENT);
+    let first = "init: heart: critical, ended with exit 5: 1 of 2 times in a row\n";
+    for round in [1, 2] {
+        heart.eventually_lines("ready", round * 2 - 1);
+        signal_inmate(&container, heart.eventually_runs().pid, Signal::SIGUSR1);
+        heart.eventually_lines("ready", round * 2);
+        heart.eventually_runs();
+        tests::eventually("it is said", || container.stderr().matches(first).count() == round);
+        if round == 1 {
+            heart.sv("restart");
+        }
+    }
+    its_end_is_the_containers(&container, &heart);
+}
+
+#[test]
+fn what_is_no_number_in_critical_is_said_and_counts_as_one() {
+    for content in ["often\n", "0", "-1", "1000000000000"] {
+        let tree = Suite::ours().tree();
+        tree.service("heart").run("exit 5").file("critical", content).made();
+        let end = tree.command("init").arg(tree.services()).output_as_process_1();
+        assert_eq!(end.code(), Some(5), "{}", end.stderr);
+        said(&end, "init: warning: bad content of heart/critical: expected a number of ends\n");
+        said(&end, "init: heart: critical, ended with exit 5: stopping\n");
+    }
+}
