@@ -45,6 +45,7 @@ mod init {
     pub mod messages;
     mod odd_files;
     mod signals;
+    mod start_order;
     pub mod stop;
     mod terminal;
 }
