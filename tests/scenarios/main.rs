@@ -42,6 +42,7 @@ mod init {
     mod hooks;
     mod hostile;
     mod interrupted_steps;
+    mod isolation;
     pub mod messages;
     mod odd_files;
     mod signals;
