@@ -45,6 +45,7 @@ mod init {
     mod isolation;
     pub mod messages;
     mod odd_files;
+    mod other_supervisors;
     mod signals;
     mod start_order;
     pub mod stop;
