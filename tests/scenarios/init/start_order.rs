@@ -264,3 +264,64 @@ fn the_logger_of_a_service_that_waits_runs() {
     assert_eq!(web.lines("preparing").len(), 1);
     stopped_in_order(&container);
 }
+
+/// What was not there when it was first looked for is waited for at the next start.
+#[test]
+fn what_comes_later_is_waited_for_at_the_next_start() {
+    let tree = Suite::ours().tree();
+    let web = needing(&tree, "web", &["db"]).made();
+    let container = begun(&tree, PATIENT);
+    web.eventually_lines("started", 1);
+    container.eventually_says("web depends on db, which is not running; ignored\n");
+    let db = tree.service("db").run(SLEEPS).check("test -e ok").made();
+    db.eventually_runs();
+    web.control("t");
+    web.eventually_down();
+    nothing_happens_for(LONG * 2, "it waits", || web.lines("started").len() == 1);
+    db.write("ok", "");
+    web.eventually_lines("started", 2);
+    stopped_in_order(&container);
+}
+
+/// The directory is read when a service ends.
+#[test]
+fn a_dependency_that_was_added_counts_at_the_next_start() {
+    let tree = Suite::ours().tree();
+    let db = tree.service("db").run(SLEEPS).check("test -e ok").made();
+    let web = needing(&tree, "web", &[]).made();
+    let container = begun(&tree, PATIENT);
+    web.eventually_runs();
+    db.eventually_runs();
+    fs_err::create_dir(web.path("dependencies.d")).expect("a directory");
+    web.write("dependencies.d/db", "");
+    restarted(&web);
+    nothing_happens_for(LONG, "it waits", || web.lines("started").len() == 1);
+    db.write("ok", "");
+    web.eventually_lines("started", 2);
+    web.eventually_runs();
+    db.remove("ok");
+    let old = db.status().pid;
+    db.control("t");
+    db.eventually_runs_anew(old);
+    web.remove("dependencies.d/db");
+    restarted(&web);
+    web.eventually_lines("started", 3);
+    stopped_in_order(&container);
+}
+
+/// It is down before it is told up again.
+#[track_caller]
+fn restarted(web: &Service) {
+    web.control("d");
+    web.eventually_down();
+    web.control("u");
+}
+
+#[test]
+fn a_need_that_was_removed_is_not_waited_for() {
+    let tree = Suite::ours().tree();
+    let (container, db, web) = begun_and_waiting(tree.service("db").run(SLEEPS).check("test -e ok"));
+    fs_err::rename(db.dir(), tree.root().join("away")).expect("it can be moved away");
+    web.eventually_has("started");
+    stopped_in_order(&container);
+}
