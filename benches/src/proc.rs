@@ -1,6 +1,6 @@
 //! What the kernel tells about processes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err as fs;
 
@@ -10,6 +10,20 @@ use crate::Outcome;
 pub fn children(pid: u32) -> Outcome<Vec<u32>> {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
     Ok(text.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
+}
+
+/// A process and all its descendants.
+pub fn family(root: u32) -> Outcome<Vec<u32>> {
+    let mut family = vec![root];
+    for child in children(root)? {
+        family.extend(self::family(child)?);
+    }
+    Ok(family)
+}
+
+/// The program that a process executes.
+pub fn program(pid: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/exe")).ok()
 }
 
 /// The parent of a process.
@@ -22,9 +36,12 @@ pub fn is_zombie(pid: u32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/status")).is_ok_and(|status| status.contains("\nState:\tZ"))
 }
 
-/// How often a process went to sleep of its own accord, which is as often as it was woken.
+/// How often a process gave up its processor: when it went to sleep, which is as often as it was woken, or
+/// when another process was let in.
 pub fn wakeups(pid: u32) -> Outcome<u64> {
-    Ok(number(&format!("/proc/{pid}/status"), "\nvoluntary_ctxt_switches:")?.into())
+    let file = format!("/proc/{pid}/status");
+    let counts = ["\nvoluntary_ctxt_switches:", "\nnonvoluntary_ctxt_switches:"];
+    counts.iter().try_fold(0, |sum, word| Ok(sum + u64::from(number(&file, word)?)))
 }
 
 /// Memory of a process in KiB.
@@ -34,8 +51,10 @@ pub struct Memory {
     pub private: u32,
     /// Those of them that were written to, and are no copy of a file.
     pub written: u32,
-    /// The same, and its share of what is shared.
+    /// The same as the first, and its share of what is shared.
     pub proportional: u32,
+    /// What the kernel needs to find its pages.
+    pub page_tables: u32,
 }
 
 /// The memory of a process.
@@ -43,7 +62,8 @@ pub fn memory(pid: u32) -> Outcome<Memory> {
     let file = format!("/proc/{pid}/smaps_rollup");
     let written = number(&file, "\nPrivate_Dirty:")?;
     let private = number(&file, "\nPrivate_Clean:")? + written;
-    Ok(Memory { private, written, proportional: number(&file, "\nPss:")? })
+    let page_tables = number(&format!("/proc/{pid}/status"), "\nVmPTE:")?;
+    Ok(Memory { private, written, proportional: number(&file, "\nPss:")?, page_tables })
 }
 
 /// The time a process has spent on a CPU, user and system, in nanoseconds.
@@ -56,7 +76,7 @@ pub fn cpu_time(pid: u32) -> Outcome<u64> {
 
 /// The same of a process and all its descendants that have not ended.
 pub fn cpu_time_of_tree(root: u32) -> Outcome<u64> {
-    children(root)?.into_iter().try_fold(cpu_time(root)?, |sum, child| Ok(sum + cpu_time_of_tree(child)?))
+    family(root)?.into_iter().try_fold(0, |sum, pid| Ok(sum + cpu_time(pid)?))
 }
 
 /// The processes that work below a directory.

@@ -12,6 +12,8 @@ pub enum Goal {
     Ratio(f64),
     /// Our median may be so much.
     Value(f64),
+    /// Our median may be so much, or so many times theirs.
+    Either(f64, f64),
 }
 
 /// Ours beside one other.
@@ -100,10 +102,14 @@ impl Row {
         Some(self.ours.median()? / theirs)
     }
 
-    fn is_kept(&self) -> Option<bool> {
+    /// Whether it is what the contract asks, if that can be said.
+    pub fn is_kept(&self) -> Option<bool> {
         match self.goal? {
             Goal::Ratio(limit) => Some(self.ratio()? <= limit),
             Goal::Value(limit) => Some(self.ours.median()? <= limit),
+            Goal::Either(limit, ratio) => {
+                Some(self.ours.median()? <= limit || self.ratio().is_some_and(|it| it <= ratio))
+            }
         }
     }
 }
@@ -113,6 +119,7 @@ impl Goal {
         match self {
             Self::Ratio(limit) => format!("ratio <= {limit}"),
             Self::Value(limit) => format!("<= {limit}"),
+            Self::Either(limit, ratio) => format!("<= {limit} or ratio <= {ratio}"),
         }
     }
 }
@@ -159,6 +166,9 @@ mod tests {
     fn a_goal_is_kept_or_not() {
         assert_eq!(row(21.0, 420.0, Goal::Ratio(0.01)).is_kept(), Some(false));
         assert_eq!(row(21.0, 420.0, Goal::Value(21.0)).is_kept(), Some(true));
+        assert_eq!(row(21.0, 10.0, Goal::Either(20.0, 2.0)).is_kept(), Some(false));
+        assert_eq!(row(21.0, 11.0, Goal::Either(20.0, 2.0)).is_kept(), Some(true));
+        assert_eq!(row(19.0, 1.0, Goal::Either(20.0, 2.0)).is_kept(), Some(true));
     }
 
     #[test]

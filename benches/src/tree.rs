@@ -50,8 +50,6 @@ pub struct Contained {
     pub tree: ServiceTree,
     /// Process 1 and all others.
     pub namespace: MeasuredNamespace,
-    /// What tells process 1 to stop.
-    pub stop: Signal,
 }
 
 impl ServiceTree {
@@ -61,7 +59,7 @@ impl ServiceTree {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // This process has a small number in its own pid namespace, as another run has in another one.
         let root = fs::canonicalize(env::temp_dir())?.join(format!("rb.{}.{number}", unique()));
-        for dir in ["service", "spare", "hooks"] {
+        for dir in ["service", "spare"] {
             fs::create_dir_all(root.join(dir))?;
         }
         let tree = Self { events: Events::new(root.join("events"))?, root };
@@ -77,14 +75,32 @@ impl ServiceTree {
         self.root.join("service")
     }
 
-    /// An empty directory for hooks.
-    pub fn hooks(&self) -> PathBuf {
-        self.root.join("hooks")
+    /// A directory beside, for what a family needs of its own.
+    pub fn place(&self, name: &str) -> Outcome<PathBuf> {
+        let place = self.root.join(name);
+        fs::create_dir_all(&place)?;
+        Ok(place)
+    }
+
+    /// This program, by another name.
+    pub fn program(&self, name: &str) -> Outcome<PathBuf> {
+        let link = self.root.join(name);
+        symlink(env::current_exe()?, &link)?;
+        Ok(link)
     }
 
     /// A service directory.
     pub fn service(&self, number: usize) -> PathBuf {
         self.services().join(format!("s{number}"))
+    }
+
+    /// Makes one more service directory, with another program.
+    pub fn add(&self, name: &str, program: &Path) -> Outcome<PathBuf> {
+        let dir = self.services().join(name);
+        fs::create_dir(&dir)?;
+        symlink(program, dir.join(beacon::NAME))?;
+        age(&self.services())?;
+        Ok(dir)
     }
 
     /// Makes a service directory that no scanner sees yet.
@@ -96,7 +112,7 @@ impl ServiceTree {
 
     /// Has a family keep it.
     pub fn start(self, family: Family) -> Outcome<Running> {
-        let mut command = family.scan(&self.services())?;
+        let mut command = family.scan(&self)?;
         self.tell(&mut command, Duration::ZERO);
         let begin = Instant::now();
         let scanner = command.spawn()?;
@@ -105,9 +121,9 @@ impl ServiceTree {
 
     /// Has a family keep it as process 1; its services go on for a while after TERM.
     pub fn contain(self, family: Family, linger: Duration) -> Outcome<Contained> {
-        let (mut command, stop) = family.first_process(&self.services(), &self.hooks())?;
+        let mut command = family.first_process(&self)?;
         self.tell(&mut command, linger);
-        Ok(Contained { namespace: MeasuredNamespace::start(&command)?, tree: self, stop })
+        Ok(Contained { namespace: MeasuredNamespace::start(&command)?, tree: self })
     }
 
     /// Tells the services through the environment what they must know.
@@ -140,10 +156,14 @@ pub fn clear_away() {
 impl Running {
     /// Starts a tree of so many services, and waits until all of them run and none is young.
     pub fn settled(family: Family, services: usize) -> Outcome<Self> {
-        let mut running = ServiceTree::new(services)?.start(family)?;
-        running.tree.events.nth(services)?;
+        ServiceTree::new(services)?.start(family)?.settle(services)
+    }
+
+    /// Waits until so many services run and none is young.
+    pub fn settle(mut self, services: usize) -> Outcome<Self> {
+        self.tree.events.nth(services)?;
         thread::sleep(GROWN_UP);
-        Ok(running)
+        Ok(self)
     }
 
     /// The process id of the scanner.
@@ -151,9 +171,17 @@ impl Running {
         self.scanner.id()
     }
 
-    /// The process ids of the supervisors.
+    /// The process ids of the supervisors below the scanner.
     pub fn supervisors(&self) -> Outcome<Vec<u32>> {
         proc::children(self.scanner.id())
+    }
+
+    /// The process ids of all processes of the tree but the services: what supervision takes, in one
+    /// process or in many.
+    pub fn supervision(&self) -> Outcome<Vec<u32>> {
+        let service = env::current_exe()?;
+        let all = proc::family(self.scanner.id())?;
+        Ok(all.into_iter().filter(|&pid| proc::program(pid).is_none_or(|it| it != service)).collect())
     }
 }
 

@@ -36,6 +36,16 @@ impl Supervisor {
         self.state.running_since()
     }
 
+    /// Whether `finish` or a control script takes part in a stop, as far as was known at the last start.
+    pub fn has_stop_scripts(&self) -> bool {
+        self.effects.has_stop_scripts()
+    }
+
+    /// Whether there is a log service.
+    pub fn has_log(&self) -> bool {
+        self.state.status(ServiceRole::Log).is_some()
+    }
+
     /// Whether the service would be started now if it were not [held](Self::hold).
     pub fn is_waiting(&self) -> bool {
         self.state.is_waiting()

@@ -51,6 +51,8 @@ pub struct Supervisor {
     pub(crate) state: ServicePair,
     pub(crate) effects: Effects,
     event_source: EventSource,
+    /// What was taken from it, and is handled with the next step.
+    upcoming: Option<ServiceEvent>,
     files: OpenFiles,
     /// When to write again what could not be written.
     retry_at: Option<Instant>,
@@ -73,7 +75,17 @@ impl Supervisor {
         files: OpenFiles,
     ) -> Self {
         let last_turn = Instant::now();
-        Self { directory, state, effects, event_source, files, retry_at: None, is_turn_due: true, last_turn }
+        Self {
+            directory,
+            state,
+            effects,
+            event_source,
+            upcoming: None,
+            files,
+            retry_at: None,
+            is_turn_due: true,
+            last_turn,
+        }
     }
 
     /// Starts what is to be started; nothing, if the request to leave has come already.
@@ -150,12 +162,21 @@ impl Supervisor {
         }
     }
 
+    /// Whether there is a command, or the request to leave, for the next [`step`](Self::step). A host of many
+    /// reaps only then: to find that no child has died costs time for each child.
+    pub fn has_step(&mut self) -> bool {
+        if self.upcoming.is_none() && !self.is_finished() {
+            self.upcoming = self.event_source.next(&self.state);
+        }
+        self.upcoming.is_some()
+    }
+
     /// Handles one command, or the request to leave; whether there was one.
     pub fn step(&mut self, now: Now) -> bool {
-        if self.is_finished() {
+        if !self.has_step() {
             return false;
         }
-        let Some(event) = self.event_source.next(&self.state) else { return false };
+        let Some(event) = self.upcoming.take() else { return false };
         self.enter();
         match event {
             ServiceEvent::Command(..) => self.effects.refresh_messages(),

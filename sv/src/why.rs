@@ -68,6 +68,9 @@ fn lines(first: String, events: Vec<(String, String)>, hints: &[String]) -> Vec<
     std::iter::once(first).chain(events).chain(hints).collect()
 }
 
+/// The programs that start control scripts.
+const SUPERVISORS: [&str; 2] = ["runsv", "init"];
+
 /// The line of `sv status`.
 fn refused(name: &str, refusal: &ClientError) -> String {
     let severity = if matches!(refusal, ClientError::Trouble(_)) { "warning" } else { "fail" };
@@ -91,8 +94,9 @@ fn nowhere(name: &OsStr, base: &Path) -> Vec<String> {
 fn waited_for(last: Option<&HistoryEntry>) -> (Option<(String, Pid)>, Vec<String>) {
     match last.and_then(|entry| entry.event.as_ref().ok()) {
         Some(&HistoryEvent::Asks(byte, pid)) => {
-            let is_control_script =
-                process(pid).and_then(|it| procfs::stat(it.parent)).is_some_and(|it| it.name == "runsv");
+            let is_control_script = process(pid)
+                .and_then(|it| procfs::stat(it.parent))
+                .is_some_and(|it| SUPERVISORS.contains(&it.name.as_str()));
             (is_control_script.then(|| (format!("control/{}", char::from(byte)), pid)), Vec::new())
         }
         Some(&HistoryEvent::GroupLives(leader)) => {

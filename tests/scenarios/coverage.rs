@@ -232,7 +232,7 @@ fn clauses_of_scenarios() -> BTreeSet<Clause> {
             } else if line.starts_with("#[") {
                 is_test |= line == "#[test]";
             } else {
-                if is_test || line.contains("(suite: &Suite)") {
+                if is_test || takes_a_suite(line) {
                     shown.extend(clauses_in(&comment));
                 }
                 comment.clear();
@@ -267,7 +267,7 @@ fn names_of_tests() -> BTreeSet<String> {
             is_test |= line == "#[test]";
             let function = line.strip_prefix("pub ").unwrap_or(line).strip_prefix("fn ");
             if let Some((name, _)) = function.and_then(|rest| rest.split_once('(')) {
-                if is_test || line.contains("(suite: &Suite)") {
+                if is_test || takes_a_suite(line) {
                     names.insert(name.to_owned());
                 }
                 is_test = false;
@@ -275,6 +275,11 @@ fn names_of_tests() -> BTreeSet<String> {
         }
     }
     names
+}
+
+/// Whether a line begins a scenario, or a function like one.
+fn takes_a_suite(line: &str) -> bool {
+    ["(suite: &Suite)", "(_: &Suite)"].into_iter().any(|parameter| line.contains(parameter))
 }
 
 /// The headings of a document, in the form that links have for them.

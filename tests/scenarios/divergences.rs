@@ -33,7 +33,6 @@ our_suites! {
     dev_17_a_directory_without_run_is_given_a_moment,
     dev_20_a_closed_log_pipe_starts_no_process,
     dev_21_control_scripts_start_with_nothing_blocked,
-    b16_only_what_is_the_services_own_is_ended_with_it,
     b20_one_status_file_that_cannot_be_written_does_not_keep_the_others,
     add_9_a_link_in_supervise_does_not_lead_a_record_elsewhere,
     add_9_runsv_uses_no_link_in_supervise,
@@ -66,6 +65,8 @@ our_suites! {
     add_13_a_child_whose_exec_hangs_holds_no_lock,
     qrk_14_what_a_killed_runsv_left_is_ended_first_if_it_has_a_group,
     qrk_14_what_a_killed_runsv_left_is_said;
+    not_hosted "which service has left a process in a session of its own is not known there":
+    b16_only_what_is_the_services_own_is_ended_with_it;
     not_hosted "there is no old runsv":
     b34_a_successor_that_has_to_wait_is_spoken_of;
     not_hosted "a directory that was made anew is another service of init (RSD-5)":

@@ -40,7 +40,9 @@ mod init {
     mod dependencies;
     mod docker;
     mod hooks;
+    mod hosted;
     mod hostile;
+    mod hung_file_system;
     mod interrupted_steps;
     mod isolation;
     pub mod messages;

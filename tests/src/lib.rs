@@ -32,6 +32,7 @@
 #![allow(clippy::missing_panics_doc)]
 
 pub mod command;
+pub mod hung_fs;
 pub mod load;
 pub mod namespace;
 pub mod process;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Measure, Runs, alternate, milliseconds};
-use crate::family::Family;
+use crate::family::{Family, SUPERVISORS};
 use crate::table::{Goal, Row};
 use crate::tree::ServiceTree;
 use crate::{Outcome, proc};
@@ -17,13 +17,20 @@ pub(super) const MEASURE: Measure = Measure {
     run,
 };
 
+pub(super) const UNDER_INIT: Measure = Measure {
+    name: "init-boot",
+    about: "from the start of init (runsvdir, s6-svscan, ...) to the last of 100, 1000 ./run executing",
+    note: "as in boot; forking alone starts the services one after the other and supervises none",
+    run: run_init,
+};
+
 /// What the wall time and the processor time may be of runit's.
 const GOALS: [Goal; 2] = [Goal::Ratio(0.8), Goal::Ratio(0.7)];
 
 fn run(runs: Runs) -> Outcome<Vec<Row>> {
     let mut rows = Vec::new();
     for (services, full, quick, has_goals) in [(10, 20, 3, false), (100, 15, 3, true), (1000, 7, 1, true)] {
-        let figures = alternate(runs.of(full, quick), |family| boot(family, services))?;
+        let figures = alternate(&SUPERVISORS, runs.of(full, quick), |family| boot(family, services))?;
         for ((figures, unit), goal) in figures.into_iter().zip(["ms", "CPU ms"]).zip(GOALS) {
             let what = format!("boot of {services} services, {unit}");
             rows.extend(if has_goals {
@@ -32,6 +39,18 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
                 figures.rows(&what)
             });
         }
+    }
+    Ok(rows)
+}
+
+fn run_init(runs: Runs) -> Outcome<Vec<Row>> {
+    let mut rows = Vec::new();
+    for (services, full, quick) in [(100, 15, 3), (1000, 7, 1)] {
+        let mut families = runs.hosts(services);
+        families.push(Family::Fork);
+        let [wall, _] = alternate(&families, runs.of(full, quick), |family| boot(family, services))?;
+        let what = format!("boot of {services} services under init, ms");
+        rows.extend(wall.rows_with_goal(&what, Family::Runit, Goal::Ratio(0.4)));
     }
     Ok(rows)
 }

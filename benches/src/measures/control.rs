@@ -3,11 +3,14 @@
 use std::os::unix::fs::symlink;
 use std::thread;
 
-use super::{Figures, Measure, Runs, time};
+use fs_err as fs;
+
+use super::{Figures, HOSTS, Measure, Runs, time};
 use crate::Outcome;
+use crate::beacon::NOTIFICATION_FD;
 use crate::family::{Family, Request, SUPERVISORS};
 use crate::table::{Goal, Row};
-use crate::tree::{GROWN_UP, Running};
+use crate::tree::{GROWN_UP, Running, ServiceTree};
 
 pub(super) const MEASURE: Measure = Measure {
     name: "control",
@@ -17,6 +20,13 @@ pub(super) const MEASURE: Measure = Measure {
            without a check, ours waits until a process has lived for 420 ms; the check is /bin/true; \
            s6-supervise rests for a second before every restart",
     run,
+};
+
+pub(super) const READY: Measure = Measure {
+    name: "ready",
+    about: "sv start (s6-svc -wU -u) of a service that is ready at once and says so, under init",
+    note: "the service writes to its notification-fd; the original knows nothing of it, and looks after 420 ms",
+    run: run_ready,
 };
 
 /// Where a process has to live for as long as lies between two looks of the original's.
@@ -55,6 +65,27 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
         rows(restart, "sv restart without a check, ms", NOT_LATER),
     ]
     .concat())
+}
+
+fn run_ready(runs: Runs) -> Outcome<Vec<Row>> {
+    let trees = HOSTS.iter().map(|&family| ready(family)).collect::<Outcome<Vec<_>>>()?;
+    let trees: Vec<_> = trees.iter().collect();
+    let [mut stop, mut start] = [(); 2].map(|()| Figures::of(&HOSTS));
+    for _ in 0..runs.of(25, 3) {
+        ask(Request::Stop, &trees, &mut stop)?;
+        ask(Request::Ready, &trees, &mut start)?;
+        thread::sleep(GROWN_UP);
+    }
+    Ok(start.rows_with_goal("sv start of what says that it is ready, ms", Family::Runit, Goal::Ratio(0.01)))
+}
+
+/// A service that says that it is ready, if it can be said.
+fn ready(family: Family) -> Outcome<Running> {
+    let tree = ServiceTree::new(1)?;
+    if family != Family::Runit {
+        fs::write(tree.service(0).join(NOTIFICATION_FD), "3\n")?;
+    }
+    tree.start(family)?.settle(1)
 }
 
 fn ask(request: Request, trees: &[&Running], figures: &mut Figures) -> Outcome<()> {

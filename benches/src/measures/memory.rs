@@ -15,11 +15,13 @@ use crate::tree::Running;
 
 pub(super) const MEASURE: Measure = Measure {
     name: "memory",
-    about: "private (USS) and proportional (PSS) memory of idle runsvs and of runsvdir; sizes on disk",
+    about: "private (USS) and proportional (PSS) memory of idle runsvs, of runsvdir, and of supervision under \
+            init; sizes on disk",
     note: "runsv: each of 20 in one tree, so that its text is shared among 20; runsvdir: one, so that all of \
            its static program that was read counts as private, which the system can drop and read again, \
-           unlike what was written; theirs share libc with the rest of the machine, ours need none (nor is \
-           it counted on disk)",
+           unlike what was written; supervision: private memory and page tables of all processes but the \
+           1000 services, divided by 1000; theirs share libc with the rest of the machine, ours need none (nor \
+           is it counted on disk)",
     run,
 };
 
@@ -41,10 +43,30 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
         row.goal = Some(Goal::Ratio(0.6));
     }
     rows.extend(scanners.rows("runsvdir"));
+    rows.extend(supervision(runs)?);
     rows.extend(size(&SUPERVISORS, Family::supervisor)?.rows("runsv on disk, KiB"));
     rows.extend(size(&SUPERVISORS, Family::scanner)?.rows("runsvdir on disk, KiB"));
     rows.extend(size(&[Family::Ours, Family::Runit], |_| "sv")?.rows("sv on disk, KiB"));
     Ok(rows)
+}
+
+/// What supervision takes for a service, in one process or in many.
+fn supervision(runs: Runs) -> Outcome<Vec<Row>> {
+    const SERVICES: u32 = 1000;
+    let families = runs.hosts(SERVICES as usize);
+    let mut figures = Figures::of(&families);
+    for family in families {
+        let running = Running::settled(family, SERVICES as usize)?;
+        thread::sleep(runs.of(Duration::from_secs(5), Duration::from_secs(1)));
+        let mut sum = 0;
+        for pid in running.supervision()? {
+            let memory = proc::memory(pid)?;
+            sum += memory.private + memory.page_tables;
+        }
+        figures.push(family, f64::from(sum) / f64::from(SERVICES));
+    }
+    let what = format!("supervision of {SERVICES} under init, KiB a service");
+    Ok(figures.rows_with_goal(&what, Family::Runit, Goal::Value(6.0)))
 }
 
 /// The kinds of memory of one program.

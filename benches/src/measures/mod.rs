@@ -15,6 +15,7 @@ mod control;
 mod deaths;
 mod idle;
 mod memory;
+mod neighbour;
 mod new;
 mod reap;
 mod status;
@@ -35,7 +36,10 @@ pub struct Measure {
 /// All of them, in order.
 pub const MEASURES: &[Measure] = &[
     boot::MEASURE,
+    boot::UNDER_INIT,
     control::MEASURE,
+    control::READY,
+    neighbour::MEASURE,
     new::MEASURE,
     deaths::RUNSV,
     deaths::RUN,
@@ -46,16 +50,23 @@ pub const MEASURES: &[Measure] = &[
     reap::MEASURE,
 ];
 
-/// How much to do.
+/// How much to do, and beside which programs.
 #[derive(Clone, Copy, Debug)]
 pub struct Runs {
     is_quick: bool,
+    guests: &'static [Family],
 }
 
 impl Runs {
     /// So many, or that few if it must be quick.
     fn of<T>(self, full: T, quick: T) -> T {
         if self.is_quick { quick } else { full }
+    }
+
+    /// init, and the families that it is measured beside with so many services.
+    fn hosts(self, services: usize) -> Vec<Family> {
+        let guests = self.guests.iter().copied().filter(|guest| guest.can_keep(services));
+        HOSTS.into_iter().chain(guests).collect()
     }
 }
 
@@ -74,29 +85,38 @@ fn measure(wishes: &Wishes) -> Outcome<ExitCode> {
     let mut rows = Vec::new();
     for measure in &wanted {
         eprintln!("benches: {}: {}", measure.name, measure.about);
-        rows.extend((measure.run)(Runs { is_quick: wishes.is_quick })?);
+        rows.extend((measure.run)(Runs { is_quick: wishes.is_quick, guests: wishes.guests })?);
     }
     println!("{description}\n\n{}", Table(&rows));
     println!("Ours and theirs are medians, ratio is ours divided by theirs.\n");
     for measure in &wanted {
         println!("- {}: {}", measure.name, measure.note);
     }
-    Ok(ExitCode::SUCCESS)
+    let is_missed = rows.iter().any(|row| row.is_kept() == Some(false));
+    Ok(if is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
+
+/// init and what is always beside it.
+const HOSTS: [Family; 3] = [Family::Init, Family::Runit, Family::S6];
 
 /// The figures of each family for one measure.
 #[derive(Debug)]
 struct Figures(Vec<(Family, Sample)>);
 
 impl Figures {
-    /// Nothing yet, for the families that keep services.
+    /// Nothing yet, for these.
+    fn of(families: &[Family]) -> Self {
+        Self(families.iter().map(|&family| (family, Sample::default())).collect())
+    }
+
+    /// Nothing yet, for the families with a process for each service.
     fn of_supervisors() -> Self {
-        Self(SUPERVISORS.map(|family| (family, Sample::default())).into())
+        Self::of(&SUPERVISORS)
     }
 
     /// Nothing yet, for ours and the original.
     fn beside_runit() -> Self {
-        Self([Family::Ours, Family::Runit].map(|family| (family, Sample::default())).into())
+        Self::of(&[Family::Ours, Family::Runit])
     }
 
     /// Adds a figure of a family.
@@ -108,8 +128,7 @@ impl Figures {
 
     /// A row for each other family.
     fn rows(self, what: &str) -> Vec<Row> {
-        let (ours, theirs): (Vec<_>, Vec<_>) =
-            self.0.into_iter().partition(|(family, _)| *family == Family::Ours);
+        let (ours, theirs): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|(family, _)| family.is_ours());
         let ours = ours.into_iter().next().map(|(_, sample)| sample).unwrap_or_default();
         let row =
             |(peer, theirs)| Row { what: what.to_owned(), ours: ours.clone(), peer, theirs, goal: None };
@@ -128,12 +147,13 @@ impl Figures {
 
 /// Takes the figures of each family in turn, again and again.
 fn alternate<const N: usize>(
+    families: &[Family],
     runs: usize,
     mut measure: impl FnMut(Family) -> Outcome<[f64; N]>,
 ) -> Outcome<[Figures; N]> {
-    let mut all = std::array::from_fn(|_| Figures::of_supervisors());
+    let mut all = std::array::from_fn(|_| Figures::of(families));
     for _ in 0..runs {
-        for family in SUPERVISORS {
+        for &family in families {
             let taken = measure(family).map_err(|failure| format!("{}: {failure}", family.name()))?;
             for (figures, figure) in all.iter_mut().zip(taken) {
                 figures.push(family, figure);

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::{Figures, Measure, Runs, milliseconds};
 use crate::family::Family;
 use crate::namespace::MeasuredNamespace;
-use crate::sample::Sample;
 use crate::table::{Goal, Row};
 use crate::tree::ServiceTree;
 use crate::{Outcome, proc};
@@ -27,11 +26,10 @@ i=0; while [ $i -lt $1 ]; do (:&); i=$((i+1)); done
 printf done >"$BENCHES_EVENTS"
 exec sleep 1000"#;
 
-const FAMILIES: [Family; 2] = [Family::Ours, Family::Tini];
+const FAMILIES: [Family; 2] = [Family::Init, Family::Tini];
 
 fn run(runs: Runs) -> Outcome<Vec<Row>> {
-    let mut figures: [Figures; 3] =
-        std::array::from_fn(|_| Figures(FAMILIES.map(|family| (family, Sample::default())).into()));
+    let mut figures: [Figures; 3] = std::array::from_fn(|_| Figures::of(&FAMILIES));
     let [cpu, wall, zombies] = &mut figures;
     let orphans = runs.of(20_000, 2_000);
     for _ in 0..runs.of(5, 1) {
@@ -47,7 +45,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
         cpu.rows_with_goal(
             &format!("{orphans} orphans, CPU of process 1, ms"),
             Family::Tini,
-            Goal::Ratio(1.5),
+            Goal::Ratio(0.5),
         ),
         wall.rows(&format!("{orphans} orphans, wall, ms")),
         zombies.rows_with_goal(
@@ -86,8 +84,8 @@ fn reap(family: Family, orphans: u32) -> Outcome<Taken> {
 
 /// Process 1 with a shell as its main command.
 fn process_1(family: Family, tree: &ServiceTree, orphans: u32) -> Outcome<Command> {
-    let mut command = if family == Family::Ours {
-        family.first_process(&tree.services(), &tree.hooks())?.0
+    let mut command = if family == Family::Init {
+        family.first_process(tree)?
     } else {
         family.command(family.scanner())?
     };

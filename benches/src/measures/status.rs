@@ -9,7 +9,6 @@ use nix::sys::time::TimeValLike;
 use super::{Figures, Measure, Runs, milliseconds, time};
 use crate::Outcome;
 use crate::family::Family;
-use crate::sample::Sample;
 use crate::table::{Goal, Row};
 use crate::tree::Running;
 
@@ -26,8 +25,7 @@ fn run(runs: Runs) -> Outcome<Vec<Row>> {
     let families = [Family::Ours, Family::Runit];
     let trees =
         families.iter().map(|&family| Running::settled(family, SERVICES)).collect::<Outcome<Vec<_>>>()?;
-    let mut wall = Figures(families.map(|family| (family, Sample::default())).into());
-    let mut cpu = Figures(wall.0.clone());
+    let [mut wall, mut cpu] = [(); 2].map(|()| Figures::beside_runit());
     for _ in 0..runs.of(30, 5) {
         for running in &trees {
             let mut command = status(running)?;

@@ -23,7 +23,8 @@ pub struct Checks {
 }
 
 struct RunningCheck {
-    id: SupervisorId,
+    /// `None` if its outcome is of no use any more.
+    id: Option<SupervisorId>,
     /// When it is killed, once.
     kill_at: Option<Instant>,
 }
@@ -36,6 +37,11 @@ impl Checks {
         supervisors: &mut Supervisors,
         logger: &mut Logger,
     ) -> Option<LifecycleEvent> {
+        // A check of an earlier process of the service says nothing of this one.
+        for (pid, check) in self.running.iter_mut().filter(|(_, check)| check.id == Some(id)) {
+            check.id = None;
+            let _ = Signal::KILL.send(*pid);
+        }
         let supervisor = supervisors.supervisor(id)?;
         if !supervisor.enter_directory() {
             return Some(LifecycleEvent::Checked(id, CheckResult::NotUp));
@@ -44,7 +50,7 @@ impl Checks {
             None => Some(LifecycleEvent::Checked(id, CheckResult::Missing)),
             Some(Ok(pid)) => {
                 let kill_at = Some(Instant::now() + LIMIT);
-                self.running.insert(pid, RunningCheck { id, kill_at });
+                self.running.insert(pid, RunningCheck { id: Some(id), kill_at });
                 None
             }
             Some(Err(why)) => {
@@ -61,7 +67,7 @@ impl Checks {
         // A check that cannot be executed says nothing, as in sv.
         let has_succeeded = exit_status.is_success() && failure_of(pid).is_none();
         let result = if has_succeeded { CheckResult::Up } else { CheckResult::NotUp };
-        self.events.push(LifecycleEvent::Checked(id, result));
+        self.events.extend(id.map(|id| LifecycleEvent::Checked(id, result)));
         true
     }
 

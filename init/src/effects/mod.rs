@@ -7,6 +7,7 @@ mod leftovers;
 mod process_tree;
 mod service_files;
 mod spawn;
+mod stop_files;
 mod supervisors;
 mod terminal;
 pub mod watchdog;
@@ -16,23 +17,29 @@ pub use spawn::prepare;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use scan::effects::scanner::Scanner;
+use sys::error::words;
 use sys::process::limits;
 use sys::process::spawn::failure_of;
-use sys::{Errno, Error, Logger, Pid, Poller, ProcessGroup, Signal, has_children, reap_next, stop_of};
+use sys::{
+    Errno, Error, Logger, Pid, Poller, ProcessGroup, Signal, has_children, procfs, reap_next, stop_of,
+};
 
 use crate::cli::InitOptions;
 use crate::state::{HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram, SupervisorId};
 use checks::Checks;
 use leftovers::LeftoverSweep;
-use supervisors::{ScannedSupervisors, Supervisors};
+use supervisors::{ScannedSupervisors, Supervisors, drop_elsewhere};
 use watchdog::Watchdog;
 
 /// The poller's token for the services directory, and the first for the supervisors of other processes.
 const DIRECTORY: usize = 3;
 const OCCUPANTS: usize = usize::MAX / 2;
+
+/// How soon a message about the services directory that could not be written is tried again.
+const MESSAGE_RETRY: Duration = Duration::from_secs(1);
 
 /// The settings and resources that effects need.
 pub struct InitEffects {
@@ -48,6 +55,8 @@ pub struct InitEffects {
     hook_pid: Option<Pid>,
     logger: Logger,
     scanner: Option<Scanner<SupervisorId>>,
+    /// For the messages about the services directory, which are runsvdir's.
+    scan_logger: Logger,
     supervisors: Supervisors,
     checks: Checks,
     /// Whether the services that were found have all begun, and the state was told so.
@@ -63,6 +72,7 @@ impl InitEffects {
     /// Effects for these options; `outside` is the working directory that init was started in.
     pub fn new(options: InitOptions, outside: PathBuf, logger: Logger, watchdog: Option<Watchdog>) -> Self {
         let InitOptions { directory, hooks, command, verbosity, .. } = options;
+        let scan_logger = Logger::new(words(["runsvdir ".as_ref(), directory.as_os_str()]));
         Self {
             directory: outside.join(directory),
             hooks: outside.join(hooks),
@@ -73,6 +83,7 @@ impl InitEffects {
             hook_pid: None,
             logger,
             scanner: None,
+            scan_logger,
             supervisors: Supervisors::default(),
             checks: Checks::default(),
             is_settled: true,
@@ -131,6 +142,11 @@ impl InitEffects {
                 }
                 let _ = signal.send_to_group(leader);
             }
+            LifecycleAction::HangUp(command) => {
+                if terminal::is_there() && procfs::ignores(command, Signal::TERM) {
+                    let _ = Signal::HUP.send(command);
+                }
+            }
             LifecycleAction::ProbeGroup(leader) => {
                 let group = self.group.get_or_insert(ProcessGroup::of(leader));
                 return Some(LifecycleEvent::GroupProbed { leader, is_there: group.is_alive() });
@@ -150,6 +166,7 @@ impl InitEffects {
                     watchdog.end_by(deadline);
                 }
                 limits::raise_priority();
+                return Some(LifecycleEvent::NeedsChanged(self.supervisors.take_changed_needs()));
             }
             LifecycleAction::EndLeftovers(services) => {
                 self.leftovers.end_leftovers(&services, &self.supervisors);
@@ -201,24 +218,24 @@ impl InitEffects {
     /// When the next turn is due though nothing happens.
     pub fn next_deadline(&self) -> Option<Instant> {
         let scan = self.scanner.as_ref().and_then(Scanner::next_deadline);
-        let deadlines = [scan, self.supervisors.next_deadline(), self.checks.next_deadline()];
+        let unsaid = self.scan_logger.unsaid().map(|_| Instant::now() + MESSAGE_RETRY);
+        let deadlines = [scan, unsaid, self.supervisors.next_deadline(), self.checks.next_deadline()];
         deadlines.into_iter().flatten().min()
     }
 
     fn start_scanning(&mut self) {
         match Scanner::new(self.directory.clone(), DIRECTORY, OCCUPANTS) {
             Ok(scanner) => self.scanner = Some(scanner),
-            Err(failure) => self.logger.warn(&failure),
+            Err(failure) => self.scan_logger.warn(&failure),
         }
         self.is_settled = false;
     }
 
-    /// To close what watches the directory takes the kernel many milliseconds: another thread does it.
     fn stop_scanning(&mut self) {
         self.supervisors.begin_stop();
         self.checks.kill_all();
         if let Some(scanner) = self.scanner.take() {
-            let _ = std::thread::Builder::new().spawn(move || drop(scanner));
+            drop_elsewhere(scanner);
         }
     }
 
@@ -229,7 +246,8 @@ impl InitEffects {
         }
         scanner.take_in(ready);
         let mut host = ScannedSupervisors { supervisors: &mut self.supervisors, poller };
-        scanner.take_turn(&mut host, poller, &mut self.logger);
+        scanner.take_turn(&mut host, poller, &mut self.scan_logger);
+        self.scan_logger.flush();
         // A start that was refused has ended already.
         for (id, status) in self.supervisors.take_ended() {
             scanner.exited(id, status);

@@ -16,11 +16,18 @@ use sys::error::words;
 use sys::{Error, ExitStatus, Logger, Now, Pid, Poller};
 
 use super::service_files;
+use super::stop_files::StopFiles;
 use crate::state::signals::CAUGHT;
 use crate::state::{LifecycleEvent, ServiceReport, SupervisorId};
 
 /// How long a turn lasts at most before other events are looked at.
 const TURN_LIMIT: Duration = Duration::from_millis(5);
+
+/// When it is written at the latest that a service was told to stop.
+const STOP_RECORD_DELAY: Duration = Duration::from_millis(10);
+
+/// The stack of a thread that closes descriptors.
+const DROP_STACK: usize = 64 * 1024;
 
 /// How a supervisor has ended, in the words of runsv's exit codes (RSV-3).
 const LEFT: ExitStatus = ExitStatus::Exited(0);
@@ -44,6 +51,8 @@ pub struct Supervisors {
     /// Those that wait for the end of a process group.
     group_watchers: BTreeSet<SupervisorId>,
     next_id: u64,
+    /// Until the stop.
+    stop_files: Option<StopFiles>,
     events: Vec<LifecycleEvent>,
     /// The supervisors that the scanner was not told of yet.
     ended: Vec<(SupervisorId, ExitStatus)>,
@@ -108,11 +117,13 @@ impl Supervisors {
         if let Some(supervisor) = self.supervisor(id) {
             supervisor.begin_turn();
         }
-        loop {
+        while self.supervisor(id).is_some_and(Supervisor::has_step) {
             reap(self);
-            if !self.supervisor(id).is_some_and(|supervisor| supervisor.step(Now::read())) {
-                break;
+            if let Some(supervisor) = self.supervisor(id) {
+                supervisor.step(Now::read());
             }
+            // Its death may be the next that is reaped.
+            self.note_started(id);
         }
         if let Some(supervisor) = self.supervisor(id) {
             supervisor.end_turn(Now::read());
@@ -120,8 +131,11 @@ impl Supervisors {
         self.attend(id, poller);
     }
 
-    /// When a supervisor is to get a turn.
+    /// When a supervisor is to get a turn; at once, if something has happened that was not passed on yet.
     pub fn next_deadline(&self) -> Option<Instant> {
+        if !self.events.is_empty() || !self.ended.is_empty() {
+            return Some(Instant::now());
+        }
         self.deadlines.first().map(|(due, _)| *due)
     }
 
@@ -177,6 +191,24 @@ impl Supervisors {
         }
     }
 
+    /// A stop is about to begin: what the services need whose files have changed since they were started. They
+    /// are stopped as their files say by now.
+    pub fn take_changed_needs(&mut self) -> Vec<(SupervisorId, Vec<String>)> {
+        let Some(stop_files) = self.stop_files.take() else { return Vec::new() };
+        let changed = stop_files.changed();
+        drop_elsewhere(stop_files);
+        let mut needs = Vec::new();
+        for id in changed {
+            if let Some(supervisor) = self.supervisor(id) {
+                supervisor.forget_how_to_stop();
+                if supervisor.enter_directory() {
+                    needs.push((id, service_files::needs()));
+                }
+            }
+        }
+        needs
+    }
+
     /// No service is begun from now on, and those that only wait for a lock are left alone.
     pub fn begin_stop(&mut self) {
         self.sessions = Some(self.children.clone());
@@ -196,7 +228,8 @@ impl Supervisors {
         for id in ids {
             let Some(supervisor) = self.supervisor(*id) else { continue };
             if supervisor.stop_at_once(now) {
-                self.schedule(*id);
+                // A service that ends by then has one status less to be written.
+                self.set_deadline(*id, Some(now.monotonic + STOP_RECORD_DELAY));
             } else {
                 others.push(*id);
             }
@@ -254,6 +287,7 @@ impl Supervisors {
             Ok(Startup::Ready(mut supervisor)) => {
                 let needs = service_files::needs();
                 let name = hosted.name.clone();
+                self.stop_files.get_or_insert_default().watch(id);
                 self.has_new_needs |= !needs.is_empty();
                 // Whether the others are up is found out when all have begun.
                 supervisor.hold(!needs.is_empty());
@@ -272,14 +306,9 @@ impl Supervisors {
 
     /// Takes in what a supervisor has done.
     fn attend(&mut self, id: SupervisorId, poller: &Poller) {
+        self.note_started(id);
         let Some(hosted) = self.all.get_mut(&id) else { return };
         let HostedState::Open(supervisor) = &mut hosted.supervisor else { return };
-        for pid in supervisor.take_started() {
-            self.children.insert(pid, id);
-            if let Some(sessions) = &mut self.sessions {
-                sessions.insert(pid, id);
-            }
-        }
         for (port, descriptor) in supervisor.new_descriptors() {
             // Without the watch the next turn reads it.
             let _ = poller.watch(descriptor, token(id, port));
@@ -296,6 +325,8 @@ impl Supervisors {
             running_since: supervisor.running_since(),
             is_ready: supervisor.is_ready(),
             is_gone: supervisor.is_leaving(),
+            has_stop_scripts: supervisor.has_stop_scripts(),
+            has_log: supervisor.has_log(),
         };
         if std::mem::replace(&mut hosted.report, report) != report {
             self.events.push(LifecycleEvent::ServiceChanged(id, report));
@@ -318,6 +349,15 @@ impl Supervisors {
         self.schedule(id);
     }
 
+    fn note_started(&mut self, id: SupervisorId) {
+        for pid in self.supervisor(id).map(Supervisor::take_started).unwrap_or_default() {
+            self.children.insert(pid, id);
+            if let Some(sessions) = &mut self.sessions {
+                sessions.insert(pid, id);
+            }
+        }
+    }
+
     fn schedule(&mut self, id: SupervisorId) {
         let deadline = self.supervisor(id).and_then(|supervisor| supervisor.next_deadline());
         self.set_deadline(id, deadline);
@@ -336,6 +376,9 @@ impl Supervisors {
     fn remove(&mut self, id: SupervisorId) {
         self.set_deadline(id, None);
         self.group_watchers.remove(&id);
+        if let Some(stop_files) = &mut self.stop_files {
+            stop_files.forget(id);
+        }
         if let Some(hosted) = self.all.remove(&id)
             && let HostedState::Open(supervisor) = hosted.supervisor
         {
@@ -392,10 +435,20 @@ impl SupervisorHost for ScannedSupervisors<'_> {
         "supervisor".to_owned()
     }
 
+    fn found_twin(&mut self, name: &OsStr, first: &OsStr) {
+        let [name, first] = [name, first].map(|name| name.to_string_lossy().into_owned());
+        self.supervisors.events.push(LifecycleEvent::FoundTwin { name, first });
+    }
+
     fn found_occupied(&mut self, name: &OsStr) {
         let name = name.to_string_lossy().into_owned();
         self.supervisors.events.push(LifecycleEvent::FoundOccupied(name));
     }
+}
+
+/// To close what watches directories takes the kernel many milliseconds: another thread does it.
+pub fn drop_elsewhere(watching: impl Send + 'static) {
+    let _ = std::thread::Builder::new().stack_size(DROP_STACK).spawn(move || drop(watching));
 }
 
 fn token(id: SupervisorId, port: EventPort) -> usize {

@@ -42,6 +42,11 @@ pub fn own() -> Option<BorrowedFd<'static>> {
     is_ours.then_some(input)
 }
 
+/// Whether init was started at a terminal.
+pub fn is_there() -> bool {
+    isatty(input()).unwrap_or(false)
+}
+
 /// Puts init's process group into the terminal's foreground: Ctrl-C is for init now.
 pub fn take() {
     give_to(getpgrp());
@@ -85,7 +90,7 @@ pub fn resume(command: Pid, is_foreground: bool) {
 
 fn give_to(group: Pid) {
     let input = input();
-    if isatty(input).unwrap_or(false) {
+    if is_there() {
         // TTOU is blocked, and so does not stop a background process here. A terminal of another session
         // stays as it is.
         let _ = tcsetpgrp(input, group);

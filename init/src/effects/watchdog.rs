@@ -96,7 +96,7 @@ impl Watch {
             if since.elapsed() >= self.limit {
                 return SignalSet::pending().meets(self.stopping);
             }
-            self.wait(false, Some(CHECK_INTERVAL.min(self.limit / 4)));
+            self.wait(false, Some(CHECK_INTERVAL.min(self.limit.saturating_sub(since.elapsed()))));
         }
         false
     }
@@ -125,7 +125,9 @@ impl Watch {
 
 /// Kills what there is, and exits. Nothing here waits for a file system, but for /proc.
 fn end_everything() -> ! {
-    log::write_line(b"init: fatal: it hangs, and the grace is over: everything is killed\n");
+    log::write_line(
+        b"init: fatal: the grace is over, but init waits, as when a file system hangs: everything is killed",
+    );
     let own = nix::unistd::getpid();
     if own.as_raw() == 1 {
         let _ = Signal::KILL.send(Pid::from_raw(-1));

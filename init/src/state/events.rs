@@ -54,6 +54,10 @@ pub struct ServiceReport {
     pub is_ready: Option<bool>,
     /// Whether it is down for good. Its logger may still read.
     pub is_gone: bool,
+    /// Whether a `finish` or a control script takes part in its stop.
+    pub has_stop_scripts: bool,
+    /// Whether it has a logger.
+    pub has_log: bool,
 }
 
 /// What the `check` of a service has said.
@@ -91,6 +95,8 @@ pub enum LifecycleEvent {
     },
     /// What a service that has ended, and may be started again, needs by now.
     ServiceNeeds(SupervisorId, Vec<String>),
+    /// Outcome: what the services need whose files have changed since they were started.
+    NeedsChanged(Vec<(SupervisorId, Vec<String>)>),
     /// What a supervisor says has changed.
     ServiceChanged(SupervisorId, ServiceReport),
     /// Something has happened to a service.
@@ -103,6 +109,13 @@ pub enum LifecycleEvent {
     Scanned,
     /// Another process supervises the service of this name.
     FoundOccupied(String),
+    /// An entry of the services directory is the directory of another one, which is supervised.
+    FoundTwin {
+        /// The entry.
+        name: String,
+        /// The other one.
+        first: String,
+    },
     /// Outcome: what the `check` of a service says.
     Checked(SupervisorId, CheckResult),
     /// Outcome: the hooks of a stage.
@@ -219,13 +232,16 @@ pub enum LifecycleAction {
     Signal(Pid, Signal),
     /// Send a signal to the process group of COMMAND or a hook.
     SignalGroup(Pid, Signal),
+    /// Send HUP to COMMAND if it ignores TERM and has a terminal, as an interactive shell: it ends as it does
+    /// when its terminal closes.
+    HangUp(Pid),
     /// Check whether a process group has members: [`LifecycleEvent::GroupProbed`].
     ProbeGroup(Pid),
     /// Send CONT to every stopped process of COMMAND, of these services, and of their descendants.
     ContinueStopped(Option<Pid>, Vec<SupervisorId>),
     /// Take the next step against late services: [`LifecycleEvent::Escalated`].
     Escalate(Vec<LateService>),
-    /// There is a grace to keep, which ends then.
+    /// There is a grace to keep, which ends then: [`LifecycleEvent::NeedsChanged`].
     KeepGrace(Instant),
     /// Send TERM to what these services have left behind.
     EndLeftovers(Vec<SupervisorId>),

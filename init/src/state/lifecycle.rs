@@ -20,7 +20,7 @@ use super::events::{HookStage, LifecycleAction, LifecycleEvent, LogLevel};
 use super::exit_code::{CANNOT_RUN, NOT_FOUND, StopReason};
 use super::hook_run::HookRun;
 use super::service_set::ServiceSet;
-use super::stop_budget::{StopBudget, StopNeeds};
+use super::stop_budget::{ServiceNeeds, StopBudget, StopNeeds};
 use super::stop_set::StopSet;
 
 /// How often leftover processes are killed again.
@@ -54,9 +54,13 @@ pub struct LifecycleSetup {
 impl LifecycleSetup {
     /// The budget of a stop with these hooks.
     pub fn budget(&self, has_drain: bool, has_finish: bool) -> StopBudget {
+        StopBudget::of(self.needs(has_drain, has_finish))
+    }
+
+    fn needs(&self, has_drain: bool, has_finish: bool) -> StopNeeds {
         let (grace, drain_limit) = (self.grace, self.drain);
-        let has_services = self.directory.is_some();
-        StopBudget::of(StopNeeds { grace, drain_limit, has_services, has_drain, has_finish })
+        let services = if self.directory.is_some() { ServiceNeeds::ALL } else { ServiceNeeds::Alone };
+        StopNeeds { grace, drain_limit, services, has_drain, has_finish }
     }
 }
 
@@ -161,6 +165,7 @@ struct StopInProgress {
     began: Instant,
     reason: StopReason,
     budget: StopBudget,
+    has_drain: bool,
     /// `None` until they were found.
     finish_hooks: Option<Vec<PathBuf>>,
     next_report: Instant,
@@ -228,8 +233,13 @@ impl Lifecycle {
                     group.probe_due = now;
                 }
             }
-            LifecycleEvent::ServiceOpened { id, name, needs } => self.service_opened(id, name, &needs),
+            LifecycleEvent::ServiceOpened { id, name, needs } => self.service_opened(id, &name, &needs),
             LifecycleEvent::ServiceNeeds(id, needs) => self.services.set_needs(id, &needs),
+            LifecycleEvent::NeedsChanged(all) => {
+                for (id, needs) in all {
+                    self.services.set_needs(id, &needs);
+                }
+            }
             LifecycleEvent::ServiceChanged(id, report) => {
                 self.services.reported(id, report, now);
                 self.stop_set.reported(id, report, Some(now));
@@ -239,6 +249,9 @@ impl Lifecycle {
             LifecycleEvent::CriticalRead(id, end, limit) => self.critical_read(id, end, limit, now),
             LifecycleEvent::Scanned => self.services.settle(now),
             LifecycleEvent::FoundOccupied(name) => self.found_occupied(&name),
+            LifecycleEvent::FoundTwin { name, first } => {
+                self.log(LogLevel::Problem, format!("{name}: the same directory as {first}: one service"));
+            }
             LifecycleEvent::Checked(id, result) => self.services.checked(id, result, now),
             LifecycleEvent::GroupProbed { leader, is_there } => {
                 self.group = self.group.filter(|group| is_there || group.leader != leader);
@@ -391,6 +404,7 @@ impl Lifecycle {
             began: now,
             reason,
             budget,
+            has_drain: false,
             finish_hooks: None,
             next_report: now + REPORT,
         });

@@ -11,12 +11,12 @@ pub struct ServiceEnd {
     pub run: Option<ExitStatus>,
     /// The exit status of `./finish`.
     pub finish: Option<ExitStatus>,
-    /// The signals that runsv has sent it.
+    /// The signals that its supervisor has sent it.
     pub sent: Vec<Signal>,
 }
 
 impl ServiceEnd {
-    /// Whether runsv has killed it, because of `timeout-kill` or a command.
+    /// Whether its supervisor has killed it, because of `timeout-kill` or a command.
     pub fn was_killed(&self) -> bool {
         self.sent.contains(&Signal::KILL)
     }
@@ -33,14 +33,11 @@ impl ServiceEnd {
         text
     }
 
-    /// An exit with 0, and a death by a signal that the service was sent, are in order.
+    /// An exit with 0, a death by a signal that the service was sent, and the exit code that a shell has for
+    /// such a death, are in order.
     fn is_in_order(&self, ending: ExitStatus) -> bool {
-        match ending {
-            ExitStatus::Exited(code) => code == 0,
-            ExitStatus::Killed { signal, core } => {
-                !core && signal != Signal::KILL && (signal == Signal::TERM || self.sent.contains(&signal))
-            }
-        }
+        let sent = self.sent.iter().copied().filter(|signal| *signal != Signal::KILL);
+        ending.is_success() || sent.chain([Signal::TERM]).any(|signal| ending.is_answer_to(signal))
     }
 }
 
@@ -60,6 +57,7 @@ mod tests {
             ""
         );
         assert_eq!(service_end(Some(killed_by(Signal::INT)), None, &[Signal::INT]).remarks(), "");
+        assert_eq!(service_end(Some(ExitStatus::Exited(143)), None, &[Signal::TERM]).remarks(), "");
         assert_eq!(
             service_end(Some(killed_by(Signal::SEGV)), Some(ExitStatus::Exited(2)), &[Signal::TERM])
                 .remarks(),

@@ -11,6 +11,7 @@ use servicedir::HistoryEvent;
 use super::critical_ends::{CriticalEnds, UnaskedEnd};
 use super::events::{CheckResult, LifecycleAction, ServiceReport, SupervisorId};
 use super::service_graph::{Node, ServiceGraph};
+use super::stop_budget::ServiceNeeds;
 
 /// A service without `check` and without a way to say that it is ready is up after this time.
 const UP_AFTER: Duration = Duration::from_millis(420);
@@ -24,13 +25,17 @@ const LAST_PAUSE: Duration = Duration::from_millis(420);
 pub struct ServiceSet {
     graph: ServiceGraph,
     services: BTreeMap<SupervisorId, ServiceEntry>,
-    by_node: HashMap<Node, SupervisorId>,
+    /// The supervisors of each name, of which the last one counts: a renamed directory keeps its supervisor, and
+    /// another one may have its name by now.
+    by_node: HashMap<Node, Vec<SupervisorId>>,
     /// The names of services that another process supervises.
     occupied: BTreeSet<String>,
-    /// The services that wait, or are to be looked at.
+    /// The services that need what is not up.
     held: BTreeSet<SupervisorId>,
-    /// The services that others wait for.
-    awaited: BTreeSet<SupervisorId>,
+    /// Those that have needs which are new since all was settled.
+    unsettled: BTreeSet<SupervisorId>,
+    /// When to look again at a service that others wait for.
+    deadlines: BTreeSet<(Instant, SupervisorId)>,
     actions: Vec<LifecycleAction>,
     warnings: Vec<String>,
 }
@@ -46,6 +51,8 @@ struct ServiceEntry {
     /// How many services it waits for.
     blocked_by: usize,
     is_held: bool,
+    /// Its place in the deadlines.
+    deadline: Option<Instant>,
     ends: CriticalEnds,
 }
 
@@ -80,6 +87,11 @@ impl ServiceEntry {
         }
     }
 
+    /// Whether it would be started now if other services were up.
+    fn is_waiting(&self) -> bool {
+        self.blocked_by > 0 && self.report.is_wanted_up && self.report.running_since.is_none()
+    }
+
     /// When time alone may change something.
     fn next_deadline(&self) -> Option<Instant> {
         match (self.report.running_since?, self.check) {
@@ -95,7 +107,8 @@ impl ServiceSet {
     pub fn opened(&mut self, id: SupervisorId, name: &str, needs: &[String]) {
         self.occupied.remove(name);
         let node = self.graph.appeared(name);
-        self.by_node.insert(node, id);
+        let did_block = self.blocks(node);
+        self.by_node.entry(node).or_default().push(id);
         let (report, check) = (ServiceReport::default(), CheckState::default());
         let is_held = !needs.is_empty();
         self.services.insert(
@@ -107,19 +120,23 @@ impl ServiceSet {
                 blocks: false,
                 blocked_by: 0,
                 is_held,
+                deadline: None,
                 ends: CriticalEnds::default(),
             },
         );
         self.graph.set_needs(node, needs);
         if is_held {
-            self.held.insert(id);
+            self.unsettled.insert(id);
         }
+        self.set_blocks(node, did_block, false);
     }
 
     /// What a service needs by now.
     pub fn set_needs(&mut self, id: SupervisorId, needs: &[String]) {
-        if let Some(service) = self.services.get(&id) {
-            self.graph.set_needs(service.node, needs);
+        if let Some(service) = self.services.get(&id)
+            && self.graph.set_needs(service.node, needs)
+        {
+            self.unsettled.insert(id);
         }
     }
 
@@ -168,50 +185,58 @@ impl ServiceSet {
     }
 
     /// A supervisor is gone.
-    pub fn closed(&mut self, id: SupervisorId) {
+    pub fn closed(&mut self, id: SupervisorId, now: Instant) {
+        self.set_deadline(id, None);
         let Some(service) = self.services.remove(&id) else { return };
-        self.set_blocks(service.node, service.blocks, false);
-        (self.held.remove(&id), self.awaited.remove(&id));
-        if self.by_node.get(&service.node) == Some(&id) {
+        self.held.remove(&id);
+        self.unsettled.remove(&id);
+        let Some(ids) = self.by_node.get_mut(&service.node) else { return };
+        let did_count = ids.last() == Some(&id);
+        ids.retain(|other| *other != id);
+        if ids.is_empty() {
             self.by_node.remove(&service.node);
-            self.graph.disappeared(service.node);
+        }
+        if did_count {
+            self.set_blocks(service.node, service.blocks, self.blocks(service.node));
+        }
+        match self.current(service.node) {
+            Some(older) => self.update_awaited(older, now),
+            None => self.graph.disappeared(service.node),
         }
     }
 
     /// All services that a scan has found were begun, and what was to be said has been said: now it is known
     /// what holds which service.
     pub fn settle(&mut self, now: Instant) {
-        let changed = self.graph.settle();
-        for id in self.held.iter().copied().collect::<Vec<_>>() {
+        let warnings = self.graph.settle();
+        if self.unsettled.is_empty() && warnings.is_none() {
+            return;
+        }
+        for id in &std::mem::take(&mut self.unsettled) | &self.held {
             self.warn_of_absent(id);
         }
-        if let Some(warnings) = changed {
-            self.warnings.extend(warnings);
-            for id in self.services.keys().copied().collect::<Vec<_>>() {
-                self.count_blocking(id);
-                self.let_go_or_hold(id);
-            }
+        self.warnings.extend(warnings.into_iter().flatten());
+        let ids: Vec<SupervisorId> = self.services.keys().copied().collect();
+        for id in &ids {
+            self.count_blocking(*id);
+            self.let_go_or_hold(*id);
         }
-        for id in self.held.iter().copied().collect::<Vec<_>>() {
-            self.let_go_or_hold(id);
-        }
-        for id in self.services.keys().copied().collect::<Vec<_>>() {
+        for id in ids {
             self.update_awaited(id, now);
         }
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) {
-        for id in self.awaited.iter().copied().collect::<Vec<_>>() {
-            if self.services.get(&id).and_then(ServiceEntry::next_deadline).is_some_and(|due| due <= now) {
-                self.update(id, now);
-            }
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(due, _)| *due <= now) {
+            self.set_deadline(id, None);
+            self.update(id, now);
         }
     }
 
     /// When the next tick is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.awaited.iter().filter_map(|id| self.services.get(id)?.next_deadline()).min()
+        self.deadlines.first().map(|(due, _)| *due)
     }
 
     /// What is to be done.
@@ -224,33 +249,49 @@ impl ServiceSet {
         std::mem::take(&mut self.warnings)
     }
 
+    /// What the stop of the services needs time for; with `is_command_up`, COMMAND ends with them.
+    pub fn stop_needs(&self, is_command_up: bool) -> ServiceNeeds {
+        let reports = || self.services.values().map(|service| service.report);
+        let has_finish = reports().any(|report| report.has_stop_scripts);
+        let has_loggers = reports().any(|report| report.has_log);
+        if self.services.len() + usize::from(is_command_up) <= 1 && !has_finish && !has_loggers {
+            ServiceNeeds::Alone
+        } else {
+            ServiceNeeds::Several { has_finish, has_loggers }
+        }
+    }
+
     /// Which services wait, and for which others.
     pub fn waiting(&self) -> impl Iterator<Item = (&str, Vec<String>)> {
         self.held.iter().filter_map(|id| {
-            let service = self.services.get(id).filter(|service| service.is_held)?;
-            let is_wanted = service.report.is_wanted_up && service.report.running_since.is_none();
+            let service = self.services.get(id).filter(|service| service.is_waiting())?;
             let blocking = self.graph.needs(service.node).iter().filter(|need| self.blocks(**need));
-            let names: Vec<String> = blocking.map(|need| self.graph.name(*need).to_owned()).collect();
-            (is_wanted && !names.is_empty()).then(|| (self.graph.name(service.node), names))
+            let names = blocking.map(|need| self.graph.name(*need).to_owned()).collect();
+            Some((self.graph.name(service.node), names))
         })
     }
 
     /// Whether a service waits for others.
     pub fn is_any_waiting(&self) -> bool {
-        self.waiting().next().is_some()
+        self.held.iter().filter_map(|id| self.services.get(id)).any(ServiceEntry::is_waiting)
     }
 
     /// The graph, and every service that is there, for the stop.
     pub fn take_for_stop(&mut self) -> (ServiceGraph, Vec<(SupervisorId, Node, ServiceReport)>) {
         self.graph.settle();
         let services = std::mem::take(&mut self.services);
-        (self.held, self.awaited, self.actions) = (BTreeSet::new(), BTreeSet::new(), Vec::new());
+        (self.held, self.unsettled, self.deadlines) = Default::default();
+        self.actions.clear();
         let members = services.into_iter().map(|(id, service)| (id, service.node, service.report)).collect();
         (std::mem::take(&mut self.graph), members)
     }
 
+    fn current(&self, node: Node) -> Option<SupervisorId> {
+        self.by_node.get(&node)?.last().copied()
+    }
+
     fn blocks(&self, node: Node) -> bool {
-        self.by_node.get(&node).and_then(|id| self.services.get(id)).is_some_and(|service| service.blocks)
+        self.current(node).and_then(|id| self.services.get(&id)).is_some_and(|service| service.blocks)
     }
 
     fn count_blocking(&mut self, id: SupervisorId) {
@@ -267,7 +308,9 @@ impl ServiceSet {
         let before = service.blocks;
         service.blocks = service.report.is_wanted_up && !service.is_up(now);
         let (node, blocks) = (service.node, service.blocks);
-        self.set_blocks(node, before, blocks);
+        if self.current(node) == Some(id) {
+            self.set_blocks(node, before, blocks);
+        }
         self.update_awaited(id, now);
     }
 
@@ -276,29 +319,42 @@ impl ServiceSet {
         let Some(service) = self.services.get(&id) else { return };
         let is_open = service.blocks && service.report.running_since.is_some();
         let dependents = self.graph.dependents(service.node).iter();
-        let is_awaited =
-            is_open && dependents.filter_map(|node| self.by_node.get(node)).any(|id| self.held.contains(id));
+        let is_awaited = is_open
+            && dependents
+                .filter_map(|node| self.by_node.get(node))
+                .flatten()
+                .any(|id| self.held.contains(id));
         if !is_awaited {
-            self.awaited.remove(&id);
-            return;
+            return self.set_deadline(id, None);
         }
-        self.awaited.insert(id);
         let Some(service) = self.services.get_mut(&id) else { return };
         let pause = match service.check {
-            CheckState::Unknown => FIRST_PAUSE,
-            CheckState::Failed { again, pause } if again <= now => pause,
-            _ => return,
+            CheckState::Unknown => Some(FIRST_PAUSE),
+            CheckState::Failed { again, pause } if again <= now => Some(pause),
+            _ => None,
         };
-        service.check = CheckState::Runs { pause };
-        self.actions.push(LifecycleAction::Check(id));
+        if let Some(pause) = pause {
+            service.check = CheckState::Runs { pause };
+            self.actions.push(LifecycleAction::Check(id));
+        }
+        let deadline = service.next_deadline();
+        self.set_deadline(id, deadline);
+    }
+
+    fn set_deadline(&mut self, id: SupervisorId, deadline: Option<Instant>) {
+        let Some(service) = self.services.get_mut(&id) else { return };
+        if let Some(before) = std::mem::replace(&mut service.deadline, deadline) {
+            self.deadlines.remove(&(before, id));
+        }
+        self.deadlines.extend(deadline.map(|due| (due, id)));
     }
 
     fn set_blocks(&mut self, node: Node, before: bool, now: bool) {
         if before == now {
             return;
         }
-        for dependent in self.graph.dependents(node).to_vec() {
-            let Some(id) = self.by_node.get(&dependent).copied() else { continue };
+        let dependents = self.graph.dependents(node).iter().filter_map(|node| self.by_node.get(node));
+        for id in dependents.flatten().copied().collect::<Vec<_>>() {
             let Some(service) = self.services.get_mut(&id) else { continue };
             service.blocked_by =
                 if now { service.blocked_by + 1 } else { service.blocked_by.saturating_sub(1) };
@@ -327,7 +383,7 @@ impl ServiceSet {
         let mut warnings = Vec::new();
         for need in self.graph.needs(node) {
             let (name, needed) = (self.graph.name(node), self.graph.name(*need));
-            let why = match self.by_node.get(need).and_then(|id| self.services.get(id)) {
+            let why = match self.current(*need).and_then(|id| self.services.get(&id)) {
                 None if self.occupied.contains(needed) => "has another supervisor",
                 None => "is not running",
                 Some(other) if !other.report.is_wanted_up && other.report.running_since.is_none() => {
@@ -341,3 +397,6 @@ impl ServiceSet {
         self.warnings.append(&mut warnings);
     }
 }
+
+#[cfg(test)]
+mod tests;

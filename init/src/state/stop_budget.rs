@@ -15,7 +15,7 @@ pub struct StopBudget {
     pub finish: Duration,
     /// Loggers that have not exited at the end of their input are sent TERM.
     pub loggers: Duration,
-    /// Loggers and runsv are killed.
+    /// Loggers, and what is left of services, are killed.
     pub supervisors: Duration,
     /// Everything is killed.
     pub sweep: Duration,
@@ -32,12 +32,31 @@ pub struct StopNeeds {
     pub grace: Duration,
     /// The latest end of the drain; half of the time if there is none.
     pub drain_limit: Option<Duration>,
-    /// Whether there are services; COMMAND alone has all the time.
-    pub has_services: bool,
+    /// What the services need.
+    pub services: ServiceNeeds,
     /// Whether there are drain hooks.
     pub has_drain: bool,
     /// Whether there are finish hooks.
     pub has_finish: bool,
+}
+
+/// What the stop of the services needs time for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceNeeds {
+    /// There are none, and COMMAND has all the time; or there is one, with nothing but its `./run`.
+    Alone,
+    /// There are services.
+    Several {
+        /// Whether one has a `finish`, or a control script.
+        has_finish: bool,
+        /// Whether one has a logger.
+        has_loggers: bool,
+    },
+}
+
+impl ServiceNeeds {
+    /// As long as it is not known what they have.
+    pub const ALL: Self = Self::Several { has_finish: true, has_loggers: true };
 }
 
 /// The least and the most reserve; a busy machine needs much of it to take down the processes. A small grace
@@ -47,20 +66,26 @@ const RESERVE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_mi
 impl StopBudget {
     /// The budget for these needs.
     pub fn of(needs: StopNeeds) -> Self {
-        let StopNeeds { grace, drain_limit, has_services, has_drain, has_finish } = needs;
+        let StopNeeds { grace, drain_limit, services, has_drain, has_finish } = needs;
         let reserve = (grace / 10).clamp(RESERVE.0, RESERVE.1).min(grace / 4);
         let end = grace.saturating_sub(reserve);
         let sweep = if has_finish { end.mul_f64(0.9) } else { end };
         let half = sweep / 2;
         let drain = if has_drain { drain_limit.unwrap_or(half).min(sweep) } else { Duration::ZERO };
         // What follows is planned for half of the time. A longer drain leaves less of it.
-        let rest = if has_services { sweep.saturating_sub(drain.max(half)) } else { Duration::ZERO };
+        let planned = sweep.saturating_sub(drain.max(half));
+        let (rest, for_finish, for_loggers) = match services {
+            ServiceNeeds::Alone => (Duration::ZERO, 0.0, 0.0),
+            ServiceNeeds::Several { has_finish, has_loggers } => {
+                (planned, if has_finish { 0.08 } else { 0.0 }, if has_loggers { 0.08 } else { 0.0 })
+            }
+        };
         let part = |share: f64| sweep.saturating_sub(rest.mul_f64((1.0 - share) * 2.0));
         Self {
             drain,
-            run: part(0.8),
-            finish: part(0.88),
-            loggers: part(0.93),
+            run: part(0.96 - for_loggers - for_finish),
+            finish: part(0.96 - for_loggers),
+            loggers: part(0.96 - for_loggers * 3.0 / 8.0),
             supervisors: part(0.96),
             sweep,
             end,
@@ -77,7 +102,7 @@ mod tests {
     const NEEDS: StopNeeds = StopNeeds {
         grace: Duration::from_secs(10),
         drain_limit: None,
-        has_services: true,
+        services: ServiceNeeds::ALL,
         has_drain: false,
         has_finish: false,
     };
@@ -113,8 +138,22 @@ mod tests {
 
     #[test]
     fn without_services_no_time_is_set_aside_for_them() {
-        let budget = StopBudget::of(StopNeeds { has_services: false, ..NEEDS });
+        let budget = StopBudget::of(StopNeeds { services: ServiceNeeds::Alone, ..NEEDS });
         assert_eq!((budget.run, budget.sweep), (SECOND * 9, SECOND * 9));
+    }
+
+    #[test]
+    fn time_is_set_aside_only_for_what_the_services_have() {
+        let moments = |has_finish, has_loggers| {
+            let services = ServiceNeeds::Several { has_finish, has_loggers };
+            let StopBudget { run, finish, loggers, supervisors, .. } =
+                StopBudget::of(StopNeeds { services, ..NEEDS });
+            [run, finish, loggers, supervisors].map(|moment| moment.as_millis())
+        };
+        assert_eq!(moments(true, true), [7200, 7920, 8370, 8640]);
+        assert_eq!(moments(false, true), [7920, 7920, 8370, 8640]);
+        assert_eq!(moments(true, false), [7920, 8640, 8640, 8640]);
+        assert_eq!(moments(false, false), [8640; 4]);
     }
 
     #[test]

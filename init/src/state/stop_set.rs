@@ -11,14 +11,15 @@ use super::service_graph::{Node, ServiceGraph};
 use super::stop_budget::StopBudget;
 use super::text::seconds;
 
-/// Each service whose supervisor has not left yet.
+/// Each service, until its supervisor has left.
 #[derive(Debug, Default)]
 pub struct StopSet {
     members: BTreeMap<SupervisorId, StopMember>,
     graph: ServiceGraph,
     /// For each service, how many services that need it are up.
     dependents_up: HashMap<Node, usize>,
-    by_node: HashMap<Node, SupervisorId>,
+    /// A renamed directory keeps its supervisor, and another one may have its name by now.
+    by_node: HashMap<Node, Vec<SupervisorId>>,
     /// The services to be stopped now.
     free: Vec<SupervisorId>,
     /// When something is due for each.
@@ -103,10 +104,13 @@ impl StopMember {
 
 impl StopSet {
     /// For these services.
-    pub fn new(graph: ServiceGraph, services: Vec<(SupervisorId, Node, ServiceReport)>) -> Self {
+    pub fn new(graph: ServiceGraph, services: &[(SupervisorId, Node, ServiceReport)]) -> Self {
         let mut stop_set = Self { graph, up: services.len(), ..Self::default() };
-        for (id, node, _) in &services {
-            stop_set.by_node.insert(*node, *id);
+        for (id, node, _) in services {
+            stop_set.by_node.entry(*node).or_default().push(*id);
+            for need in stop_set.graph.needs(*node) {
+                *stop_set.dependents_up.entry(*need).or_default() += 1;
+            }
             let member = StopMember {
                 node: *node,
                 state: MemberState::Waiting,
@@ -117,11 +121,8 @@ impl StopSet {
             };
             stop_set.members.insert(*id, member);
         }
-        for (id, node, _) in &services {
-            let dependents = stop_set.graph.dependents(*node).iter();
-            let up = dependents.filter(|dependent| stop_set.by_node.contains_key(dependent)).count();
-            stop_set.dependents_up.insert(*node, up);
-            if up == 0 {
+        for (id, node, _) in services {
+            if !stop_set.dependents_up.contains_key(node) {
                 stop_set.free.push(*id);
             }
         }
@@ -300,8 +301,11 @@ impl StopSet {
             let Some(count) = self.dependents_up.get_mut(need) else { continue };
             *count = count.saturating_sub(1);
             if *count == 0 {
-                self.free.extend(self.by_node.get(need));
+                self.free.extend(self.by_node.get(need).into_iter().flatten());
             }
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

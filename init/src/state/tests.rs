@@ -3,33 +3,45 @@
 mod hooks_and_command;
 mod services;
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use servicedir::HistoryEvent;
 use sys::{Errno, ExitStatus, Pid, Signal};
 
 use super::events::{
-    AdoptedChild, ChildKind, Escalation, HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram,
-    ReportedState,
+    CheckResult, Escalation, HookStage, LifecycleAction, LifecycleEvent, LogLevel, OwnProgram, ServiceReport,
+    SupervisorId,
 };
-use super::{Lifecycle, LifecycleSetup, ServiceEnd};
+use super::{Lifecycle, LifecycleSetup};
 
 const SECOND: Duration = Duration::from_secs(1);
-const RUNSVDIR: Pid = Pid::from_raw(2);
 const COMMAND: Pid = Pid::from_raw(3);
+/// Of a service with all that a stop needs time for.
+const REPORT: ServiceReport = ServiceReport {
+    is_wanted_up: false,
+    running_since: None,
+    is_ready: None,
+    is_gone: false,
+    has_stop_scripts: true,
+    has_log: true,
+};
+
+const KILLED: ExitStatus = ExitStatus::Killed { signal: Signal::KILL, core: false };
 
 /// A lifecycle and the simulated container that answers its actions.
 struct Simulation {
     lifecycle: Lifecycle,
     begin: Instant,
-    /// The children of init.
-    children: Vec<AdoptedChild>,
+    /// The processes that are left: those of services have the numbers of their supervisors.
+    processes: BTreeSet<i32>,
     hooks: Vec<(HookStage, Vec<&'static str>)>,
     /// Whether COMMAND's process group has members.
     is_group_there: bool,
     /// Whether COMMAND can be run.
     is_command_there: bool,
-    /// What the history of each service tells.
-    service_end: ServiceEnd,
+    /// The file `critical` of every service.
+    critical_limit: Option<u32>,
     said: Vec<String>,
     done: Vec<LifecycleAction>,
 }
@@ -89,11 +101,11 @@ impl Simulation {
         let mut simulation = Self {
             lifecycle,
             begin,
-            children: Vec::new(),
+            processes: BTreeSet::new(),
             hooks,
             is_group_there: false,
             is_command_there,
-            service_end: ServiceEnd::default(),
+            critical_limit: None,
             said: Vec::new(),
             done: Vec::new(),
         };
@@ -112,30 +124,25 @@ impl Simulation {
                     self.said.push(line.clone());
                     None
                 }
-                LifecycleAction::StartRunsvdir => {
-                    Some(LifecycleEvent::Started(OwnProgram::Runsvdir, RUNSVDIR))
+                LifecycleAction::ReadCritical(id, end) => {
+                    Some(LifecycleEvent::CriticalRead(*id, *end, self.critical_limit))
                 }
-                LifecycleAction::ReadServiceEnd(supervisor, _) => {
-                    Some(LifecycleEvent::ServiceEndRead(*supervisor, self.service_end.clone()))
-                }
+                LifecycleAction::Check(id) => Some(LifecycleEvent::Checked(*id, CheckResult::Up)),
                 LifecycleAction::ProbeGroup(leader) => {
                     Some(LifecycleEvent::GroupProbed { leader: *leader, is_there: self.is_group_there })
                 }
                 LifecycleAction::StartCommand if !self.is_command_there => {
                     Some(LifecycleEvent::NotStarted(OwnProgram::Command, Errno::ENOENT))
                 }
-                LifecycleAction::StartCommand => Some(LifecycleEvent::Started(OwnProgram::Command, COMMAND)),
+                LifecycleAction::StartCommand => Some(self.spawned(OwnProgram::Command, COMMAND)),
                 LifecycleAction::StartHook { path, .. } => {
                     let number = path.to_str().and_then(|name| name.rsplit('/').next()?.parse().ok());
-                    Some(LifecycleEvent::Started(OwnProgram::Hook, Pid::from_raw(number.unwrap_or(90))))
+                    Some(self.spawned(OwnProgram::Hook, Pid::from_raw(number.unwrap_or(90))))
                 }
                 LifecycleAction::FindHooks(stage) => {
                     let found = self.hooks.iter().find(|(known, _)| known == stage);
                     let names = found.map(|(_, names)| names.clone()).unwrap_or_default();
                     Some(LifecycleEvent::HooksFound(*stage, names.into_iter().map(Into::into).collect()))
-                }
-                LifecycleAction::ListChildren(_) => {
-                    Some(LifecycleEvent::ChildrenListed(Some(self.children.clone())))
                 }
                 LifecycleAction::Escalate(late) => Some(LifecycleEvent::Escalated(
                     late.iter().map(|late| (*late, vec!["run (pid 9)".into()])).collect(),
@@ -161,45 +168,96 @@ impl Simulation {
         self.feed(until, LifecycleEvent::Tick)
     }
 
-    fn exits(&mut self, after: Duration, pid: i32, ending: ExitStatus) -> &mut Self {
-        let pid = Pid::from_raw(pid);
-        self.children.retain(|child| child.pid != pid);
-        let is_childless = self.children.is_empty();
-        self.feed(after, LifecycleEvent::Reaped { deaths: vec![(pid, ending)], is_childless })
+    fn spawned(&mut self, program: OwnProgram, pid: Pid) -> LifecycleEvent {
+        self.processes.insert(pid.as_raw());
+        LifecycleEvent::Started(program, pid)
     }
 
-    fn runs(&mut self, pid: i32, name: &str, needs: &[&str]) -> &mut Self {
+    /// There is a process that belongs to no service.
+    fn adopts(&mut self, pid: i32) -> &mut Self {
+        self.processes.insert(pid);
+        self.feed(Duration::ZERO, LifecycleEvent::Childless(false))
+    }
+
+    /// A process that belongs to no service exits.
+    fn exits(&mut self, after: Duration, pid: i32, ending: ExitStatus) -> &mut Self {
+        self.processes.remove(&pid);
+        self.feed(after, LifecycleEvent::Reaped(vec![(Pid::from_raw(pid), ending)]));
+        self.feed(after, LifecycleEvent::Childless(self.processes.is_empty()))
+    }
+
+    /// A service is supervised, and wanted up.
+    fn opens(&mut self, id: u64, name: &str, needs: &[&str]) -> &mut Self {
         let needs = needs.iter().map(ToString::to_string).collect();
-        self.children.push(AdoptedChild {
-            pid: Pid::from_raw(pid),
-            kind: ChildKind::Supervisor { name: name.into(), needs },
-        });
-        self
+        let id = SupervisorId(id);
+        self.feed(Duration::ZERO, LifecycleEvent::ServiceOpened { id, name: name.to_owned(), needs });
+        self.changes(Duration::ZERO, id.0, ServiceReport { is_wanted_up: true, ..REPORT })
+    }
+
+    /// A service runs since the beginning.
+    fn runs(&mut self, id: u64, name: &str, needs: &[&str]) -> &mut Self {
+        self.opens(id, name, needs).comes_up(Duration::ZERO, id).feed(Duration::ZERO, LifecycleEvent::Scanned)
+    }
+
+    fn comes_up(&mut self, after: Duration, id: u64) -> &mut Self {
+        let running_since = Some(self.begin + after);
+        self.adopts(pid_of(SupervisorId(id)));
+        self.changes(after, id, ServiceReport { is_wanted_up: true, running_since, ..REPORT })
+    }
+
+    fn changes(&mut self, after: Duration, id: u64, report: ServiceReport) -> &mut Self {
+        self.feed(after, LifecycleEvent::ServiceChanged(SupervisorId(id), report))
+    }
+
+    /// Something happens to a service.
+    fn happens(&mut self, after: Duration, id: u64, event: HistoryEvent) -> &mut Self {
+        self.feed(after, LifecycleEvent::ServiceHappened(SupervisorId(id), event))
+    }
+
+    /// A service is down for good, and its logger still reads.
+    fn goes_down(&mut self, after: Duration, id: u64, ending: ExitStatus) -> &mut Self {
+        self.happens(after, id, HistoryEvent::Ended(ending, after));
+        self.changes(after, id, ServiceReport { is_gone: true, ..REPORT })
+    }
+
+    /// A service is down for good, and its supervisor leaves.
+    fn stops(&mut self, after: Duration, id: u64) -> &mut Self {
+        self.goes_down(after, id, ExitStatus::Exited(0)).closes(after, id)
+    }
+
+    fn closes(&mut self, after: Duration, id: u64) -> &mut Self {
+        self.processes.remove(&pid_of(SupervisorId(id)));
+        self.feed(after, LifecycleEvent::ServiceClosed(SupervisorId(id)));
+        self.feed(after, LifecycleEvent::Childless(self.processes.is_empty()))
     }
 
     fn is_done(&self, action: &LifecycleAction) -> bool {
         self.done.contains(action)
     }
 
-    fn terminated(&self, pid: i32) -> bool {
-        self.is_done(&LifecycleAction::Signal(Pid::from_raw(pid), Signal::TERM))
+    /// Whether a service was told to stop.
+    fn is_told(&self, id: u64) -> bool {
+        let is_meant = |action: &LifecycleAction| matches!(action, LifecycleAction::StopServices(ids) if ids.contains(&SupervisorId(id)));
+        self.done.iter().any(is_meant)
     }
 
-    fn escalation_of(&self, pid: i32) -> Vec<Escalation> {
+    fn has_started_a_hook(&self) -> bool {
+        self.done.iter().any(|action| matches!(action, LifecycleAction::StartHook { .. }))
+    }
+
+    fn escalation_of(&self, id: u64) -> Vec<Escalation> {
         let escalated = self.done.iter().filter_map(|action| match action {
-            LifecycleAction::Escalate(late) => {
-                Some(late.iter().filter(|late| late.pid == Pid::from_raw(pid)))
-            }
+            LifecycleAction::Escalate(late) => Some(late.iter().filter(|late| late.id == SupervisorId(id))),
             _ => None,
         });
         escalated.flatten().map(|late| late.escalation).collect()
     }
+
+    fn last_line(&self) -> &str {
+        self.said.last().map_or("", String::as_str)
+    }
 }
 
-const KILLED: ExitStatus = ExitStatus::Killed { signal: Signal::KILL, core: false };
-
-/// How often a process was sent TERM.
-fn terms(simulation: &Simulation, pid: i32) -> usize {
-    let term = LifecycleAction::Signal(Pid::from_raw(pid), Signal::TERM);
-    simulation.done.iter().filter(|action| **action == term).count()
+fn pid_of(id: SupervisorId) -> i32 {
+    i32::try_from(id.0).unwrap_or_default()
 }

@@ -95,6 +95,11 @@ impl Occupants {
         shared
     }
 
+    /// Whether the supervisor of this service, which is occupied, is one of ours.
+    pub fn is_shared(&self, id: FileId) -> bool {
+        self.sharing.contains_key(&id)
+    }
+
     fn watch(&mut self, id: FileId, ok: std::fs::File, poller: &Poller) -> bool {
         if self.watched.len() >= most_occupants() {
             return false;

@@ -15,6 +15,9 @@ use crate::effects::scan::ServicesDirectory;
 use crate::state::scan_schedule::{ScanOutcome, ScanRequest, ScanSchedule};
 use crate::state::services::{ScanAction, Services, StartAttempt};
 
+#[cfg(test)]
+mod tests;
+
 /// So many actions are performed before the host does other work again (DEV-3).
 const ACTIONS_PER_TURN: usize = 16;
 
@@ -38,6 +41,9 @@ pub trait SupervisorHost {
 
     /// What a supervisor that was asked to leave, and has not, is called in a message.
     fn describe(&self, supervisor: Self::Handle) -> String;
+
+    /// An entry is the directory of a service that is supervised under another name.
+    fn found_twin(&mut self, _name: &OsStr, _first: &OsStr) {}
 
     /// Another process has the service of this name.
     fn found_occupied(&mut self, _name: &OsStr) {}
@@ -208,7 +214,6 @@ impl<S: Copy + Eq + Hash> Scanner<S> {
                 ScanAction::Start(id, name) => {
                     let attempt = self.start(id, &name, host, poller, logger);
                     if matches!(attempt, StartAttempt::Occupied { .. }) {
-                        host.found_occupied(&name);
                         occupied.push(id);
                     }
                     self.services.attempted(id, attempt, Instant::now());
@@ -226,6 +231,7 @@ impl<S: Copy + Eq + Hash> Scanner<S> {
                 ScanAction::Warn(name, why) => {
                     logger.warn(&Error::new(words([OsStr::new("unable to stat "), &name]), why));
                 }
+                ScanAction::NameTwin(name, first) => host.found_twin(&name, &first),
                 ScanAction::Complain(name, supervisor) => {
                     let old = host.describe(supervisor);
                     let why = format!("its old {old} was told to exit, but has not ended");
@@ -239,6 +245,11 @@ impl<S: Copy + Eq + Hash> Scanner<S> {
         for SharedSupervise { name, owner } in self.occupants.newly_shared(&self.services, &occupied) {
             let why = words([OsStr::new("it has the supervise directory of "), &owner]);
             logger.warn(&may_not_start(&name, &why));
+        }
+        for id in occupied.into_iter().filter(|id| !self.occupants.is_shared(*id)) {
+            if let Some(name) = self.services.name_of(id) {
+                host.found_occupied(name);
+            }
         }
     }
 

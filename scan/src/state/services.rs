@@ -43,6 +43,8 @@ pub enum ScanAction<S> {
     Forget(FileId),
     /// Say that an entry could not be read.
     Warn(OsString, Errno),
+    /// Say that this entry is the directory of a service that is supervised under another name.
+    NameTwin(OsString, OsString),
     /// Say that a service cannot be started, for this supervisor, which was asked to leave, is still there.
     Complain(OsString, S),
 }
@@ -69,6 +71,8 @@ pub struct Services<S> {
     /// The services directory that was scanned last.
     home: Option<FileId>,
     hidden: HashMap<OsString, HiddenEntry>,
+    /// Entries that are a second name of a service, with its first.
+    twins: BTreeMap<OsString, OsString>,
     actions: VecDeque<ScanAction<S>>,
     no_process_before: Option<Instant>,
 }
@@ -88,6 +92,7 @@ impl<S> Default for Services<S> {
             supervisors: HashMap::new(),
             home: None,
             hidden: HashMap::new(),
+            twins: BTreeMap::new(),
             actions: VecDeque::new(),
             no_process_before: None,
         }
@@ -106,11 +111,15 @@ impl<S: Copy + Eq + Hash> Services<S> {
             service.is_hidden = false;
         }
         let mut hidden = HashMap::new();
+        let mut twins = BTreeMap::new();
         for ScanEntry { name, what } in listing.entries {
             match what {
                 EntryKind::Directory { identity, is_fresh, is_remade, is_temporary } => {
                     let is_new = absent.remove(&identity) || !self.known.contains_key(&identity);
                     let service = self.service(identity, &name, listing.home, now);
+                    if service.name != name && !is_temporary {
+                        twins.insert(name.clone(), service.name.clone());
+                    }
                     let is_arriving = (is_new && is_watched) || is_remade;
                     let had_temporary_name = service.arrival.is_some_and(|arrival| arrival.is_temporary);
                     if is_arriving || (had_temporary_name && !is_temporary) {
@@ -141,6 +150,10 @@ impl<S: Copy + Eq + Hash> Services<S> {
             }
         }
         self.hidden = hidden;
+        let known = std::mem::replace(&mut self.twins, twins);
+        for (name, first) in self.twins.iter().filter(|(name, first)| known.get(*name) != Some(*first)) {
+            self.actions.push_back(ScanAction::NameTwin(name.clone(), first.clone()));
+        }
         self.dismiss_absent(now);
         if listing.is_thorough {
             self.reconsider_occupied();

@@ -5,7 +5,7 @@
 
 use servicedir::HistoryEvent;
 
-use super::{Effects, may_owner_execute, send};
+use super::{Effects, is_there, may_owner_execute, send};
 use crate::state::{ControlScript, ServiceAction, ServiceEvent, ServiceRole, Settings};
 
 /// What is known of the stop, and what is left to be written.
@@ -14,6 +14,7 @@ pub struct Deferral {
     is_active: bool,
     /// The settings; `None` if they must be read, or a script takes part in the stop.
     known: Option<Settings>,
+    has_scripts: bool,
     history: Vec<(ServiceRole, HistoryEvent)>,
 }
 
@@ -28,12 +29,19 @@ impl Effects {
                 let script = fs_err::metadata(self.main.hook(byte));
                 script.is_ok_and(|script| may_owner_execute(&script))
             };
-            self.deferral.known = if self.is_away || has_script(b't') || has_script(b'x') {
-                None
-            } else {
-                Self::peek_settings()
-            };
+            // Almost no service has any: one look is enough for these.
+            let has_directory = !self.is_away && is_there("control");
+            let scripts = [b't', b'd', b'x'].map(|byte| has_directory && has_script(byte));
+            let [is_asked, _, is_asked_at_exit] = scripts;
+            self.deferral.known =
+                if self.is_away || is_asked || is_asked_at_exit { None } else { Self::peek_settings() };
+            self.deferral.has_scripts = scripts.contains(&true) || is_there(self.main.finish());
         }
+    }
+
+    /// Whether a `finish` or a control script takes part in the stop, as was known at the last start.
+    pub fn has_stop_scripts(&self) -> bool {
+        self.deferral.has_scripts
     }
 
     /// The files that say how to stop may have changed.

@@ -46,8 +46,9 @@ impl Effects {
         }
     }
 
-    /// Whether a group has a living member. When it has none, removes the record, and kills what an earlier
-    /// supervisor has left of the session in other groups.
+    /// Whether a group has a living member. When it has none, removes the record, and kills what is left of the
+    /// session in other groups: of one that an earlier supervisor has left, and where leftovers cannot be told
+    /// by their parent.
     pub(super) fn probe_group(&mut self, role: ServiceRole, leader: Pid) -> bool {
         let Groups { led, probed } = &mut self.groups;
         let known = probed.iter().position(|group| group.leader() == leader);
@@ -59,7 +60,8 @@ impl Effects {
         // A member that was forked during the probe must not outlive the group.
         group.signal(Signal::KILL);
         let ended: Vec<LedSession> = led.extract_if(.., |led| led.role == role).collect();
-        for LedSession { session, .. } in ended.into_iter().filter(|led| led.is_earlier) {
+        let is_searched = |led: &LedSession| led.is_earlier || self.hosting.is_shared;
+        for LedSession { session, .. } in ended.into_iter().filter(is_searched) {
             if let Remains::Living(members) = session.remains() {
                 for pid in members {
                     let _ = Signal::KILL.send(pid);

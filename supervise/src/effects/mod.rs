@@ -14,6 +14,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::stat::Mode;
+use nix::unistd::AccessFlags;
 use servicedir::history::History;
 use servicedir::lock::{Lock, LockState};
 use servicedir::status_writer::StatusWriter;
@@ -108,12 +109,8 @@ impl Effects {
 
     /// Writes to the history how a service is wanted at the beginning.
     pub fn began(&mut self, role: ServiceRole, want: Want) {
-        // A history that exists ends with the commands to an earlier supervisor. With `critical`, init learns
-        // of the service's end from the history: it begins at once, while there is room for it, and shows
-        // that this supervisor keeps one.
-        let exists = |path| fs_err::symlink_metadata(path).is_ok();
-        let is_critical = role == ServiceRole::Main && exists(self.main.file("critical"));
-        let is_news = is_critical || exists(self.dir(role).history());
+        // A history that exists ends with the commands to an earlier supervisor.
+        let is_news = fs_err::symlink_metadata(self.dir(role).history()).is_ok();
         self.add_to_history(role, &HistoryEvent::Began(want).to_string(), is_news);
     }
 
@@ -180,7 +177,7 @@ impl Effects {
 
     /// Whether there is a `./finish` to run: a file that can be read; a dangling link is none (RSV-42).
     pub fn has_finish(&self) -> bool {
-        !self.is_displaced(ServiceRole::Main) && sys::open_to_read(&self.main.finish()).is_ok()
+        !self.is_displaced(ServiceRole::Main) && is_readable(&self.main.finish())
     }
 
     /// Whether this process was started here.
@@ -481,6 +478,13 @@ fn send(target: SignalTarget, signal: Signal) {
 fn may_owner_execute(about: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     Mode::from_bits_truncate(about.permissions().mode()).contains(Mode::S_IXUSR)
+}
+
+/// Whether a file could be opened to be read. It is not opened: that may hang on its file system.
+fn is_readable(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    let is_permitted = nix::unistd::eaccess(path, AccessFlags::R_OK).is_ok();
+    is_permitted && fs_err::metadata(path).is_ok_and(|about| !about.file_type().is_socket())
 }
 
 /// Whether a path leads to a file; a dangling link does not (LAY-1).

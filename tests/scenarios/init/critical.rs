@@ -202,15 +202,6 @@ fn alrm_takes_the_file_at_its_word() {
     its_end_is_the_containers(&container, &heart);
 }
 
-/// The history of such a service begins at its start, so that there is room for its end.
-#[test]
-fn its_history_begins_before_its_end() {
-    let tree = Suite::ours().tree();
-    let (heart, container) = beating(&tree);
-    assert!(heart.read("supervise/.history").contains(" runsv started, wants up\n"));
-    stopped_in_order(&container);
-}
-
 /// What was requested before the last stop, or before `x`, is no request to the service that runs now.
 #[test]
 fn its_end_is_seen_after_it_was_taken_up_anew() {

@@ -73,7 +73,8 @@ impl Lifecycle {
             }
             (HookStage::Drain, LifecyclePhase::Drain(run)) => {
                 let has_finish = stop.finish_hooks.as_ref().is_some_and(|hooks| !hooks.is_empty());
-                stop.budget = self.setup.budget(!hooks.is_empty(), has_finish);
+                stop.has_drain = !hooks.is_empty();
+                stop.budget = self.setup.budget(stop.has_drain, has_finish);
                 run.found(hooks);
             }
             (HookStage::Start | HookStage::Drain, _) => {}

@@ -48,6 +48,9 @@ impl Lifecycle {
             for signal in stop_signal.and_cont() {
                 self.signal_command(pid, signal);
             }
+            if stop_signal == Signal::TERM {
+                self.request(LifecycleAction::HangUp(pid));
+            }
         }
     }
 

@@ -4,15 +4,19 @@ use std::time::Instant;
 
 use servicedir::HistoryEvent;
 
-use super::{Lifecycle, REPORT};
+use super::{Lifecycle, REPORT, Scanning};
 use crate::state::critical_ends::UnaskedEnd;
 use crate::state::events::{LifecycleAction, LogLevel, SupervisorId};
 use crate::state::exit_code::StopReason;
 use crate::state::text::listed;
 
 impl Lifecycle {
-    pub(super) fn service_opened(&mut self, id: SupervisorId, name: String, needs: &[String]) {
-        self.services.opened(id, &name, needs);
+    pub(super) fn service_opened(&mut self, id: SupervisorId, name: &str, needs: &[String]) {
+        self.services.opened(id, name, needs);
+        if self.scanning == Scanning::Over {
+            // It had begun already when the stop did.
+            self.request(LifecycleAction::StopServices(vec![id]));
+        }
         self.log(LogLevel::Detail, format!("{name}: supervised"));
     }
 
@@ -43,7 +47,7 @@ impl Lifecycle {
     }
 
     pub(super) fn service_closed(&mut self, id: SupervisorId, now: Instant) {
-        self.services.closed(id);
+        self.services.closed(id, now);
         if let Some((level, line)) = self.stop_set.closed(id, now) {
             self.log(level, line);
         }
@@ -52,7 +56,7 @@ impl Lifecycle {
     pub(super) fn found_occupied(&mut self, name: &str) {
         if self.services.found_occupied(name) {
             let line = format!("{name}: another process supervises it: init leaves it alone");
-            self.log(LogLevel::Warning, line);
+            self.log(LogLevel::Problem, line);
         }
     }
 

@@ -6,6 +6,7 @@ use sys::Signal;
 
 use super::{Lifecycle, LifecyclePhase, MainCommand, Scanning, StopStep};
 use crate::state::events::{LifecycleAction, LogLevel};
+use crate::state::stop_budget::{StopBudget, StopNeeds};
 use crate::state::stop_set::StopSet;
 use crate::state::text::{counted, seconds};
 
@@ -14,8 +15,19 @@ impl Lifecycle {
     pub(super) fn begin_service_stop(&mut self, now: Instant) -> LifecyclePhase {
         self.scanning = Scanning::Over;
         self.request(LifecycleAction::StopScanning);
+        let services = self.services.stop_needs(self.is_command_up());
+        if let Some(stop) = &mut self.stop {
+            let has_finish = stop.finish_hooks.as_ref().is_none_or(|hooks| !hooks.is_empty());
+            stop.budget =
+                StopBudget::of(StopNeeds { services, ..self.setup.needs(stop.has_drain, has_finish) });
+        }
+        // What some of them need may have changed.
+        self.services.settle(now);
+        for warning in self.services.take_warnings() {
+            self.log(LogLevel::Warning, warning);
+        }
         let (graph, services) = self.services.take_for_stop();
-        self.stop_set = StopSet::new(graph, services);
+        self.stop_set = StopSet::new(graph, &services);
         if let Some(stop) = self.stop.as_ref().filter(|_| !self.stop_set.is_empty()) {
             let elapsed = seconds(now.saturating_duration_since(stop.began));
             let services = counted(self.stop_set.len(), "service");

@@ -14,7 +14,7 @@ impl Lifecycle {
             (SignalMeaning::Stop, _) => self.stop_requested(signal, now),
             (SignalMeaning::PassOn, MainCommand::Up { pid, .. }) => self.signal_command(pid, signal),
             (SignalMeaning::Scan, _) if self.scanning == Scanning::Runs => {
-                self.request(LifecycleAction::Scan)
+                self.request(LifecycleAction::Scan);
             }
             (SignalMeaning::Suspend, _) if self.stop.is_none() => {
                 self.request(LifecycleAction::Suspend(None, signal));

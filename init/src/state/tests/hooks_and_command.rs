@@ -10,14 +10,14 @@ fn the_drain_lasts_as_long_as_its_hooks_and_a_second_term_skips_it() {
         simulation.runs(10, "web", &[]);
         simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
         simulation.advance(SECOND);
-        assert!(!simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::KILL)), "services still run");
+        assert!(!simulation.is_told(10), "services still run");
         if is_hurried {
             simulation.feed(SECOND, LifecycleEvent::Signal(Signal::TERM));
             assert!(simulation.is_done(&LifecycleAction::SignalGroup(Pid::from_raw(50), Signal::KILL)));
         } else {
             simulation.exits(SECOND, 50, ExitStatus::Exited(1)).exits(SECOND * 2, 51, ExitStatus::Exited(0));
         }
-        assert!(simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::KILL)));
+        assert!(simulation.is_told(10));
     }
 }
 
@@ -28,7 +28,7 @@ fn a_drain_hook_that_hangs_has_only_its_share() {
     simulation.runs(10, "web", &[]);
     simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM)).advance(SECOND * 5);
     assert!(simulation.is_done(&LifecycleAction::SignalGroup(Pid::from_raw(50), Signal::KILL)));
-    assert!(simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::KILL)));
+    assert!(simulation.is_told(10));
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn a_failing_start_hook_ends_everything_with_its_code() {
     let mut simulation = Simulation::with_hooks(SECOND * 10, None, hooks);
     simulation.exits(SECOND, 50, ExitStatus::Exited(7));
     assert_eq!(simulation.lifecycle.exit_code(), Some(7));
-    assert!(!simulation.is_done(&LifecycleAction::StartRunsvdir));
+    assert!(!simulation.is_done(&LifecycleAction::StartScanning));
     assert!(
         simulation.said.iter().any(|line| line.starts_with("start.d/50: failed with exit 7")),
         "{:?}",
@@ -50,13 +50,10 @@ fn finish_hooks_run_after_the_last_service() {
     let mut simulation =
         Simulation::with_hooks(SECOND * 10, None, vec![(HookStage::Finish, vec!["/h/finish.d/50"])]);
     simulation.runs(10, "web", &[]);
-    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM)).exits(Duration::ZERO, 2, KILLED);
-    let has_begun = |simulation: &Simulation| {
-        simulation.done.iter().any(|action| matches!(action, LifecycleAction::StartHook { .. }))
-    };
-    assert!(!has_begun(&simulation));
-    simulation.exits(SECOND, 10, ExitStatus::Exited(0));
-    assert!(has_begun(&simulation));
+    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
+    assert!(!simulation.has_started_a_hook());
+    simulation.stops(SECOND, 10);
+    assert!(simulation.has_started_a_hook());
     simulation.advance(SECOND * 8);
     assert_eq!(simulation.lifecycle.exit_code(), None);
     simulation.advance(SECOND * 10);
@@ -68,7 +65,7 @@ fn finish_hooks_run_after_the_last_service() {
 fn init_stays_until_a_finish_hook_that_it_has_killed_is_dead() {
     let mut simulation =
         Simulation::with_hooks(SECOND * 10, None, vec![(HookStage::Finish, vec!["/h/finish.d/50"])]);
-    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM)).exits(Duration::ZERO, 2, KILLED);
+    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
     simulation.advance(SECOND * 9);
     assert!(simulation.is_done(&LifecycleAction::SignalGroup(Pid::from_raw(50), Signal::KILL)));
     assert_eq!(simulation.lifecycle.exit_code(), None);
@@ -83,7 +80,7 @@ fn the_commands_end_is_the_containers() {
     simulation.runs(10, "web", &[]);
     simulation.exits(SECOND, 3, ExitStatus::Exited(3));
     assert!(simulation.is_done(&LifecycleAction::TakeTerminal));
-    simulation.exits(SECOND, 2, KILLED).exits(SECOND, 10, ExitStatus::Exited(0));
+    simulation.stops(SECOND, 10);
     assert_eq!(simulation.lifecycle.exit_code(), Some(3));
 }
 
@@ -91,16 +88,12 @@ fn the_commands_end_is_the_containers() {
 fn the_command_goes_before_the_services_it_may_need() {
     let mut simulation = Simulation::new(SECOND * 10, Some("npm"));
     simulation.runs(10, "web", &[]);
-    simulation.children.push(AdoptedChild { pid: COMMAND, kind: ChildKind::Leftover });
     simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::INT)).advance(SECOND);
     assert!(simulation.is_done(&LifecycleAction::Signal(COMMAND, Signal::INT)));
-    assert!(!simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::KILL)));
+    assert!(!simulation.is_told(10));
     simulation.advance(SECOND * 4);
-    assert!(
-        simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::KILL)),
-        "services do not wait for ever"
-    );
-    simulation.exits(SECOND * 4, 2, KILLED).exits(SECOND * 4, 10, ExitStatus::Exited(0)).advance(SECOND * 8);
+    assert!(simulation.is_told(10), "services do not wait for ever");
+    simulation.stops(SECOND * 4, 10).advance(SECOND * 8);
     assert!(simulation.is_done(&LifecycleAction::SignalGroup(COMMAND, Signal::KILL)));
     simulation.exits(SECOND * 8, 3, KILLED);
     assert_eq!(simulation.lifecycle.exit_code(), Some(137));
@@ -110,7 +103,6 @@ fn the_command_goes_before_the_services_it_may_need() {
 fn a_command_without_services_has_all_the_time() {
     let mut simulation = Simulation::adjusted(|setup| setup.directory = None);
     simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
-    simulation.children.push(AdoptedChild { pid: COMMAND, kind: ChildKind::Leftover });
     simulation.advance(SECOND * 89 / 10);
     assert!(!simulation.is_done(&LifecycleAction::SignalGroup(COMMAND, Signal::KILL)));
     simulation.advance(SECOND * 9).exits(SECOND * 9, 3, KILLED);
@@ -143,7 +135,7 @@ fn signals_are_forwarded_to_the_command() {
     assert!(simulation.is_done(&LifecycleAction::Signal(COMMAND, Signal::USR1)));
     let mut simulation = Simulation::new(SECOND * 10, None);
     simulation.feed(SECOND, LifecycleEvent::Signal(Signal::ALRM));
-    assert!(simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::ALRM)));
+    assert!(simulation.is_done(&LifecycleAction::Scan));
 }
 
 #[test]
@@ -196,15 +188,15 @@ fn finish_hooks_keep_their_share_when_a_start_hook_does_not_end() {
         "a tenth of the time is for finish hooks"
     );
     simulation.exits(SECOND * 8 + SECOND / 5, 50, KILLED);
-    assert!(simulation.done.iter().any(|action| matches!(action, LifecycleAction::StartHook { .. })));
+    assert!(simulation.has_started_a_hook());
 }
 
 #[test]
 fn what_a_finish_hook_leaves_behind_is_sent_term_before_kill() {
     let mut simulation =
         Simulation::with_hooks(SECOND * 10, None, vec![(HookStage::Finish, vec!["/h/finish.d/50"])]);
-    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM)).exits(Duration::ZERO, 2, KILLED);
-    simulation.children.push(AdoptedChild { pid: Pid::from_raw(60), kind: ChildKind::Leftover });
+    simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
+    simulation.adopts(60);
     simulation.done.clear();
     simulation.exits(SECOND, 50, ExitStatus::Exited(0));
     assert!(simulation.is_done(&LifecycleAction::Sweep(Signal::TERM)));
@@ -235,11 +227,8 @@ fn services_wait_for_the_rest_of_the_commands_group() {
     simulation.feed(Duration::ZERO, LifecycleEvent::Signal(Signal::TERM));
     assert!(simulation.is_done(&LifecycleAction::SignalGroup(COMMAND, Signal::TERM)));
     simulation.exits(SECOND, 3, ExitStatus::Exited(0)).advance(SECOND * 2);
-    assert!(
-        !simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::KILL)),
-        "a process of the group is left"
-    );
+    assert!(!simulation.is_told(10), "a process of the group is left");
     simulation.is_group_there = false;
     simulation.advance(SECOND * 2 + SECOND / 5);
-    assert!(simulation.is_done(&LifecycleAction::Signal(RUNSVDIR, Signal::KILL)));
+    assert!(simulation.is_told(10));
 }
