@@ -87,7 +87,7 @@ fn a_stop_while_services_are_being_born_loses_none() {
     let services = savers(&tree, 6);
     // strace is in the container, too, and ends when it is told to.
     let slowly = ["-D", "-I1", "-f", "-o", "/dev/null", "-e", "trace=execve"];
-    let delay = ["-e", "inject=execve:delay_enter=1000000"];
+    let delay = ["-e", "inject=execve:delay_enter=3000000"];
     let init = ["init", "--grace", PATIENT];
     let container =
         tree.command("strace").args(slowly).args(delay).args(init).arg(tree.services()).start_as_process_1();

@@ -90,7 +90,7 @@ fn a_service_of_a_runsv_is_not_stopped_and_that_is_said() {
     let pid = theirs.status().pid;
     let init = patient(&tree, &[]).start();
     ours.eventually_has("ready");
-    init.eventually_says("init: warning: theirs: another process supervises it: init leaves it alone\n");
+    init.eventually_says("init: theirs: another process supervises it: init leaves it alone\n");
     let end = ended(&init);
     said(&end, "init: 1 service stopped in ");
     said(&end, ", none killed; not stopped, since another process supervises it: theirs; exit 0\n");
