@@ -44,9 +44,12 @@ mod init {
     mod hostile;
     mod hung_file_system;
     mod interrupted_steps;
+    mod isolation;
     pub mod messages;
     mod odd_files;
+    mod other_supervisors;
     mod signals;
+    mod start_order;
     pub mod stop;
     mod terminal;
 }

@@ -7,7 +7,7 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use tests::namespace::PidNamespace;
-use tests::process::{Process, is_alive, send};
+use tests::process::{Process, is_alive};
 use tests::wait::eventually_same;
 use tests::{Output, StartedProgram, Suite, TestTree, eventually};
 
@@ -376,9 +376,8 @@ fn a_terminal_that_stops_background_writers_does_not_stop_init() {
     let mut terminal = Terminal::running(&tree, &format!("stty tostop; set -m; {init}; echo code $?"));
     saver.eventually_has("ready");
     terminal.shows("here i am");
-    let scanner = tree.processes().into_iter().find(|one| one.command_line().starts_with("runsvdir -P"));
-    send(scanner.expect("a runsvdir").pid, Signal::SIGKILL);
-    terminal.shows("init: warning: runsvdir has ended: SIGKILL; starting it again");
+    tree.service("web").run("exec sleep 1000").file("dependencies.d/absent", "").made();
+    terminal.shows("init: warning: web depends on absent, which is not running; ignored");
     terminal.typed("go\n");
     terminal.shows("code 3");
     terminal.script.finished();

@@ -8,9 +8,9 @@ use fs_err as fs;
 use nix::sys::signal::Signal;
 use tests::namespace::PidNamespace;
 use tests::process::send;
-use tests::{CommandLine, Output, Service, Suite, TestTree, nothing_happens_for};
+use tests::{Output, Service, Suite, TestTree, nothing_happens_for};
 
-use crate::init::stop::{PATIENT, WAITS, begun, patient, said, stopped_in_order};
+use crate::init::stop::{PATIENT, WAITS, begun, patient, said, signal_inmate, stopped_in_order};
 
 /// How long nothing happens that would happen in a part of this.
 const CALM: Duration = Duration::from_millis(700);
@@ -28,18 +28,11 @@ fn heart(tree: &TestTree) -> Service {
 #[track_caller]
 fn its_end_is_the_containers(container: &PidNamespace, heart: &Service) -> Output {
     let runs = heart.eventually_runs().pid;
-    inmate(container, runs, Signal::SIGUSR1);
+    signal_inmate(container, runs, Signal::SIGUSR1);
     let end = container.finished();
     assert_eq!(end.code(), Some(5), "{}", end.stderr);
     said(&end, "init: heart: critical, ended with exit 5: stopping");
     end
-}
-
-#[track_caller]
-fn inmate(container: &PidNamespace, pid_inside: u32, signal: Signal) {
-    let inmates = container.processes();
-    let inmate = inmates.iter().find(|inmate| inmate.pid_inside == pid_inside);
-    send(inmate.expect("it lives").outside.pid, signal);
 }
 
 #[track_caller]
@@ -87,7 +80,7 @@ fn an_end_that_was_asked_for_through_sv_is_none() {
     its_end_is_the_containers(&container, &heart);
 }
 
-/// A package that is upgraded: the old one was told to end by runsvdir, and the new one is critical.
+/// A package that is upgraded: the old one is told to end, and the new one is critical.
 #[test]
 fn an_exchanged_directory_is_critical_and_the_old_one_no_more() {
     let tree = Suite::ours().tree();
@@ -109,9 +102,7 @@ fn a_directory_that_was_removed_and_made_again_is_critical() {
     let (old, container) = beating(&tree);
     let away = tree.root().join("away");
     fs::rename(old.dir(), &away).expect("it can be moved away");
-    tests::eventually("its runsv leaves", || {
-        !container.processes().iter().any(|inmate| inmate.command_line.ends_with("runsv heart"))
-    });
+    tree.at("../away").eventually("its supervisor leaves", |away| !away.is_supervised());
     fs::remove_dir_all(&away).expect("it can be removed");
     let new = heart(&tree);
     new.eventually_has("ready");
@@ -119,7 +110,7 @@ fn a_directory_that_was_removed_and_made_again_is_critical() {
     its_end_is_the_containers(&container, &new);
 }
 
-/// runsv makes its files anew where they are gone, and its service is guarded there.
+/// Its files are made anew where they are gone, and its end counts.
 #[test]
 fn a_service_whose_supervise_was_removed_is_critical() {
     let tree = Suite::ours().tree();
@@ -127,24 +118,8 @@ fn a_service_whose_supervise_was_removed_is_critical() {
     fs::remove_dir_all(heart.path("supervise")).expect("it can be removed");
     the_container_goes_on(&container);
     let runs = heart.read("ready").trim().parse().expect("a process");
-    inmate(&container, runs, Signal::SIGUSR1);
+    signal_inmate(&container, runs, Signal::SIGUSR1);
     assert_eq!(container.finished().code(), Some(5));
-}
-
-/// The loss of its runsv is no end of the service, and neither is the end that the next runsv brings about.
-#[test]
-fn the_loss_of_its_runsv_is_not_its_end() {
-    for marker in ["process-group", "nothing"] {
-        let tree = Suite::ours().tree();
-        let heart = tree.service("heart").run(&beats()).file("critical", "").file(marker, "").made();
-        let container = begun(&tree, PATIENT);
-        heart.eventually_has("ready");
-        heart.eventually_runs();
-        send(container.eventually_has("runsv heart").outside.pid, Signal::SIGKILL);
-        heart.eventually_lines("ready", 2);
-        the_container_goes_on(&container);
-        its_end_is_the_containers(&container, &heart);
-    }
 }
 
 /// What is left of an earlier boot is no news, even if that was in the future.
@@ -217,7 +192,7 @@ fn alrm_takes_the_file_at_its_word() {
     let seen = tree.service("seen").run("echo >ready; exec sleep 1000").made();
     seen.eventually_has("ready");
     the_container_goes_on(&container);
-    inmate(&container, heart.eventually_runs().pid, Signal::SIGUSR1);
+    signal_inmate(&container, heart.eventually_runs().pid, Signal::SIGUSR1);
     heart.eventually_lines("ready", 2);
     the_container_goes_on(&container);
 
@@ -227,35 +202,9 @@ fn alrm_takes_the_file_at_its_word() {
     its_end_is_the_containers(&container, &heart);
 }
 
-fn with_the_original(tree: &TestTree) -> CommandLine {
-    let init = tree.root().join("init");
-    tree.copy_program(&tree.bin().join("init"), &init);
-    tree.command(&init).env("PATH", "/usr/bin:/bin").args(["--grace", PATIENT]).arg(tree.services())
-}
-
-/// The original's runsv keeps no history to tell an end from one that was asked for: init says so, once.
+/// What was requested before the last stop, or before `x`, is no request to the service that runs now.
 #[test]
-fn under_the_originals_runsv_critical_has_no_effect_and_that_is_said() {
-    let tree = Suite::ours().tree();
-    let heart = heart(&tree);
-    let container = with_the_original(&tree).start_as_process_1();
-    heart.eventually_has("ready");
-    let warning = "init: warning: heart: critical has no effect: its runsv keeps no history, as the one that \
-                   comes with init does\n";
-    tests::eventually("init says so", || container.stderr().contains(warning));
-    let before = heart.eventually_runs().pid;
-    inmate(&container, before, Signal::SIGUSR1);
-    heart.eventually_lines("ready", 2);
-    heart.eventually_runs();
-    nothing_happens_for(CALM, "the container goes on", || {
-        container.is_alive() && container.stderr().matches("critical").count() == 1
-    });
-    stopped_in_order(&container);
-}
-
-/// What a runsv was told before the last stop, or before it left, was not told the one that is there now.
-#[test]
-fn its_end_is_seen_under_a_runsv_that_was_started_anew() {
+fn its_end_is_seen_after_it_was_taken_up_anew() {
     let tree = Suite::ours().tree();
     let (heart, container) = beating(&tree);
     heart.sv("restart");
@@ -288,4 +237,51 @@ fn its_end_is_seen_on_a_full_file_system() {
     let end = container.finished();
     assert_eq!(end.code(), Some(5), "{}", end.stderr);
     said(&end, "init: heart: critical, ended with exit 5: stopping");
+}
+
+/// Its first start may fail now and then, without an end of everything.
+#[test]
+fn a_number_is_how_many_ends_in_a_row_are_the_containers() {
+    let tree = Suite::ours().tree();
+    let heart = tree.service("heart").run("echo >>starts; exit 5").file("critical", "3\n").made();
+    let end = tree.command("init").arg(tree.services()).output_as_process_1();
+    assert_eq!(end.code(), Some(5), "{}", end.stderr);
+    for count in [1, 2] {
+        let text = format!("init: heart: critical, ended with exit 5: {count} of 3 times in a row\n");
+        assert_eq!(end.stderr.matches(&text).count(), 1, "{}", end.stderr);
+    }
+    said(&end, "init: heart: critical, ended with exit 5: stopping\n");
+    assert_eq!(heart.lines("starts").len(), 3);
+}
+
+/// An end that a client has requested is none in the row.
+#[test]
+fn a_requested_end_starts_the_count_anew() {
+    let tree = Suite::ours().tree();
+    let heart = tree.service("heart").run(&beats()).file("critical", "2").made();
+    let container = begun(&tree, PATIENT);
+    let first = "init: heart: critical, ended with exit 5: 1 of 2 times in a row\n";
+    for round in [1, 2] {
+        heart.eventually_lines("ready", round * 2 - 1);
+        signal_inmate(&container, heart.eventually_runs().pid, Signal::SIGUSR1);
+        heart.eventually_lines("ready", round * 2);
+        heart.eventually_runs();
+        tests::eventually("it is said", || container.stderr().matches(first).count() == round);
+        if round == 1 {
+            heart.sv("restart");
+        }
+    }
+    its_end_is_the_containers(&container, &heart);
+}
+
+#[test]
+fn what_is_no_number_in_critical_is_said_and_counts_as_one() {
+    for content in ["often\n", "0", "-1", "1000000000000"] {
+        let tree = Suite::ours().tree();
+        tree.service("heart").run("exit 5").file("critical", content).made();
+        let end = tree.command("init").arg(tree.services()).output_as_process_1();
+        assert_eq!(end.code(), Some(5), "{}", end.stderr);
+        said(&end, "init: warning: bad content of heart/critical: expected a number of ends\n");
+        said(&end, "init: heart: critical, ended with exit 5: stopping\n");
+    }
 }

@@ -59,7 +59,7 @@ fn many_services_that_each_need_all_before_them_are_stopped() {
     let names: Vec<String> = (0..120).map(|number| format!("s{number:03}")).collect();
     let services: Vec<Service> = (0..names.len())
         .map(|count| {
-            let service = tree.service(&names[count]).run("exec sleep 1000");
+            let service = tree.service(&names[count]).run("exec sleep 1000").check("exit 0");
             let depends =
                 |service: Builder, need: &String| service.file(&format!("dependencies.d/{need}"), "");
             names[..count].iter().fold(service, depends).made()

@@ -63,7 +63,7 @@ fn image() -> &'static str {
         for dir in ["bin", "etc/service", "tmp"] {
             fs::create_dir_all(context.join(dir)).expect("a directory for the image");
         }
-        for program in ["init", "runsvdir", "runsv", "sv"] {
+        for program in ["init", "sv"] {
             tree.copy_program(&tree.bin().join(program), &bin.join(program));
         }
         tree.copy_program(Path::new("/bin/busybox"), &bin.join("busybox"));

@@ -1,4 +1,4 @@
-//! A stop that begins in the middle of a step: a start, a rest, a restart, a removal, the death of a runsv.
+//! A stop that begins in the middle of a step: a start, a rest, a restart, a removal.
 //! The service is stopped like the rest, and never started again.
 
 use std::thread;
@@ -47,7 +47,7 @@ fn a_stop_while_half_of_the_services_have_started_loses_none() {
     no_service_is_lost(&services, &end);
 }
 
-/// At moments spread over the start: before runsvdir, between fork and exec, before the handlers.
+/// At moments spread over the start: before the scan, between fork and exec, before the handlers.
 #[test]
 fn a_stop_at_any_moment_of_the_start_loses_none() {
     for round in 0..12 {
@@ -80,20 +80,20 @@ fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
     container.finished();
 }
 
-/// A child of runsvdir that has not executed runsv yet has the arguments of runsvdir.
+/// A child that has not executed `./run` yet has the arguments of init.
 #[test]
 fn a_stop_while_services_are_being_born_loses_none() {
     let tree = Suite::ours().tree();
     let services = savers(&tree, 6);
     // strace is in the container, too, and ends when it is told to.
     let slowly = ["-D", "-I1", "-f", "-o", "/dev/null", "-e", "trace=execve"];
-    let delay = ["-e", "inject=execve:delay_enter=200000"];
+    let delay = ["-e", "inject=execve:delay_enter=3000000"];
     let init = ["init", "--grace", PATIENT];
     let container =
         tree.command("strace").args(slowly).args(delay).args(init).arg(tree.services()).start_as_process_1();
     tests::eventually("some are being born", || {
-        let is_unborn = |inmate: &Inmate| inmate.command_line.starts_with("runsvdir ");
-        // One of these processes is runsvdir.
+        let is_unborn = |inmate: &Inmate| inmate.command_line.starts_with("init ");
+        // One of these processes is init.
         container.processes().iter().filter(|inmate| is_unborn(inmate)).count() > 4
     });
     container.signal(Signal::SIGTERM);
@@ -190,42 +190,32 @@ fn a_service_that_another_process_has_stopped_is_continued_and_stopped() {
 }
 
 #[test]
-fn a_runsv_that_is_stopped_with_stop_loses_nothing() {
+fn an_init_that_is_stopped_and_continued_loses_nothing() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_for("0")).made();
     let container = begun(&tree, PATIENT);
     saver.eventually_has("ready");
-    send(container.eventually_has("runsv saver").outside.pid, Signal::SIGSTOP);
-    stopped_in_order(&container);
+    container.signal(Signal::SIGSTOP);
+    container.signal(Signal::SIGTERM);
+    container.signal(Signal::SIGCONT);
+    ended_in_order(&container);
     assert_eq!(saver.read("saved"), "saved\n");
 }
 
-/// The same in the middle of the stop: it does not wait until late services are killed.
+/// The same in the middle of the stop.
 #[test]
-fn a_runsv_that_is_stopped_during_the_stop_goes_on() {
+fn an_init_that_is_stopped_during_the_stop_goes_on() {
     let tree = Suite::ours().tree();
     let saver = tree.service("saver").run(&saves_when_let()).made();
     let container = begun(&tree, "3600");
     saver.eventually_has("ready");
-    let runsv = container.eventually_has("runsv saver").outside.pid;
     container.signal(Signal::SIGTERM);
     saver.eventually_has("stopping");
-    send(runsv, Signal::SIGSTOP);
+    container.signal(Signal::SIGSTOP);
     saver.write("let", "");
+    saver.eventually_has("saved");
+    container.signal(Signal::SIGCONT);
     ended_in_order(&container);
-}
-
-#[test]
-fn a_runsvdir_that_is_stopped_with_stop_loses_nothing() {
-    let tree = Suite::ours().tree();
-    let services = savers(&tree, 3);
-    let container = begun(&tree, PATIENT);
-    for service in &services {
-        service.eventually_has("ready");
-    }
-    send(container.eventually_has("runsvdir -P").outside.pid, Signal::SIGSTOP);
-    let end = stopped_in_order(&container);
-    no_service_is_lost(&services, &end);
 }
 
 /// Just before and just after the start: either it is not started at all, or it is stopped in order.
@@ -294,7 +284,7 @@ fn a_service_that_is_down_stays_down_and_one_that_runs_once_is_stopped() {
     said(&end, "init: 2 services stopped in ");
 }
 
-/// Removed from the directory a moment ago: its runsv is ending already, and is waited for.
+/// Removed from the directory a moment ago: it is stopped already, and is waited for.
 #[test]
 fn a_service_that_was_just_removed_is_waited_for() {
     let tree = Suite::ours().tree();
@@ -306,41 +296,6 @@ fn a_service_that_was_just_removed_is_waited_for() {
     tests::eventually("it is told to stop", || away.join("stopping").exists());
     stopped_in_order(&container);
     assert_eq!(fs_err::read_to_string(away.join("saved")).unwrap_or_default(), "saved\n");
-}
-
-/// A service that has lost its runsv is stopped like the others.
-#[test]
-fn a_service_whose_runsv_was_killed_is_stopped_in_order() {
-    let tree = Suite::ours().tree();
-    let saver = tree.service("saver").run(&saves_for("1")).made();
-    let slow = tree.service("slow").run(&saves_for("2")).made();
-    let container = begun(&tree, PATIENT);
-    saver.eventually_has("ready");
-    slow.eventually_has("ready");
-    // Neither is replaced: runsvdir cannot.
-    send(container.eventually_has("runsvdir -P").outside.pid, Signal::SIGSTOP);
-    send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
-    saver.eventually("has lost its runsv", |saver| !saver.is_supervised());
-    let end = stopped_in_order(&container);
-    no_service_is_lost(&[saver, slow], &end);
-    said(&end, "init: saver: stopped after ");
-}
-
-/// In the middle of the stop, too.
-#[test]
-fn a_runsv_that_is_killed_during_the_stop_loses_nothing() {
-    let tree = Suite::ours().tree();
-    let saver = tree.service("saver").run(&saves_when_let()).made();
-    let container = begun(&tree, PATIENT);
-    saver.eventually_has("ready");
-    container.signal(Signal::SIGTERM);
-    saver.eventually_has("stopping");
-    send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
-    container.eventually_says("init: saver: runsv killed by SIGKILL after ");
-    saver.write("let", "");
-    let end = container.finished();
-    assert_eq!(saver.read("saved"), "saved\n", "{}", end.stderr);
-    assert_ne!(end.code(), Some(99), "nothing of init's was killed: {}", end.stderr);
 }
 
 /// The numbers in another pid namespace's `/proc` mean other processes: such a `/proc` counts as missing.
@@ -359,7 +314,6 @@ fn a_foreign_proc_is_not_believed() {
     let end = container.finished();
     no_service_is_lost(&services, &end);
     assert_eq!(end.code(), Some(0), "{}", end.stderr);
-    said(&end, "init: warning: unable to see processes in /proc");
 }
 
 /// Its entry was renamed, and a client sends `u` under the new name.
@@ -412,7 +366,7 @@ fn the_line_of_a_service_says_what_was_not_in_order() {
 
 /// Its own `timeout-kill` was shorter than init's share: it counts as killed all the same.
 #[test]
-fn a_service_that_its_own_runsv_has_to_kill_counts_as_killed() {
+fn a_service_that_its_own_supervisor_has_to_kill_counts_as_killed() {
     let tree = Suite::ours().tree();
     let deaf = tree.service("deaf").run(crate::IGNORES_TERM).file("timeout-kill", "200").made();
     let container = begun(&tree, PATIENT);
@@ -420,30 +374,9 @@ fn a_service_that_its_own_runsv_has_to_kill_counts_as_killed() {
     container.signal(Signal::SIGTERM);
     let end = container.finished();
     assert_eq!(end.code(), Some(99), "{}", end.stderr);
-    said(&end, "init: deaf: killed by its runsv after ");
+    said(&end, "init: deaf: killed by its supervisor after ");
     said(&end, ", ./run ended with SIGKILL\n");
     said(&end, ", 1 killed: deaf; exit 99\n");
-}
-
-/// It is one service, and is told to end once.
-#[test]
-fn a_service_that_loses_its_runsv_during_the_stop_is_counted_and_told_once() {
-    let tree = Suite::ours().tree();
-    let saver = tree.service("saver").run(&saves_when_let()).log("exec cat >>../log.txt").made();
-    let container = begun(&tree, PATIENT);
-    saver.eventually_has("ready");
-    container.signal(Signal::SIGTERM);
-    saver.eventually_has("stopping");
-    // Only then it is sure that the record says so.
-    saver.eventually("has been told", |saver| saver.status().got_term != 0);
-    send(container.eventually_has("runsv saver").outside.pid, Signal::SIGKILL);
-    container.eventually_says("init: saver: runsv killed by SIGKILL after ");
-    saver.write("let", "");
-    let end = container.finished();
-    assert_eq!(saver.lines("stopping").len(), 1, "{}", end.stderr);
-    said(&end, "init: saver: stopped after ");
-    said(&end, "init: 1 service stopped in ");
-    assert_eq!(end.code(), Some(0), "{}", end.stderr);
 }
 
 /// Exit code 99 has its reason in the summary.

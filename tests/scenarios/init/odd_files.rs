@@ -1,17 +1,15 @@
 //! Odd things in the place of files that init reads: a FIFO without a writer, a device without end, a link to
 //! itself, a terminal. None of them delays init, and no terminal becomes init's own.
 
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
 use fs_err as fs;
 use nix::pty::openpty;
-use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use nix::unistd::{mkfifo, ttyname};
 use tests::namespace::{Inmate, PidNamespace};
-use tests::process::send;
 use tests::{Service, Suite, TestTree, nothing_happens_for};
 
 use crate::init::stop::{said, saves_for, stopped_in_order, with_grace};
@@ -25,13 +23,12 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Puts each odd thing in its turn in the place of a file of the service `odd`, before it is started, and
 /// ends the tree.
 #[track_caller]
-fn nothing_odd_holds_up(place: &str, at_the_stop: impl Fn(&TestTree, &PidNamespace)) {
+fn nothing_odd_holds_up(place: &str) {
     for_each_odd_thing(place, |tree, odd, put| {
         put();
         let container = begun(tree);
         odd.eventually_has("ready");
         odd.eventually_runs();
-        at_the_stop(tree, &container);
         container
     });
 }
@@ -43,18 +40,10 @@ fn nothing_odd_comes_amiss(place: &str) {
         let container = begun(tree);
         odd.eventually_has("ready");
         odd.eventually_stat("run");
-        odd.eventually("init watches it", |odd| is_watched(&container, &odd.path("supervise")));
         odd.remove(place);
         put();
         container
     });
-}
-
-/// Whether process 1 has an inotify watch on a directory.
-fn is_watched(container: &PidNamespace, directory: &Path) -> bool {
-    let inode = format!(" ino:{:x} ", fs::metadata(directory).expect("a directory").ino());
-    let descriptors = fs::read_dir(format!("/proc/{}/fdinfo", container.pid())).expect("a process 1");
-    descriptors.flatten().any(|it| fs::read_to_string(it.path()).is_ok_and(|about| about.contains(&inode)))
 }
 
 #[track_caller]
@@ -76,13 +65,13 @@ fn for_each_odd_thing(place: &str, begin: impl Fn(&TestTree, &Service, &dyn Fn()
         let tree = Suite::ours().tree();
         let odd = tree.service("odd").run(&saves_for("0")).made();
         if place != "critical" {
-            // So that init looks at its history.
+            // So that it has a history.
             fs::write(odd.dir().join("critical"), "").expect("a file");
         }
         let (path, aside) = (odd.dir().join(place), tree.root().join("odd"));
         let container = begin(&tree, &odd, &|| {
             fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
-            // As what is new in `supervise/` comes, for those that watch it.
+            // What is new comes whole.
             put(&aside);
             fs::rename(&aside, &path).expect("a rename");
         });
@@ -103,36 +92,32 @@ fn begun(tree: &TestTree) -> PidNamespace {
 }
 
 #[test]
-fn nothing_odd_in_the_place_of_down_signal_holds_up_an_orphan() {
-    nothing_odd_holds_up("down-signal", |tree, container| {
-        send(container.eventually_has("runsvdir -P").outside.pid, Signal::SIGSTOP);
-        send(container.eventually_has("runsv odd").outside.pid, Signal::SIGKILL);
-        tree.at("odd").eventually("has lost its runsv", |odd| !odd.is_supervised());
-    });
+fn nothing_odd_in_the_place_of_down_signal_holds_init_up() {
+    nothing_odd_holds_up("down-signal");
 }
 
 #[test]
 fn nothing_odd_in_the_place_of_a_timeout_holds_init_up() {
     for place in ["timeout-kill", "timeout-finish"] {
-        nothing_odd_holds_up(place, |_, _| {});
+        nothing_odd_holds_up(place);
     }
 }
 
 #[test]
 fn nothing_odd_among_the_dependencies_holds_init_up() {
-    nothing_odd_holds_up("dependencies.d/other", |_, _| {});
-    nothing_odd_holds_up("dependencies.d", |_, _| {});
+    nothing_odd_holds_up("dependencies.d/other");
+    nothing_odd_holds_up("dependencies.d");
 }
 
 /// It marks the service all the same: only its name counts.
 #[test]
 fn nothing_odd_in_the_place_of_critical_holds_init_up() {
-    nothing_odd_holds_up("critical", |_, _| {});
+    nothing_odd_holds_up("critical");
 }
 
 #[test]
 fn nothing_odd_in_the_place_of_the_history_holds_init_up() {
-    nothing_odd_holds_up("supervise/.history", |_, _| {});
+    nothing_odd_holds_up("supervise/.history");
 }
 
 #[test]
