@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::{Duration, Instant};
 
 use scan::effects::scanner::SupervisorHost;
@@ -66,6 +67,8 @@ struct Hosted {
     name: String,
     supervisor: HostedState,
     deadline: Option<Instant>,
+    /// A digest of what the service needs.
+    needs: u64,
     report: ServiceReport,
 }
 
@@ -291,6 +294,7 @@ impl Supervisors {
                 self.has_new_needs |= !needs.is_empty();
                 // Whether the others are up is found out when all have begun.
                 supervisor.hold(!needs.is_empty());
+                hosted.needs = digest(&needs);
                 self.events.push(LifecycleEvent::ServiceOpened { id, name, needs });
                 supervisor.start(Now::read());
                 hosted.supervisor = HostedState::Open(supervisor);
@@ -338,8 +342,13 @@ impl Supervisors {
             return;
         }
         if has_ended && self.sessions.is_none() && supervisor.enter_directory() {
-            self.has_new_needs = true;
-            self.events.push(LifecycleEvent::ServiceNeeds(id, service_files::needs()));
+            let needs = service_files::needs();
+            if std::mem::replace(&mut hosted.needs, digest(&needs)) != digest(&needs) {
+                // Before its next start it has to be known what it waits for.
+                supervisor.hold(true);
+                self.has_new_needs = true;
+                self.events.push(LifecycleEvent::ServiceNeeds(id, needs));
+            }
         }
         if supervisor.awaits_group() {
             self.group_watchers.insert(id);
@@ -407,6 +416,7 @@ impl SupervisorHost for ScannedSupervisors<'_> {
             name: name.to_string_lossy().into_owned(),
             supervisor: HostedState::Opening(None),
             deadline: None,
+            needs: 0,
             report: ServiceReport::default(),
         };
         self.supervisors.all.insert(id, hosted);
@@ -444,6 +454,12 @@ impl SupervisorHost for ScannedSupervisors<'_> {
         let name = name.to_string_lossy().into_owned();
         self.supervisors.events.push(LifecycleEvent::FoundOccupied(name));
     }
+}
+
+fn digest(needs: &[String]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    needs.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// To close what watches directories takes the kernel many milliseconds: another thread does it.

@@ -93,7 +93,7 @@ pub enum LifecycleEvent {
         /// What it needs, from its `dependencies.d`.
         needs: Vec<String>,
     },
-    /// What a service that has ended, and may be started again, needs by now.
+    /// What a service that has ended, and may be started again, needs by now. It is held.
     ServiceNeeds(SupervisorId, Vec<String>),
     /// Outcome: what the services need whose files have changed since they were started.
     NeedsChanged(Vec<(SupervisorId, Vec<String>)>),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 /// The number of a service's name. A service that is only named by others has one, too.
-pub type Node = usize;
+pub type Node = u32;
 
 /// The names of services, and what each of them needs.
 #[derive(Debug, Default)]
@@ -12,8 +12,8 @@ pub struct ServiceGraph {
     names: Vec<String>,
     /// As in `dependencies.d`.
     listed: Vec<Vec<Node>>,
-    /// The same without what closes a cycle.
-    needs: Vec<Vec<Node>>,
+    /// The same without what closes a cycle, for the services of which something does.
+    needs: HashMap<Node, Vec<Node>>,
     dependents: Vec<Vec<Node>>,
     depths: Vec<u32>,
     /// Whether there is a service of this name.
@@ -44,12 +44,11 @@ impl ServiceGraph {
             set(&mut self.names, node, name.to_owned());
             return node;
         }
-        let node = self.names.len();
+        let Ok(node) = Node::try_from(self.names.len()) else { return Node::MAX };
         self.numbers.insert(name.to_owned(), node);
         self.names.push(name.to_owned());
         self.is_present.push(false);
         self.listed.push(Vec::new());
-        self.needs.push(Vec::new());
         self.dependents.push(Vec::new());
         self.depths.push(0);
         node
@@ -57,13 +56,13 @@ impl ServiceGraph {
 
     /// The name of a service.
     pub fn name(&self, node: Node) -> &str {
-        self.names.get(node).map_or("", String::as_str)
+        self.names.get(at(node)).map_or("", String::as_str)
     }
 
     /// Takes in what a service needs; whether that is new.
     pub fn set_needs(&mut self, node: Node, names: &[String]) -> bool {
         let listed: Vec<Node> = names.iter().map(|name| self.node(name)).collect();
-        let Some(before) = self.listed.get_mut(node).filter(|before| **before != listed) else {
+        let Some(before) = self.listed.get_mut(at(node)).filter(|before| **before != listed) else {
             return false;
         };
         *before = listed;
@@ -90,22 +89,22 @@ impl ServiceGraph {
 
     /// What a service needs, as it says.
     pub fn listed(&self, node: Node) -> &[Node] {
-        self.listed.get(node).map_or(&[], Vec::as_slice)
+        self.listed.get(at(node)).map_or(&[], Vec::as_slice)
     }
 
     /// What a service needs.
     pub fn needs(&self, node: Node) -> &[Node] {
-        self.needs.get(node).map_or(&[], Vec::as_slice)
+        self.needs.get(&node).map_or_else(|| self.listed(node), Vec::as_slice)
     }
 
     /// What needs a service.
     pub fn dependents(&self, node: Node) -> &[Node] {
-        self.dependents.get(node).map_or(&[], Vec::as_slice)
+        self.dependents.get(at(node)).map_or(&[], Vec::as_slice)
     }
 
     /// How many services there are at most below this one, each of which needs the next.
     pub fn depth(&self, node: Node) -> u32 {
-        self.depths.get(node).copied().unwrap_or(0)
+        self.depths.get(at(node)).copied().unwrap_or(0)
     }
 
     /// Brings everything up to date after a change. In each cycle the entry that closes it, in the order of
@@ -119,17 +118,22 @@ impl ServiceGraph {
         for dependents in &mut self.dependents {
             dependents.clear();
         }
-        for node in 0..self.names.len() {
-            let listed = self.listed(node).iter().copied();
-            let needs: Vec<Node> = listed.filter(|need| !closing.contains(&(node, *need))).collect();
-            for need in &needs {
-                if let Some(dependents) = self.dependents.get_mut(*need) {
+        self.needs.clear();
+        for (node, _) in &closing {
+            let is_kept = |need: &Node| !closing.contains(&(*node, *need));
+            let needs = self.listed(*node).iter().copied().filter(is_kept).collect();
+            self.needs.insert(*node, needs);
+        }
+        for node in self.nodes() {
+            let listed = self.listed.get(at(node)).map_or(&[][..], Vec::as_slice);
+            for need in self.needs.get(&node).map_or(listed, Vec::as_slice) {
+                if let Some(dependents) = self.dependents.get_mut(at(*need)) {
                     dependents.push(node);
                 }
             }
-            if let Some(known) = self.needs.get_mut(node) {
-                *known = needs;
-            }
+        }
+        for dependents in &mut self.dependents {
+            dependents.shrink_to_fit();
         }
         self.forget_unnamed();
         for (node, need) in closing {
@@ -149,12 +153,16 @@ impl ServiceGraph {
         self.warned.insert(warning.to_owned())
     }
 
+    fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
+        0..Node::try_from(self.names.len()).unwrap_or(Node::MAX)
+    }
+
     fn forget_unnamed(&mut self) {
         let mut is_used = self.is_present.clone();
         for node in self.listed.iter().flatten() {
             set(&mut is_used, *node, true);
         }
-        for (node, is_used) in is_used.into_iter().enumerate() {
+        for (node, is_used) in self.nodes().zip(is_used) {
             if !is_used {
                 self.forget(node);
             }
@@ -162,7 +170,7 @@ impl ServiceGraph {
     }
 
     fn forget(&mut self, node: Node) {
-        if self.numbers.remove(self.names.get(node).map_or("", String::as_str)).is_some() {
+        if self.numbers.remove(self.names.get(at(node)).map_or("", String::as_str)).is_some() {
             set(&mut self.names, node, String::new());
             self.free.push(node);
         }
@@ -173,12 +181,12 @@ impl ServiceGraph {
     fn closing_entries(&mut self) -> BTreeSet<(Node, Node)> {
         let mut closing = BTreeSet::new();
         let mut visits = vec![Visit::NotYet; self.names.len()];
-        let mut roots: Vec<Node> = (0..self.names.len()).collect();
-        roots.sort_unstable_by(|one, other| self.names.get(*one).cmp(&self.names.get(*other)));
+        let mut roots: Vec<Node> = self.nodes().collect();
+        roots.sort_unstable_by(|one, other| self.name(*one).cmp(self.name(*other)));
         // The way to the service that is visited: each with the next of its entries.
         let mut way: Vec<(Node, usize)> = Vec::new();
         for root in roots {
-            if visits.get(root) == Some(&Visit::NotYet) {
+            if visits.get(at(root)) == Some(&Visit::NotYet) {
                 way.push((root, 0));
             }
             while let Some((node, next)) = way.last_mut() {
@@ -189,7 +197,7 @@ impl ServiceGraph {
                     set(&mut self.depths, node, 0);
                 }
                 if let Some(need) = self.listed(node).get(place).copied() {
-                    match visits.get(need).copied().unwrap_or(Visit::Done) {
+                    match visits.get(at(need)).copied().unwrap_or(Visit::Done) {
                         Visit::NotYet => way.push((need, 0)),
                         Visit::Open => {
                             closing.insert((node, need));
@@ -214,8 +222,13 @@ impl ServiceGraph {
     }
 }
 
+/// The place of a service in the lists.
+fn at(node: Node) -> usize {
+    usize::try_from(node).unwrap_or(usize::MAX)
+}
+
 fn set<T>(all: &mut [T], node: Node, value: T) {
-    if let Some(place) = all.get_mut(node) {
+    if let Some(place) = all.get_mut(at(node)) {
         *place = value;
     }
 }

@@ -131,11 +131,11 @@ impl ServiceSet {
         self.set_blocks(node, did_block, false);
     }
 
-    /// What a service needs by now.
+    /// What a service needs by now. It is held, until it is known what for.
     pub fn set_needs(&mut self, id: SupervisorId, needs: &[String]) {
-        if let Some(service) = self.services.get(&id)
-            && self.graph.set_needs(service.node, needs)
-        {
+        if let Some(service) = self.services.get_mut(&id) {
+            service.is_held = true;
+            self.graph.set_needs(service.node, needs);
             self.unsettled.insert(id);
         }
     }
