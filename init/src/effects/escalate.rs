@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use supervise::ChildPart;
 use sys::{Now, Pid, Poller, Signal};
 
-use super::process_tree::{NONE, ProcessTree};
+use super::process_tree::ProcessTree;
 use super::supervisors::Supervisors;
 use crate::state::{Escalation, LateService, SupervisorId};
 
@@ -23,7 +23,7 @@ pub fn continue_stopped(command: Option<Pid>, services: &[SupervisorId], supervi
             let _ = Signal::CONT.send(*root);
         }
     }
-    let families: BTreeSet<Pid> = roots.iter().flat_map(|root| tree.subtree(*root, &NONE)).collect();
+    let families: BTreeSet<Pid> = roots.iter().flat_map(|root| tree.subtree(*root)).collect();
     for pid in families.into_iter().filter(|pid| tree.is_stopped(*pid)) {
         tree.signal(pid, Signal::CONT);
     }
@@ -49,7 +49,7 @@ fn escalate_one(
     let is_logger = |part: ChildPart| part == ChildPart::LogRun;
     let family = |part: &dyn Fn(ChildPart) -> bool| -> Vec<Pid> {
         let roots = children.iter().filter(|(_, of)| part(*of));
-        roots.flat_map(|(pid, _)| tree.subtree(*pid, &NONE)).collect()
+        roots.flat_map(|(pid, _)| tree.subtree(*pid)).collect()
     };
     // So many processes are killed at once: there is no time for single steps.
     let is_fork_bomb = family(&|part| !is_logger(part)).len() > FORK_BOMB;

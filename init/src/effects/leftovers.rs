@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sys::{Pid, Signal, procfs};
 
-use super::process_tree::{NONE, ProcessTree};
+use super::process_tree::ProcessTree;
 use super::supervisors::Supervisors;
 use crate::state::SupervisorId;
 
@@ -43,7 +43,7 @@ impl LeftoverSweep {
             !supervisors.has_child(*pid) && owner.is_some_and(|owner| services.contains(&owner))
         };
         let leftovers: Vec<Pid> = adopted.filter(is_meant).collect();
-        self.end(&tree, leftovers.into_iter().flat_map(|pid| tree.subtree(pid, &NONE)));
+        self.end(&tree, leftovers.into_iter().flat_map(|pid| tree.subtree_to_supervisors(pid)));
     }
 
     /// Sends SIGTERM to what init has adopted, and its descendants; `own` are COMMAND and the hook that runs.
@@ -52,7 +52,7 @@ impl LeftoverSweep {
         let children = tree.children(nix::unistd::getpid()).iter().copied();
         let adopted: Vec<Pid> =
             children.filter(|pid| !own.contains(pid) && !supervisors.has_child(*pid)).collect();
-        self.end(&tree, adopted.into_iter().flat_map(|pid| tree.subtree(pid, &NONE)));
+        self.end(&tree, adopted.into_iter().flat_map(|pid| tree.subtree_to_supervisors(pid)));
     }
 
     /// Sends a signal to every process that is left; returns, for SIGKILL, names that were not returned
@@ -69,9 +69,13 @@ impl LeftoverSweep {
         };
         match tree {
             Some(tree) if signal == Signal::KILL => kill_all_below(tree, own),
-            // In the whole pid namespace, also the processes that entered it from outside.
-            Some(tree) if is_process_1 => self.end(&tree, tree.all().filter(|pid| *pid != own)),
-            Some(tree) => self.end(&tree, tree.subtree(own, &NONE).into_iter().filter(|pid| *pid != own)),
+            Some(tree) => {
+                // Process 1 ends also what has entered its pid namespace from outside.
+                let roots = tree.roots().filter(|_| is_process_1).chain([own]);
+                let roots: BTreeSet<Pid> = roots.collect();
+                let all = roots.into_iter().flat_map(|root| tree.subtree_to_supervisors(root));
+                self.end(&tree, all.filter(|pid| *pid != own));
+            }
             None => {
                 let all = Pid::from_raw(-1);
                 // A process that cannot be signalled is gone.
@@ -117,7 +121,7 @@ fn name_some(before: &mut BTreeSet<Pid>) -> Vec<String> {
 fn kill_all_below(mut tree: ProcessTree, own: Pid) {
     let mut killed = BTreeSet::new();
     for _ in 0..ROUNDS {
-        let mut living = tree.subtree(own, &NONE);
+        let mut living = tree.subtree(own);
         living.retain(|pid| *pid != own && tree.is_alive(*pid) && killed.insert(*pid));
         if living.is_empty() {
             return;

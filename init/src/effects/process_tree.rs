@@ -1,13 +1,10 @@
 //! Effects: the tree of processes at one moment, from /proc.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sys::process::handle::signal_exactly;
 use sys::{Pid, Signal, clock, procfs};
-
-/// No process is excluded.
-pub const NONE: BTreeSet<Pid> = BTreeSet::new();
 
 /// The limit for reading /proc: where thousands of processes compete for the processor, an incomplete answer
 /// in time is better than a complete one when the grace is over. The oldest processes come first.
@@ -49,9 +46,11 @@ impl ProcessTree {
         self.is_complete
     }
 
-    /// All processes that were seen.
-    pub fn all(&self) -> impl Iterator<Item = Pid> {
-        self.processes.keys().copied()
+    /// The processes with a parent that was not seen: process 1, and those that have entered the pid namespace
+    /// from outside.
+    pub fn roots(&self) -> impl Iterator<Item = Pid> {
+        let is_root = |stat: &procfs::Stat| !self.processes.contains_key(&stat.parent);
+        self.processes.iter().filter(move |(_, stat)| is_root(stat)).map(|(pid, _)| *pid)
     }
 
     /// The children of a process.
@@ -59,13 +58,23 @@ impl ProcessTree {
         self.children.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// A process and its descendants, without the `excluded` ones and theirs.
-    pub fn subtree(&self, pid: Pid, excluded: &BTreeSet<Pid>) -> Vec<Pid> {
+    /// A process and its descendants.
+    pub fn subtree(&self, pid: Pid) -> Vec<Pid> {
+        self.descend(pid, |_| true)
+    }
+
+    /// A process and those of its descendants that it does not stop itself: a runsv takes TERM as the order to
+    /// stop its service, and lets its logger read to the end.
+    pub fn subtree_to_supervisors(&self, pid: Pid) -> Vec<Pid> {
+        self.descend(pid, |pid| self.name(pid) != Some("runsv"))
+    }
+
+    fn descend(&self, pid: Pid, into: impl Fn(Pid) -> bool) -> Vec<Pid> {
         let mut subtree = Vec::new();
         let mut open = vec![pid];
         while let Some(pid) = open.pop() {
-            if !excluded.contains(&pid) {
-                subtree.push(pid);
+            subtree.push(pid);
+            if into(pid) {
                 open.extend_from_slice(self.children(pid));
             }
         }
