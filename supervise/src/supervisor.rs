@@ -144,8 +144,9 @@ impl Supervisor {
         if is_own {
             self.enter();
         }
+        // Asked only then: the directory may hang.
+        let has_finish = self.effects.is_run(pid) && self.effects.has_finish();
         self.effects.child_exited(pid);
-        let has_finish = is_own && self.effects.has_finish();
         self.handle(ServiceEvent::Exited { pid, exit_status, has_finish }, now);
         self.is_turn_due |= is_own;
         is_own

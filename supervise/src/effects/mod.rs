@@ -185,6 +185,11 @@ impl Effects {
         self.children.iter().any(|(child, _)| *child == pid)
     }
 
+    /// Whether this process is `./run`.
+    pub fn is_run(&self, pid: Pid) -> bool {
+        self.children.contains(&(pid, ChildPart::Run))
+    }
+
     /// Forgets a process that ended; logs the reason if it was a child that could not start.
     pub fn child_exited(&mut self, pid: Pid) {
         self.leftovers.child_exited(pid);
