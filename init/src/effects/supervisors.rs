@@ -194,7 +194,7 @@ impl Supervisors {
         }
     }
 
-    /// A stop is about to begin: what the services need whose files have changed since they were started. They
+    /// A stop is about to begin: what those services need that have changed files since they were started. They
     /// are stopped as their files say by now.
     pub fn take_changed_needs(&mut self) -> Vec<(SupervisorId, Vec<String>)> {
         let Some(stop_files) = self.stop_files.take() else { return Vec::new() };

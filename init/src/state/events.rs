@@ -95,7 +95,7 @@ pub enum LifecycleEvent {
     },
     /// What a service that has ended, and may be started again, needs by now. It is held.
     ServiceNeeds(SupervisorId, Vec<String>),
-    /// Outcome: what the services need whose files have changed since they were started.
+    /// Outcome: what those services need that have changed files since they were started.
     NeedsChanged(Vec<(SupervisorId, Vec<String>)>),
     /// What a supervisor says has changed.
     ServiceChanged(SupervisorId, ServiceReport),
