@@ -135,11 +135,13 @@ fn directories_that_are_there_are_started_at_once_in_the_order_of_their_names() 
 }
 
 #[test]
-fn two_names_of_one_directory_have_one_runsv() {
+fn two_names_of_one_directory_have_one_runsv_and_are_named_once() {
     let mut fixture = ServicesFixture::new();
     fixture.sees([directory("a", WEB), directory("b", WEB)]);
-    assert_eq!(fixture.asks(), [start("a", WEB)]);
+    assert_eq!(fixture.asks(), [ScanAction::NameTwin("b".into(), "a".into()), start("a", WEB)]);
     fixture.started(WEB, 7);
+    fixture.sees([directory("a", WEB), directory("b", WEB)]);
+    assert_eq!(fixture.asks(), []);
     fixture.sees([directory("b", WEB)]);
     assert_eq!(fixture.asks(), []);
 }
