@@ -36,6 +36,10 @@ impl LeftoverSweep {
     /// Sends SIGTERM to what these services have left behind: what init has adopted of the sessions that their
     /// processes have begun.
     pub fn end_leftovers(&mut self, services: &[SupervisorId], supervisors: &Supervisors) {
+        // Most services leave nothing behind, and to read all of /proc takes long.
+        if procfs::own_children().into_iter().all(|pid| supervisors.has_child(pid)) {
+            return;
+        }
         let tree = ProcessTree::read();
         let adopted = tree.children(nix::unistd::getpid()).iter().copied();
         let is_meant = |pid: &Pid| {

@@ -117,6 +117,7 @@ impl InitEffects {
                 if let Some(scanner) = &mut self.scanner {
                     scanner.force();
                     self.scan_due = None;
+                    self.supervisors.read_needs_of_held();
                 }
             }
             LifecycleAction::StopScanning => self.stop_scanning(),

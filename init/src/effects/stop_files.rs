@@ -29,8 +29,8 @@ const NAMES: [&str; 4] = ["down-signal", "timeout-kill", "control", "dependencie
 /// The watches.
 pub struct StopFiles {
     watches: FileWatches,
-    /// With each watch its service, and whether everything in there matters.
-    watched: HashMap<WatchDescriptor, (SupervisorId, bool)>,
+    /// With each watch its services, which may share a directory, and whether everything in there matters.
+    watched: HashMap<WatchDescriptor, Vec<(SupervisorId, bool)>>,
     by_service: HashMap<SupervisorId, Vec<WatchDescriptor>>,
     /// The services that cannot be watched.
     blind: BTreeSet<SupervisorId>,
@@ -48,7 +48,7 @@ impl StopFiles {
     pub fn watch(&mut self, id: SupervisorId) {
         let mut watch = |directory: &str, is_whole| match self.watches.add(Path::new(directory), CHANGES) {
             Ok(watch) => {
-                self.watched.insert(watch, (id, is_whole));
+                self.watched.entry(watch).or_default().push((id, is_whole));
                 self.by_service.entry(id).or_default().push(watch);
                 true
             }
@@ -67,8 +67,13 @@ impl StopFiles {
     pub fn forget(&mut self, id: SupervisorId) {
         self.blind.remove(&id);
         for watch in self.by_service.remove(&id).unwrap_or_default() {
-            self.watched.remove(&watch);
-            self.watches.remove(watch);
+            if let Some(services) = self.watched.get_mut(&watch) {
+                services.retain(|(service, _)| *service != id);
+                if services.is_empty() {
+                    self.watched.remove(&watch);
+                    self.watches.remove(watch);
+                }
+            }
         }
     }
 
@@ -82,11 +87,8 @@ impl StopFiles {
                 }
                 let name = event.name.as_deref();
                 let is_meant = name.is_some_and(|name| NAMES.iter().any(|known| name == *known));
-                if let Some((id, is_whole)) = self.watched.get(&event.wd)
-                    && (*is_whole || is_meant)
-                {
-                    changed.insert(*id);
-                }
+                let services = self.watched.get(&event.wd).into_iter().flatten();
+                changed.extend(services.filter(|(_, is_whole)| *is_whole || is_meant).map(|(id, _)| *id));
             }
         }
         changed

@@ -174,6 +174,31 @@ impl Supervisors {
         std::mem::take(&mut self.ended)
     }
 
+    /// Reads again what the services need that are held: what they wait for may not count any more.
+    pub fn read_needs_of_held(&mut self) {
+        let ids: Vec<SupervisorId> = self.all.keys().copied().collect();
+        for id in ids {
+            if self.supervisor(id).is_some_and(|supervisor| supervisor.is_waiting()) {
+                self.read_needs(id);
+            }
+        }
+    }
+
+    /// Before its next start it has to be known what a service waits for.
+    fn read_needs(&mut self, id: SupervisorId) {
+        let Some(hosted) = self.all.get_mut(&id).filter(|_| self.sessions.is_none()) else { return };
+        let HostedState::Open(supervisor) = &mut hosted.supervisor else { return };
+        if !supervisor.enter_directory() {
+            return;
+        }
+        let needs = service_files::needs();
+        if std::mem::replace(&mut hosted.needs, digest(&needs)) != digest(&needs) {
+            supervisor.hold(true);
+            self.has_new_needs = true;
+            self.events.push(LifecycleEvent::ServiceNeeds(id, needs));
+        }
+    }
+
     /// Whether what a service needs was read since the last call.
     pub fn has_new_needs(&mut self) -> bool {
         std::mem::take(&mut self.has_new_needs)
@@ -317,10 +342,10 @@ impl Supervisors {
             // Without the watch the next turn reads it.
             let _ = poller.watch(descriptor, token(id, port));
         }
-        let mut has_ended = false;
+        let mut may_start = false;
         for (role, event) in supervisor.take_events() {
             if role == ServiceRole::Main {
-                has_ended |= matches!(event, HistoryEvent::Ended(..));
+                may_start |= matches!(event, HistoryEvent::Ended(..) | HistoryEvent::Told(_));
                 self.events.push(LifecycleEvent::ServiceHappened(id, event));
             }
         }
@@ -341,15 +366,10 @@ impl Supervisors {
             self.events.push(LifecycleEvent::ServiceClosed(id));
             return;
         }
-        if has_ended && self.sessions.is_none() && supervisor.enter_directory() {
-            let needs = service_files::needs();
-            if std::mem::replace(&mut hosted.needs, digest(&needs)) != digest(&needs) {
-                // Before its next start it has to be known what it waits for.
-                supervisor.hold(true);
-                self.has_new_needs = true;
-                self.events.push(LifecycleEvent::ServiceNeeds(id, needs));
-            }
+        if may_start && !supervisor.is_leaving() {
+            self.read_needs(id);
         }
+        let Some(supervisor) = self.supervisor(id) else { return };
         if supervisor.awaits_group() {
             self.group_watchers.insert(id);
         } else {

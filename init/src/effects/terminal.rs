@@ -4,7 +4,7 @@ use std::io::{Stdin, stdin};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
-use nix::unistd::{dup2_stdin, getpgid, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
+use nix::unistd::{dup2_stdin, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
 use sys::signal::{SignalSet, set_default};
 use sys::{Errno, Pid, Signal};
 
@@ -81,11 +81,11 @@ fn stop_own_group(signal: Signal) -> bool {
 /// Continues COMMAND's group, in the foreground if that is wanted: a background process that reads from the
 /// terminal would be stopped again.
 pub fn resume(command: Pid, is_foreground: bool) {
-    let group = getpgid(Some(command)).unwrap_or(command);
+    // Its own group, which it leads, and not one that it has joined.
     if is_foreground {
-        give_to(group);
+        give_to(command);
     }
-    let _ = Signal::CONT.send_to_group(group);
+    let _ = Signal::CONT.send_to_group(command);
 }
 
 fn give_to(group: Pid) {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use sys::signal::SignalSet;
-use sys::{Errno, Pid, Signal, log, procfs};
+use sys::{Errno, Pid, Signal, has_children, log, procfs, reap_next};
 
 use crate::state::exit_code::KILLED;
 
@@ -17,6 +17,8 @@ use crate::state::exit_code::KILLED;
 const STACK: usize = 64 * 1024;
 /// How often it checks, while a signal waits, whether init goes on.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
+/// How long it kills, where init is not process 1.
+const LAST_KILLS: Duration = Duration::from_millis(100);
 /// No deadline.
 const NONE: u64 = u64::MAX;
 
@@ -132,8 +134,17 @@ fn end_everything() -> ! {
     if own.as_raw() == 1 {
         let _ = Signal::KILL.send(Pid::from_raw(-1));
     } else {
-        for pid in procfs::children(own) {
-            let _ = Signal::KILL.send(pid);
+        // What a child leaves behind becomes a child of init.
+        let begun = Instant::now();
+        while begun.elapsed() < LAST_KILLS {
+            for pid in procfs::children(own) {
+                let _ = Signal::KILL.send(pid);
+            }
+            while reap_next().is_some() {}
+            if !has_children() {
+                break;
+            }
+            std::thread::sleep(LAST_KILLS / 50);
         }
     }
     sys::process::entry::exit_at_once(KILLED)

@@ -271,7 +271,7 @@ impl Lifecycle {
                     }
                 }
             }
-            LifecycleEvent::Swept(names) => self.swept(&names),
+            LifecycleEvent::Swept(names) => self.swept(&names, now),
             LifecycleEvent::Tick => {}
         }
         self.settle(now);

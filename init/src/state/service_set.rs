@@ -20,6 +20,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two checks.
 const LAST_PAUSE: Duration = Duration::from_millis(420);
 
+/// So many entries of one service are named at most that do not count.
+const MOST_WARNINGS: usize = 12;
+
 /// The services, and the order of their starts.
 #[derive(Debug, Default)]
 pub struct ServiceSet {
@@ -393,6 +396,12 @@ impl ServiceSet {
                 Some(_) => continue,
             };
             warnings.push(format!("{name} depends on {needed}, which {why}; ignored"));
+        }
+        let more = warnings.len().saturating_sub(MOST_WARNINGS);
+        if more > 0 {
+            warnings.truncate(MOST_WARNINGS);
+            warnings
+                .push(format!("{} depends on {more} more that do not count; ignored", self.graph.name(node)));
         }
         warnings.retain(|warning| self.graph.is_news(warning));
         self.warnings.append(&mut warnings);

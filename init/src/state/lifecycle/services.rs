@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use servicedir::HistoryEvent;
 
-use super::{Lifecycle, REPORT, Scanning};
+use super::{Lifecycle, LifecyclePhase, REPORT, Scanning};
 use crate::state::critical_ends::UnaskedEnd;
 use crate::state::events::{LifecycleAction, LogLevel, SupervisorId};
 use crate::state::exit_code::StopReason;
@@ -47,7 +47,8 @@ impl Lifecycle {
 
     pub(super) fn service_closed(&mut self, id: SupervisorId, now: Instant) {
         self.services.closed(id, now);
-        if let Some((level, line)) = self.stop_set.closed(id, now) {
+        let is_over = matches!(self.phase, LifecyclePhase::Over(_));
+        if let Some((level, line)) = self.stop_set.closed(id, now).filter(|_| !is_over) {
             self.log(level, line);
         }
     }

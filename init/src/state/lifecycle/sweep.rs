@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use sys::{ExitStatus, Signal};
 
-use super::{Lifecycle, LifecyclePhase, MainCommand, SweepState};
+use super::{KILL_AGAIN, Lifecycle, LifecyclePhase, MainCommand, SweepState};
 use crate::state::events::{HookStage, LifecycleAction, LogLevel};
 use crate::state::exit_code::exit_code;
 use crate::state::hook_run::HookRun;
@@ -30,7 +30,8 @@ impl Lifecycle {
             if sweep.kill_at.is_some() && stop.give_up() <= now {
                 return Some(self.exit(now));
             }
-            sweep.kill_at = Some(stop.next_kill(now));
+            // When the next one follows is decided when this one is done: it may take long.
+            sweep.kill_at = Some(stop.give_up().max(now));
             self.has_killed = true;
             self.stop_set.mark_killed();
             self.actions.push_back(LifecycleAction::Sweep(Signal::KILL));
@@ -38,7 +39,13 @@ impl Lifecycle {
         None
     }
 
-    pub(super) fn swept(&mut self, names: &[String]) {
+    pub(super) fn swept(&mut self, names: &[String], now: Instant) {
+        if let (Some(stop), LifecyclePhase::Sweep(sweep)) = (&self.stop, &mut self.phase)
+            && sweep.kill_at.is_some()
+        {
+            // Not at once: what was killed has to be reaped.
+            sweep.kill_at = Some(stop.next_kill(now).max(now + KILL_AGAIN / 4));
+        }
         if !names.is_empty() {
             self.log(LogLevel::Problem, format!("left behind, killed: {}", listed(names)));
         }
