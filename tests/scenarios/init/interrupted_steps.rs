@@ -5,7 +5,6 @@ use std::thread;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::namespace::Inmate;
 use tests::process::{Process, send};
 use tests::status::FINISH;
 use tests::{Output, Service, Suite, TestTree, nothing_happens_for};
@@ -80,27 +79,6 @@ fn a_stop_before_init_has_come_to_its_handlers_is_heard() {
     container.finished();
 }
 
-/// A child that has not executed `./run` yet has the arguments of init.
-#[test]
-fn a_stop_while_services_are_being_born_loses_none() {
-    let tree = Suite::ours().tree();
-    let services = savers(&tree, 6);
-    // strace is in the container, too, and ends when it is told to.
-    let slowly = ["-D", "-I1", "-f", "-o", "/dev/null", "-e", "trace=execve"];
-    let delay = ["-e", "inject=execve:delay_enter=3000000"];
-    let init = ["init", "--grace", PATIENT];
-    let container =
-        tree.command("strace").args(slowly).args(delay).args(init).arg(tree.services()).start_as_process_1();
-    tests::eventually("some are being born", || {
-        let is_unborn = |inmate: &Inmate| inmate.command_line.starts_with("init ");
-        // One of these processes is init.
-        container.processes().iter().filter(|inmate| is_unborn(inmate)).count() > 4
-    });
-    container.signal(Signal::SIGTERM);
-    let end = ended_in_order(&container);
-    no_service_is_lost(&services, &end);
-}
-
 /// The shell's own TERM ends it before it has set its trap: that is no loss, but it must not be
 /// started again either.
 #[test]
@@ -139,7 +117,7 @@ fn a_finish_that_runs_is_let_finish() {
     let web = tree
         .service("web")
         .run("echo >>started; exit 1")
-        .finish("echo >>begun; sleep 1; echo >>finished")
+        .finish("echo >>begun; sleep 3; echo >>finished")
         .made();
     let container = begun(&tree, PATIENT);
     web.eventually_has("begun");

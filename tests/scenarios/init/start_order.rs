@@ -309,6 +309,23 @@ fn a_dependency_that_was_added_counts_at_the_next_start() {
     stopped_in_order(&container);
 }
 
+/// A service that waits has no end at which the directory would be read again.
+#[test]
+fn a_service_that_waits_is_let_go_when_it_needs_nothing_any_more() {
+    for is_commanded in [true, false] {
+        let tree = Suite::ours().tree();
+        let (container, _db, web) = begun_and_waiting(tree.service("db").run(SLEEPS).check("exit 1"));
+        web.remove("dependencies.d/db");
+        if is_commanded {
+            web.control("u");
+        } else {
+            container.signal(Signal::SIGALRM);
+        }
+        web.eventually_has("started");
+        stopped_in_order(&container);
+    }
+}
+
 /// It is down before it is told up again.
 #[track_caller]
 fn restarted(web: &Service) {
