@@ -20,6 +20,7 @@ pub mod process;
 pub mod procfs;
 pub mod signal;
 mod signal_reader;
+pub mod thread;
 
 pub use clock::Now;
 pub use error::Error;

@@ -27,9 +27,6 @@ const TURN_LIMIT: Duration = Duration::from_millis(5);
 /// When it is written at the latest that a service was told to stop.
 const STOP_RECORD_DELAY: Duration = Duration::from_millis(10);
 
-/// The stack of a thread that closes descriptors.
-const DROP_STACK: usize = 64 * 1024;
-
 /// How a supervisor has ended, in the words of runsv's exit codes (RSV-3).
 const LEFT: ExitStatus = ExitStatus::Exited(0);
 const REFUSED: ExitStatus = ExitStatus::Exited(111);
@@ -484,7 +481,7 @@ fn digest(needs: &[String]) -> u64 {
 
 /// To close what watches directories takes the kernel many milliseconds: another thread does it.
 pub fn drop_elsewhere(watching: impl Send + 'static) {
-    let _ = std::thread::Builder::new().stack_size(DROP_STACK).spawn(move || drop(watching));
+    let _ = sys::thread::spawn(move || drop(watching));
 }
 
 fn token(id: SupervisorId, port: EventPort) -> usize {

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use sys::errno_text::errno_of;
 use sys::signal::SignalSet;
 use sys::{Errno, Pid, Signal, has_children, log, procfs, reap_next};
 
 use crate::state::exit_code::KILLED;
 
-/// The stack of the thread.
-const STACK: usize = 64 * 1024;
 /// How often it checks, while a signal waits, whether init goes on.
 const CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long it kills, where init is not process 1.
@@ -55,12 +54,9 @@ impl Watchdog {
         let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
         let (began, deadline, turns) = (Instant::now(), AtomicU64::new(NONE), AtomicU64::new(0));
         let shared = Arc::new(SharedClock { began, deadline, turns, wake });
-        let signals = signals.try_clone_to_owned().map_err(|error| sys::errno_text::errno_of(&error))?;
+        let signals = signals.try_clone_to_owned().map_err(|error| errno_of(&error))?;
         let watch = Watch { shared: Arc::clone(&shared), signals, stopping: SignalSet::of(stopping), limit };
-        std::thread::Builder::new()
-            .stack_size(STACK)
-            .spawn(move || watch.run())
-            .map_err(|error| sys::errno_text::errno_of(&error))?;
+        sys::thread::spawn(move || watch.run()).map_err(|error| errno_of(&error))?;
         Ok(Self { shared })
     }
 
@@ -79,7 +75,6 @@ impl Watchdog {
 
 impl Watch {
     fn run(&self) {
-        SignalSet::all().block();
         loop {
             let is_pending = self.wait(true, self.time_left());
             if self.time_left().is_some_and(|left| left.is_zero()) || (is_pending && self.is_stuck()) {

@@ -47,13 +47,11 @@ fn a_signal_that_reaches_no_process_is_said_once() {
 #[test]
 fn every_other_signal_reaches_the_command() {
     let tree = Suite::ours().tree();
-    // Two are kept by the C library for itself, and 34 by that of the static programs: on a busy machine it was
-    // passed on late once.
+    // Two are kept by the C library for itself.
     let never = [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGTERM, Signal::SIGINT, Signal::SIGPWR];
     let never = never.map(|signal| signal as i32);
-    let passed = |number: &i32| {
-        !never.contains(number) && ![Signal::SIGCHLD as i32, 32, 33, 34, 34 + 3].contains(number)
-    };
+    let passed =
+        |number: &i32| !never.contains(number) && ![Signal::SIGCHLD as i32, 32, 33, 34 + 3].contains(number);
     let mut body = "use POSIX;\n".to_owned();
     for number in (1..=64).filter(passed) {
         let note = format!("open my $file, '>>', 'got'; print $file \"{number}\\n\"");
