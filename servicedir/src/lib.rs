@@ -7,6 +7,7 @@
 pub mod client;
 pub mod command;
 pub mod control_fifo;
+pub mod dependencies;
 pub mod history;
 pub mod layout;
 pub mod lock;

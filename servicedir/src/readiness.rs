@@ -5,6 +5,7 @@
 
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
@@ -14,6 +15,10 @@ use crate::layout::ServiceDir;
 use crate::notification::LONGEST_TEXT;
 use crate::status::{State, Status};
 use crate::tai64n::Tai64n;
+
+/// How long a process has to live to count as up that has no `check` and no way to say that it is ready: what
+/// the reads of the original's sv, which are so far apart (SV-34), give.
+pub const MIN_UPTIME: Duration = Duration::from_millis(420);
 
 /// In the mode of `status`: the `./run` that it is about can say something of itself. This file is read
 /// anyway, and one that runit's runsv writes has another mode.

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
+use servicedir::readiness::MIN_UPTIME;
 use servicedir::{State, Status, Tai64n, Want};
 
 /// The time between two reads of the original's sv (SV-34).
-pub const ORIGINAL_PAUSE: Duration = Duration::from_millis(420);
-
-/// How long a process has to live to count as up where there is no check: what the original's reads give.
-pub const MIN_UPTIME: Duration = ORIGINAL_PAUSE;
+pub const ORIGINAL_PAUSE: Duration = MIN_UPTIME;
 
 /// What a status must show for a command to count as carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

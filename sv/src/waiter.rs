@@ -10,12 +10,13 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use servicedir::client::ClientError;
+use servicedir::readiness::MIN_UPTIME;
 use servicedir::status_watcher::{StatusChange, StatusWatcher};
 use servicedir::{Command, Status};
 use sys::{Pid, Poller, Signal};
 
 use crate::check::{self, Checks};
-use crate::condition::{Condition, MIN_UPTIME, ORIGINAL_PAUSE, ProcessStart, Timing, Verdict, process_start};
+use crate::condition::{Condition, ORIGINAL_PAUSE, ProcessStart, Timing, Verdict, process_start};
 use crate::report::Report;
 use crate::service::NamedService;
 

@@ -2,21 +2,15 @@
 
 use std::path::Path;
 
-use servicedir::word;
+use servicedir::{ServiceDir, dependencies, word};
 use sys::errno_text::errno_of;
 use sys::{Errno, Error, Logger};
 
 /// The names in `dependencies.d` of the working directory, in order.
 pub fn needs() -> Vec<String> {
-    // Almost no service has any: one system call has to be enough for these.
-    let Ok(entries) = fs_err::read_dir("dependencies.d") else { return Vec::new() };
-    let mut needs: Vec<String> = entries
-        .filter_map(Result::ok)
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| !name.starts_with('.'))
-        .collect();
-    needs.sort_unstable();
-    needs
+    let names = dependencies::names(&ServiceDir::at("."));
+    // Only names that are text count.
+    names.into_iter().filter_map(|name| name.into_string().ok()).collect()
 }
 
 /// How many unasked ends in a row are too many, if there is a file `critical` in the working directory. Only

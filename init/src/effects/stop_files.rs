@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
+use servicedir::dependencies;
 use sys::FileWatches;
 use sys::inotify::{AddWatchFlags, WatchDescriptor};
 
@@ -21,10 +22,10 @@ const CHANGES: AddWatchFlags = AddWatchFlags::IN_CREATE
     .union(AddWatchFlags::IN_ONLYDIR);
 
 /// Where such files are, besides the service's directory itself.
-const DIRECTORIES: [&str; 2] = ["control", "dependencies.d"];
+const DIRECTORIES: [&str; 2] = ["control", dependencies::DIRECTORY];
 
 /// The files of the service's directory that matter.
-const NAMES: [&str; 4] = ["down-signal", "timeout-kill", "control", "dependencies.d"];
+const NAMES: [&str; 4] = ["down-signal", "timeout-kill", "control", dependencies::DIRECTORY];
 
 /// The watches.
 pub struct StopFiles {

@@ -7,18 +7,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use servicedir::HistoryEvent;
+use servicedir::readiness::MIN_UPTIME;
 
 use super::critical_ends::{CriticalEnds, UnaskedEnd};
 use super::events::{CheckResult, LifecycleAction, ServiceReport, SupervisorId};
 use super::service_graph::{Node, ServiceGraph};
 use super::stop_budget::ServiceNeeds;
 
-/// A service without `check` and without a way to say that it is ready is up after this time.
-const UP_AFTER: Duration = Duration::from_millis(420);
 /// How soon a `check` that has failed is run again; each further time twice as late.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two checks.
-const LAST_PAUSE: Duration = Duration::from_millis(420);
+const LAST_PAUSE: Duration = MIN_UPTIME;
 
 /// So many entries of one service are named at most that do not count.
 const MOST_WARNINGS: usize = 12;
@@ -84,7 +83,7 @@ impl ServiceEntry {
         match self.check {
             CheckState::Passed => true,
             CheckState::Missing => {
-                self.report.is_ready.unwrap_or(now.saturating_duration_since(since) >= UP_AFTER)
+                self.report.is_ready.unwrap_or(now.saturating_duration_since(since) >= MIN_UPTIME)
             }
             CheckState::Unknown | CheckState::Runs { .. } | CheckState::Failed { .. } => false,
         }
@@ -99,7 +98,7 @@ impl ServiceEntry {
     fn next_deadline(&self) -> Option<Instant> {
         match (self.report.running_since?, self.check) {
             (_, CheckState::Failed { again, .. }) => Some(again),
-            (since, CheckState::Missing) if self.report.is_ready.is_none() => Some(since + UP_AFTER),
+            (since, CheckState::Missing) if self.report.is_ready.is_none() => Some(since + MIN_UPTIME),
             _ => None,
         }
     }

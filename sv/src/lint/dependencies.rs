@@ -1,8 +1,10 @@
 //! Effects: the graph of dependencies, read from each `dependencies.d`, and its cycles.
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use servicedir::ServiceDir;
 
 /// How many services of a cycle are named.
 const NAMED: usize = 12;
@@ -181,10 +183,7 @@ impl DependencyGraph {
     fn dependencies(&mut self, service: usize) -> &[usize] {
         if let Some(Node { place, dependencies: None, .. }) = self.nodes.get(service) {
             let place = place.clone();
-            let entries = fs_err::read_dir(place.join("dependencies.d"));
-            let names = entries.into_iter().flatten().filter_map(Result::ok).map(|entry| entry.file_name());
-            let mut names: Vec<OsString> = names.filter(|name| !is_hidden(name)).collect();
-            names.sort_unstable();
+            let names = servicedir::dependencies::names(&ServiceDir::at(&place));
             let parent = place.parent().unwrap_or(&place);
             let read = names.iter().map(|name| self.number(parent, name)).collect();
             if let Some(service) = self.nodes.get_mut(service) {
@@ -208,8 +207,4 @@ impl Node {
     fn name(&self) -> String {
         self.place.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
-}
-
-fn is_hidden(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b".")
 }

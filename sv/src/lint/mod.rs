@@ -308,7 +308,7 @@ impl Linter<'_> {
 
     /// The services that init starts before this one.
     fn dependencies(&mut self, graph: &mut DependencyGraph) {
-        const FILE: &str = "dependencies.d";
+        const FILE: &str = servicedir::dependencies::DIRECTORY;
         let Some(about) = self.about(FILE) else { return };
         if !about.is_dir() {
             return self
