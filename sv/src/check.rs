@@ -2,11 +2,9 @@
 
 use std::os::fd::AsFd;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use fs_err::{File, OpenOptions};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use servicedir::ServiceDir;
+use std::fs::File;
 use sys::process::spawn::failure_of;
 use sys::{Pid, Program, Signal, procfs, reap_next};
 
@@ -28,9 +26,7 @@ pub struct CheckOutcome {
 impl Checks {
     /// Opens /dev/null for the output of the checks.
     pub fn new() -> Self {
-        let mut options = OpenOptions::new();
-        let null = options.write(true).custom_flags(OFlag::O_NOCTTY.bits()).open("/dev/null").ok();
-        Self { null }
+        Self { null: sys::open_null().ok() }
     }
 
     /// Starts the check of a service in its directory, with sv's standard input and standard error.

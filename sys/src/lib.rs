@@ -25,7 +25,7 @@ pub mod thread;
 pub use clock::Now;
 pub use error::Error;
 pub use fs::file_id::FileId;
-pub use fs::open::{OpenError, open_fifo, open_record, open_regular, open_to_read};
+pub use fs::open::{OpenError, open_fifo, open_null, open_record, open_regular, open_to_read};
 pub use fs::read::{read_end, read_start};
 pub use fs::replace::replace;
 pub use inotify::FileWatches;

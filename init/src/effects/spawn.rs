@@ -6,8 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fs_err::os::unix::fs::OpenOptionsExt as _;
-use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 use sys::errno_text::errno_of;
 use sys::process::limits;
@@ -67,7 +65,7 @@ impl InitEffects {
         reason: Option<String>,
         remaining: Option<Duration>,
     ) -> Result<Pid, Errno> {
-        let nothing = open_null();
+        let nothing = sys::open_null().ok();
         let mut program = Program::new(path).own_group(None::<BorrowedFd<'_>>).without_inherited();
         if let Some(nothing) = &nothing {
             program = program.stdin(nothing.as_fd());
@@ -92,14 +90,9 @@ impl InitEffects {
 pub fn spawn_check() -> Option<Result<Pid, Errno>> {
     fs_err::metadata("check").ok()?;
     let mut program = Program::new("./check").own_session().default_signals(&CAUGHT).without_inherited();
-    let nothing = open_null();
+    let nothing = sys::open_null().ok();
     if let Some(nothing) = &nothing {
         program = program.stdin(nothing.as_fd()).stdout(nothing.as_fd());
     }
     Some(program.default_oom_score().spawn())
-}
-
-pub fn open_null() -> Option<fs_err::File> {
-    let mut options = fs_err::OpenOptions::new();
-    options.read(true).write(true).custom_flags(OFlag::O_NOCTTY.bits()).open("/dev/null").ok()
 }

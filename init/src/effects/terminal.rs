@@ -8,8 +8,6 @@ use nix::unistd::{dup2_stdin, getpgrp, getpid, isatty, tcgetpgrp, tcsetpgrp};
 use sys::signal::{SignalSet, set_default};
 use sys::{Errno, Pid, Signal};
 
-use super::spawn::open_null;
-
 /// The standard input that init was started with, if it has another one now.
 static INPUT: OnceLock<OwnedFd> = OnceLock::new();
 /// The standard input of this process.
@@ -20,7 +18,7 @@ pub fn keep_input(has_command: bool) -> Result<(), Errno> {
     if !has_command && !isatty(stdin()).unwrap_or(false) {
         return Ok(());
     }
-    let Some(null) = open_null() else { return Ok(()) };
+    let Ok(null) = sys::open_null() else { return Ok(()) };
     let kept = stdin().as_fd().try_clone_to_owned().map_err(|error| sys::errno_text::errno_of(&error))?;
     dup2_stdin(&null)?;
     let _ = INPUT.set(kept);
@@ -38,7 +36,7 @@ pub fn input() -> BorrowedFd<'static> {
 /// The terminal that init was started at, if init's process group is in its foreground.
 pub fn own() -> Option<BorrowedFd<'static>> {
     let input = input();
-    let is_ours = isatty(input).unwrap_or(false) && tcgetpgrp(input) == Ok(getpgrp());
+    let is_ours = is_there() && tcgetpgrp(input) == Ok(getpgrp());
     is_ours.then_some(input)
 }
 

@@ -75,6 +75,11 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     open(path, OFlag::O_RDONLY, Mode::empty()).map_err(io::Error::from)
 }
 
+/// Opens /dev/null, for reading and writing.
+pub fn open_null() -> io::Result<File> {
+    open(Path::new("/dev/null"), OFlag::O_RDWR, Mode::empty()).map_err(io::Error::from)
+}
+
 fn open_own(
     path: &Path,
     flags: OFlag,
