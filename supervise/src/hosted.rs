@@ -1,6 +1,5 @@
 //! What a host of many supervisors asks of each, and learns from it.
 
-use std::path::Path;
 use std::time::Instant;
 
 use servicedir::{HistoryEvent, Status, Want};
@@ -91,10 +90,5 @@ impl Supervisor {
     /// Makes the service's directory the working directory, for a file of it. False if it cannot be entered.
     pub fn enter_directory(&self) -> bool {
         self.directory.enter().is_ok()
-    }
-
-    /// Whether a file of this name is in the service's directory.
-    pub fn has_file(&self, name: &str) -> bool {
-        self.enter_directory() && fs_err::symlink_metadata(Path::new(name)).is_ok()
     }
 }

@@ -173,11 +173,9 @@ impl Supervisors {
 
     /// Reads again what the services need that are held: what they wait for may not count any more.
     pub fn read_needs_of_held(&mut self) {
-        let ids: Vec<SupervisorId> = self.all.keys().copied().collect();
-        for id in ids {
-            if self.supervisor(id).is_some_and(|supervisor| supervisor.is_waiting()) {
-                self.read_needs(id);
-            }
+        let is_held = |id: &SupervisorId| self.opened(*id).is_some_and(Supervisor::is_waiting);
+        for id in self.all.keys().copied().filter(is_held).collect::<Vec<_>>() {
+            self.read_needs(id);
         }
     }
 
@@ -203,9 +201,8 @@ impl Supervisors {
 
     /// How many ends in a row of a critical service are too many; `None` if it is not critical.
     pub fn critical_limit(&mut self, id: SupervisorId, logger: &mut Logger) -> Option<u32> {
-        let hosted = self.all.get(&id)?;
-        let HostedState::Open(supervisor) = &hosted.supervisor else { return None };
-        supervisor.enter_directory().then(|| service_files::critical_limit(&hosted.name, logger))?
+        let name = &self.all.get(&id)?.name;
+        self.opened(id)?.enter_directory().then(|| service_files::critical_limit(name, logger))?
     }
 
     /// Holds a service before its next start, or lets it go.
@@ -283,12 +280,16 @@ impl Supervisors {
         }
     }
 
+    fn opened(&self, id: SupervisorId) -> Option<&Supervisor> {
+        match &self.all.get(&id)?.supervisor {
+            HostedState::Open(supervisor) => Some(supervisor),
+            HostedState::Opening(_) => None,
+        }
+    }
+
     /// The children of a supervisor.
     pub fn children_of(&self, id: SupervisorId) -> Vec<(Pid, ChildPart)> {
-        match self.all.get(&id).map(|hosted| &hosted.supervisor) {
-            Some(HostedState::Open(supervisor)) => supervisor.children().collect(),
-            _ => Vec::new(),
-        }
+        self.opened(id).map(|supervisor| supervisor.children().collect()).unwrap_or_default()
     }
 
     /// Whether this process is a child of a supervisor.
@@ -452,10 +453,7 @@ impl SupervisorHost for ScannedSupervisors<'_> {
     }
 
     fn works_in_removed_directory(&self, id: SupervisorId) -> bool {
-        match self.supervisors.all.get(&id).map(|hosted| &hosted.supervisor) {
-            Some(HostedState::Open(supervisor)) => supervisor.is_removed(),
-            _ => false,
-        }
+        self.supervisors.opened(id).is_some_and(Supervisor::is_removed)
     }
 
     fn describe(&self, _: SupervisorId) -> String {
