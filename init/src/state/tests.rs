@@ -17,6 +17,17 @@ use super::{Lifecycle, LifecycleSetup};
 
 const SECOND: Duration = Duration::from_secs(1);
 const COMMAND: Pid = Pid::from_raw(3);
+/// Throws of a dice with so many sides, from 0 on. xorshift: the same seed gives the same walk.
+pub fn dice(seed: u64) -> impl FnMut(usize) -> usize {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    move |sides| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        usize::try_from(state).unwrap_or(0) % sides
+    }
+}
+
 /// Of a service with all that a stop needs time for.
 const REPORT: ServiceReport = ServiceReport {
     is_wanted_up: false,

@@ -51,6 +51,17 @@ fn waits(web: &Service) {
     assert!(why.contains("wanted up: under init it waits for db ("), "{why}");
 }
 
+/// `web`, which runs, is restarted: it waits for `db`, and only then.
+#[track_caller]
+fn waits_at_its_next_start(container: &PidNamespace, db: &Service, web: &Service) {
+    web.control("t");
+    web.eventually_down();
+    nothing_happens_for(LONG * 2, "it waits", || web.lines("started").len() == 1);
+    db.write("ok", "");
+    web.eventually_lines("started", 2);
+    stopped_in_order(container);
+}
+
 #[track_caller]
 fn warns_once(container: &PidNamespace, warning: &str) {
     let warning = format!("init: warning: {warning}\n");
@@ -240,12 +251,7 @@ fn a_service_that_runs_is_not_disturbed_by_what_it_needs() {
     db.control("t");
     db.eventually_runs_anew(old);
     nothing_happens_for(LONG, "it goes on", || web.status().pid == before);
-    web.control("t");
-    web.eventually_down();
-    nothing_happens_for(LONG * 2, "it waits", || web.lines("started").len() == 1);
-    db.write("ok", "");
-    web.eventually_lines("started", 2);
-    stopped_in_order(&container);
+    waits_at_its_next_start(&container, &db, &web);
 }
 
 /// Its logger does not wait. `control/u` is a part of the start.
@@ -275,12 +281,7 @@ fn what_comes_later_is_waited_for_at_the_next_start() {
     container.eventually_says("web depends on db, which is not running; ignored\n");
     let db = tree.service("db").run(SLEEPS).check("test -e ok").made();
     db.eventually_runs();
-    web.control("t");
-    web.eventually_down();
-    nothing_happens_for(LONG * 2, "it waits", || web.lines("started").len() == 1);
-    db.write("ok", "");
-    web.eventually_lines("started", 2);
-    stopped_in_order(&container);
+    waits_at_its_next_start(&container, &db, &web);
 }
 
 /// The directory is read when a service ends.

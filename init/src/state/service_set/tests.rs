@@ -3,6 +3,7 @@
 use sys::ExitStatus;
 
 use super::*;
+use crate::state::tests::dice;
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -345,14 +346,7 @@ fn perform(tree: &mut Tree, held: &mut HashMap<SupervisorId, bool>, seed: u64) {
 fn a_random_walk_holds_what_has_to_wait_and_nothing_else() {
     const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
     for seed in 1..=500_u64 {
-        // xorshift: the same seed gives the same walk.
-        let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut dice = |sides: usize| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state).unwrap_or(0) % sides
-        };
+        let mut dice = dice(seed);
         let mut tree = Tree::new();
         let mut held: HashMap<SupervisorId, bool> = HashMap::new();
         for step in 0..200 {
